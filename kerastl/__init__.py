@@ -1,0 +1,67 @@
+"""Transfer learning for Keras 3: a fine-tuning cycle that does what it says."""
+
+import importlib
+from typing import Any
+
+# Registers the layers and losses that saved classifiers are made of.
+import kerastl.models.layers
+import kerastl.models.tasks  # noqa: F401
+
+__version__ = "0.1.0"
+
+#: Public name -> module that holds it.
+_PUBLIC = {
+    "AuditReport": "kerastl.datasets.auditing",
+    "EvaluationReport": "kerastl.evaluation.reports",
+    "ImageSet": "kerastl.datasets.sets",
+    "Phase": "kerastl.training.phase",
+    "Predictions": "kerastl.inference.prediction",
+    "Splits": "kerastl.datasets.sets",
+    "TrainableGuard": "kerastl.training.guard",
+    "TrainingHistory": "kerastl.training.phase",
+    "TransferResult": "kerastl.workflow",
+    "audit": "kerastl.datasets.auditing",
+    "batches": "kerastl.datasets.pipelines",
+    "build_backbone": "kerastl.models.backbones",
+    "build_classifier": "kerastl.models.heads",
+    "class_names": "kerastl.models.manifest",
+    "cut_points": "kerastl.models.graph",
+    "device_strategy": "kerastl.inference.devices",
+    "evaluate": "kerastl.inference.scoring",
+    "fine_tune": "kerastl.training.recipes",
+    "freeze": "kerastl.models.freezing",
+    "list_backbones": "kerastl.models.backbones",
+    "load_classifier": "kerastl.models.saving",
+    "load_dataset": "kerastl.datasets.catalog",
+    "load_images": "kerastl.datasets.folders",
+    "make_shapes": "kerastl.datasets.shapes",
+    "plot_confusion": "kerastl.evaluation.confusion",
+    "plot_history": "kerastl.evaluation.curves",
+    "plot_mistakes": "kerastl.evaluation.grids",
+    "plot_reliability": "kerastl.evaluation.reliability",
+    "predict": "kerastl.inference.prediction",
+    "run_phases": "kerastl.training.phases",
+    "save_classifier": "kerastl.models.saving",
+    "show_images": "kerastl.evaluation.grids",
+    "split_model": "kerastl.models.graph",
+    "trainable_report": "kerastl.models.trainable_table",
+    "transfer": "kerastl.workflow",
+    "truncate": "kerastl.models.graph",
+    "unfreeze": "kerastl.models.freezing",
+}
+
+__all__ = ["__version__", *_PUBLIC]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first used, so that importing stays quick."""
+    if name not in _PUBLIC:
+        raise AttributeError(f"module 'kerastl' has no attribute {name!r}")
+    value = getattr(importlib.import_module(_PUBLIC[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    """Public names, for completion."""
+    return sorted(__all__)

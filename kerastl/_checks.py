@@ -1,0 +1,91 @@
+"""Argument checks: one error sentence for the whole library."""
+
+import difflib
+from collections.abc import Collection, Iterable
+from numbers import Integral, Real
+from typing import Any, NoReturn
+
+
+def fail(
+    name: str,
+    expected: str,
+    value: Any,
+    hint: str = "",
+    error: type[Exception] = ValueError,
+) -> NoReturn:
+    """Raise the library's one argument error: expected, received, way out.
+
+    Args:
+        name: The argument's name, as the caller wrote it.
+        expected: What it must be, to complete the words "must be".
+        value: What came. Pass a shape or a count rather than an array.
+        hint: The way out, one sentence.
+        error: The class to raise.
+
+    Raises:
+        error: Always.
+    """
+    message = f"`{name}` must be {expected}. Received: {name}={value!r}."
+    raise error(f"{message} {hint}".rstrip())
+
+
+def nearest(value: str, choices: Iterable[str]) -> str:
+    """`"Did you mean 'x'?"` for the choice most like `value`, or an empty string."""
+    folded = {choice.lower(): choice for choice in choices}
+    found = difflib.get_close_matches(str(value).lower(), folded, n=1, cutoff=0.5)
+    return f"Did you mean {folded[found[0]]!r}?" if found else ""
+
+
+def check_choice(name: str, value: Any, choices: Collection[str]) -> None:
+    """Raise unless `value` is one of the strings in `choices`."""
+    if not isinstance(value, str) or value not in choices:
+        listed = ", ".join(repr(choice) for choice in choices)
+        fail(name, f"one of {listed}", value, nearest(str(value), choices))
+
+
+def check_integer(name: str, value: Any, minimum: int) -> None:
+    """Raise unless `value` is an integer of at least `minimum`."""
+    if isinstance(value, bool) or not isinstance(value, Integral):
+        fail(name, "an integer", value, error=TypeError)
+    if value < minimum:
+        fail(name, f"at least {minimum}", value)
+
+
+def check_number(
+    name: str,
+    value: Any,
+    minimum: float = float("-inf"),
+    maximum: float = float("inf"),
+    *,
+    above: float = float("-inf"),
+    below: float = float("inf"),
+) -> None:
+    """Raise unless `minimum <= value <= maximum` and `above < value < below`."""
+    if isinstance(value, bool) or not isinstance(value, Real):
+        fail(name, "a number", value, error=TypeError)
+    if minimum <= value <= maximum and above < value < below:
+        return
+    limits = [
+        f"{word} {limit:g}"
+        for word, limit in (
+            ("at least", minimum),
+            ("above", above),
+            ("at most", maximum),
+            ("below", below),
+        )
+        if abs(limit) != float("inf")
+    ]
+    fail(name, " and ".join(limits) or "a finite number", value)
+
+
+def image_size_pair(name: str, value: Any) -> tuple[int, int]:
+    """`(height, width)` in pixels from one integer or a pair of them."""
+    pair = (value, value) if isinstance(value, Integral) else value
+    if (
+        isinstance(value, bool)
+        or not isinstance(pair, (tuple, list))
+        or len(pair) != 2
+        or not all(isinstance(side, Integral) and side > 0 for side in pair)
+    ):
+        fail(name, "a positive integer or a (height, width) pair of them", value)
+    return int(pair[0]), int(pair[1])

@@ -1,0 +1,108 @@
+"""Every private or version-dependent Keras hook, one small function each."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+from keras.src import backend as keras_backend
+from keras.src.models.functional import Functional
+
+
+@dataclass(frozen=True)
+class GraphNode:
+    """One call of a layer (or operation) inside a functional model.
+
+    Attributes:
+        layer: The layer or operation that was called.
+        inputs: Ids of the symbolic tensors it took.
+        outputs: The symbolic tensors it made.
+    """
+
+    layer: Any
+    inputs: tuple[int, ...]
+    outputs: tuple[keras.KerasTensor, ...]
+
+    @property
+    def is_input(self) -> bool:
+        """Whether nothing comes before it: an `InputLayer`."""
+        return not self.inputs
+
+
+def is_functional(model: Any) -> bool:
+    """Whether the model is a graph of layers: functional, or a subclass of it."""
+    return isinstance(model, Functional)
+
+
+def graph_nodes(model: keras.Model) -> tuple[GraphNode, ...]:
+    """The calls that make up a functional model, inputs first, in topological order.
+
+    Read from `Function._nodes_by_depth`. Layers also record calls that belong to
+    other models, so `layer._inbound_nodes` is no substitute.
+    """
+    by_depth = model._nodes_by_depth
+    nodes = [
+        GraphNode(
+            node.operation,
+            tuple(id(tensor) for tensor in node.input_tensors),
+            tuple(node.outputs),
+        )
+        for depth in sorted(by_depth, reverse=True)
+        for node in by_depth[depth]
+    ]
+    # In a suffix made by `keras.Model(middle, end)` an input may lie deeper.
+    return tuple(sorted(nodes, key=lambda node: not node.is_input))
+
+
+def rerun_graph(
+    model: keras.Model,
+    inputs: Any,
+    call: Callable[..., Any],
+) -> Any:
+    """Run a functional model's graph on other tensors.
+
+    Uses `Function._run_through_graph`, as `keras.models.clone_model` does: the public
+    function cannot begin in the middle of a new graph without a second input layer.
+
+    Args:
+        model: Functional model.
+        inputs: Symbolic tensor to begin with.
+        call: `call(layer, *args, **kwargs)` makes each layer's output.
+
+    Returns:
+        What the model's outputs become, in their structure.
+    """
+    return model._run_through_graph(inputs, call_fn=call)
+
+
+def keras_home() -> Path:
+    """Keras's own folder: `KERAS_HOME` when Keras was imported, else `~/.keras`."""
+    return Path(keras_backend.config.keras_home()).expanduser()
+
+
+def sublayers(layer: keras.Layer) -> tuple[keras.Layer, ...]:
+    """`layer` and every layer inside it, outermost first."""
+    return tuple(layer._flatten_layers(include_self=True, recursive=True))
+
+
+def compiled_trainable_state(model: keras.Model) -> tuple[str, ...] | None:
+    """Paths that trained when the model was compiled, as Keras 3.15 remembers them.
+
+    Earlier versions keep no record; then None.
+    """
+    state = getattr(model, "_compiled_trainable_state", None)
+    if not state:
+        return None
+    names = {id(layer) for layer, flag in state.items() if flag}
+    return tuple(
+        variable.path
+        for layer in sublayers(model)
+        if id(layer) in names
+        for variable in layer._trainable_variables
+    )
+
+
+def optimizer_targets(optimizer: keras.optimizers.Optimizer) -> tuple[str, ...]:
+    """Paths of the variables a built optimizer was built to update, in order."""
+    return tuple(variable.path for variable in optimizer._trainable_variables)

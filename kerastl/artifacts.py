@@ -1,0 +1,115 @@
+"""The files that a finished run leaves in its folder."""
+
+import csv
+import io
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from kerastl._checks import fail
+from kerastl.datasets.decoding import load_pixels
+from kerastl.datasets.sets import ImageSet
+from kerastl.evaluation.confusion import plot_confusion
+from kerastl.evaluation.curves import plot_history
+from kerastl.evaluation.figures import save_figure
+from kerastl.evaluation.grids import plot_mistakes
+from kerastl.evaluation.mistakes import most_confident_mistakes
+from kerastl.inference.prediction import predict
+from kerastl.models.manifest import manifest
+from kerastl.models.saving import save_classifier
+from kerastl.training.phase import TrainingHistory
+
+_MISTAKES = 12
+
+
+def check_output(output: Path, overwrite: bool) -> None:
+    """Raise unless results may be written into the folder.
+
+    Raises:
+        ValueError: If it is a file, or holds something and may not be overwritten.
+    """
+    if output.exists() and not output.is_dir():
+        fail("output", "a folder", str(output), "It is a file.")
+    if output.is_dir() and any(output.iterdir()) and not overwrite:
+        hint = "Pass overwrite=True to replace its files, or name another folder."
+        fail("output", "a new or empty folder", str(output), hint)
+
+
+def write_artifacts(
+    output: Path,
+    *,
+    model: keras.Model,
+    history: TrainingHistory,
+    report: dict[str, Any],
+    shown: ImageSet,
+    overwrite: bool = False,
+) -> None:
+    """Write model, report, history and pictures.
+
+    Each file is whole or absent, and the model comes first: it is what must not be
+    lost.
+
+    Args:
+        output: Folder; made if it does not exist.
+        model: The classifier.
+        history: Its training.
+        report: JSON-ready dictionary.
+        shown: Labelled images for the confusion matrix and the mistakes.
+        overwrite: Whether files in the folder may be replaced.
+
+    Raises:
+        ValueError: If the folder holds something and may not be overwritten.
+        OSError: If a file cannot be written.
+    """
+    check_output(output, overwrite)
+    output.mkdir(parents=True, exist_ok=True)
+    save_classifier(model, output / "model.keras")
+    text = json.dumps(report, indent=2, ensure_ascii=False, default=str)
+    _write_text(output / "report.json", text + "\n")
+    _write_text(output / "history.csv", _history_csv(history))
+    save_figure(plot_history(history), output / "curves.png")
+    _write_examples(output, model, shown)
+
+
+def _write_examples(output: Path, model: keras.Model, shown: ImageSet) -> None:
+    """Confusion matrix and most confident mistakes on labelled images."""
+    record = manifest(model)
+    probabilities = predict(model, shown).probabilities
+    labels = shown.labels
+    names = record.class_names
+    if record.task != "multilabel":
+        matrix = np.zeros((len(names), len(names)), int)
+        np.add.at(matrix, (labels, probabilities.argmax(axis=-1)), 1)
+        save_figure(plot_confusion(matrix, names), output / "confusion.png")
+    worst = most_confident_mistakes(labels, probabilities, _MISTAKES)
+    pixels = load_pixels(
+        shown.subset(worst), image_size=record.image_size, resize=record.resize
+    )
+    figure = plot_mistakes(
+        pixels, labels[worst], probabilities[worst], names, count=_MISTAKES
+    )
+    save_figure(figure, output / "examples.png")
+
+
+def _history_csv(history: TrainingHistory) -> str:
+    rows = history.rows()
+    text = io.StringIO()
+    names = list(rows[0]) if rows else ["phase", "epoch"]
+    writer = csv.DictWriter(text, names, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+def _write_text(path: Path, text: str) -> None:
+    """Write a file whole or not at all."""
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        draft.write_text(text, encoding="utf-8")
+        draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)

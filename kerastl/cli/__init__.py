@@ -1,0 +1,1 @@
+"""The `kerastl` command: one module a command, and the program around them."""

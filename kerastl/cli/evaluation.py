@@ -1,0 +1,55 @@
+"""`kerastl evaluate`: the score of a saved classifier on images with labels."""
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+import kerastl
+from kerastl._progress import Progress
+from kerastl.cli.printing import json_line
+from kerastl.datasets.sets import ImageSet
+
+
+def add_command(commands: Any) -> argparse.ArgumentParser:
+    """Add the command's parser to `commands`."""
+    command = commands.add_parser(
+        "evaluate", help="score a classifier on labelled images", description=__doc__
+    )
+    command.add_argument("model", metavar="MODEL", help="a model.keras of `train`")
+    command.add_argument(
+        "data",
+        metavar="DATA",
+        help="a folder of class folders, or the name of a dataset; where it has a "
+        "test part, that part is scored",
+    )
+    command.add_argument(
+        "--json",
+        action="store_true",
+        help="print one JSON object as the last line on standard output",
+    )
+    return command
+
+
+def images_to_score(data: str) -> ImageSet:
+    """The test part of `data`, or all of it when it has none."""
+    load = kerastl.load_images if Path(data).is_dir() else kerastl.load_dataset
+    with Progress("reading images") as progress:
+        splits = load(data, validation=0.0, progress=progress)
+    if splits.test is not None:
+        return splits.test
+    print(
+        f"kerastl: {data} has no test part; scoring all of its {len(splits.train)} "
+        "images, those that the model may have been trained on included",
+        file=sys.stderr,
+    )
+    return splits.train
+
+
+def run(arguments: argparse.Namespace) -> str:
+    """Evaluate, and return the report."""
+    model = kerastl.load_classifier(arguments.model)
+    images = images_to_score(arguments.data)
+    with Progress("scoring") as progress:
+        report = kerastl.evaluate(model, images, progress=progress)
+    return json_line(report.to_dict()) if arguments.json else str(report)

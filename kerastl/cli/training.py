@@ -1,0 +1,167 @@
+"""`kerastl train`: from a folder of images to a trained, scored, saved classifier."""
+
+import argparse
+import datetime
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import kerastl
+from kerastl.cli.printing import json_line, percent
+
+
+def whole(text: str) -> int:
+    """A whole number of at least one, for argparse."""
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"must be at least 1, not {value}")
+    return value
+
+
+def seed(text: str) -> int:
+    """A seed: a whole number of at least zero, for argparse."""
+    value = int(text)
+    if value < 0:
+        raise argparse.ArgumentTypeError(f"must be at least 0, not {value}")
+    return value
+
+
+def add_command(commands: Any) -> argparse.ArgumentParser:
+    """Add the command's parser to `commands`."""
+    # A suppressed default stays out of the call: the library's is the only default.
+    command = commands.add_parser(
+        "train",
+        help="train a classifier on a folder of images or a named dataset",
+        description=__doc__,
+        argument_default=argparse.SUPPRESS,
+    )
+    command.add_argument(
+        "data",
+        metavar="DATA",
+        help="a folder of class folders, one with train/ and test/ inside, or the "
+        "name of a dataset: digits, shapes, flowers, cifar10, ...",
+    )
+    add_settings(command.add_argument)
+    add_output(command.add_argument)
+    return command
+
+
+def add_settings(option: Callable[..., Any]) -> None:
+    """Add the options that become arguments of `transfer`."""
+    option("--backbone", metavar="NAME", help="see `kerastl backbones`")
+    option("--alpha", type=float, metavar="A", help="width of a MobileNet")
+    option(
+        "--weights",
+        metavar="W",
+        help="tiny (bundled), imagenet (downloaded once), none, or a file",
+    )
+    option("--image-size", type=whole, metavar="N", help="side in pixels")
+    option(
+        "--recipe",
+        metavar="R",
+        help="linear_probe, two_phase, lp_ft, gradual, full, or scratch",
+    )
+    option("--epochs", type=whole, nargs="+", metavar="N", help="one, or one a phase")
+    option("--batch-size", type=whole, metavar="N", help="images in a step")
+    option("--learning-rate", type=float, metavar="LR", help="of the last phase")
+    option("--augment", metavar="A", help="none, light, standard, strong, or digits")
+    option(
+        "--validation",
+        type=float,
+        metavar="SHARE",
+        help="of the training images, where DATA has no such part",
+    )
+    option(
+        "--test",
+        type=float,
+        metavar="SHARE",
+        help="of all images, scored once at the end, where DATA has no such part",
+    )
+    option("--seed", type=seed, metavar="S", help="of splits, weights and order")
+
+
+def add_output(option: Callable[..., Any]) -> None:
+    """Add the options on what is written."""
+    option(
+        "--output", metavar="DIR", help="where to write; a fresh dated folder if absent"
+    )
+    option(
+        "--overwrite", action="store_true", default=False, help="replace what DIR holds"
+    )
+    option(
+        "--json",
+        action="store_true",
+        default=False,
+        help="print one JSON object as the last line on standard output",
+    )
+
+
+def fresh_folder(data: str) -> Path:
+    """A folder named after the data and the time, that does not exist."""
+    name = Path(data).resolve().name if Path(data).is_dir() else data
+    stamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
+    folder = Path(f"kerastl-{name}-{stamp}")
+    number = 2
+    while folder.exists():
+        folder = Path(f"kerastl-{name}-{stamp}-{number}")
+        number += 1
+    return folder
+
+
+def settings(arguments: argparse.Namespace) -> dict[str, Any]:
+    """The options that were given, as keyword arguments of `transfer`."""
+    program = {"data", "run", "debug", "json", "output", "overwrite"}
+    given = {key: value for key, value in vars(arguments).items() if key not in program}
+    for name in ("weights", "augment"):
+        if given.get(name) == "none":
+            given[name] = None
+    if len(given.get("epochs", ())) == 1:
+        given["epochs"] = given["epochs"][0]
+    return given
+
+
+def summary(report: dict[str, Any], output: Path) -> dict[str, Any]:
+    """The numbers a script wants, from the report of `transfer`."""
+    return {
+        "validation_accuracy": (report["validation"] or {}).get("accuracy"),
+        "test_accuracy": (report["test"] or {}).get("accuracy"),
+        "seconds": report["seconds"]["total"],
+        "output": str(output),
+        "settings": report["settings"],
+    }
+
+
+def run(arguments: argparse.Namespace) -> str:
+    """Train, and return the summary to print."""
+    output = Path(vars(arguments).get("output") or fresh_folder(arguments.data))
+    if "weights" not in arguments:
+        print(
+            "kerastl: starting from the bundled weights; "
+            "--weights imagenet starts from ImageNet's (downloaded once)",
+            file=sys.stderr,
+        )
+    try:
+        result = kerastl.transfer(
+            arguments.data,
+            output=output,
+            overwrite=arguments.overwrite,
+            **settings(arguments),
+        )
+    except KeyboardInterrupt:
+        kept = output / "model.keras"
+        if kept.exists():
+            print(f"kerastl: the best weights so far are in {kept}", file=sys.stderr)
+        raise
+    numbers = summary(result.report, output)
+    if arguments.json:
+        return json_line(numbers)
+    return "\n".join(
+        [
+            f"validation accuracy  {percent(numbers['validation_accuracy'])}",
+            f"test accuracy        {percent(numbers['test_accuracy'])}",
+            f"time                 {numbers['seconds']:.0f} s",
+            f"written to           {output}",
+            f"next                 kerastl predict {output / 'model.keras'} IMAGE ...",
+        ]
+    )

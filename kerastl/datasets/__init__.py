@@ -1,0 +1,1 @@
+"""What we learn from: images and labels, their splits, checks and batches."""

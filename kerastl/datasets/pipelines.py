@@ -1,0 +1,232 @@
+"""Batches of images for training and for scoring."""
+
+from collections.abc import Callable, Iterator
+from itertools import count
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from kerastl._checks import check_integer, fail, image_size_pair
+from kerastl.datasets.augmentation import (
+    Augmentation,
+    as_augmentation,
+    crop,
+    draw,
+    move,
+    recolour,
+    tones,
+    transforms,
+    windows,
+)
+from kerastl.datasets.sets import ImageSet
+from kerastl.datasets.stores import MEMORY_LIMIT, PixelStore
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+
+def batches(
+    image_set: ImageSet,
+    *,
+    image_size: int | tuple[int, int],
+    batch_size: int = 32,
+    augment: str | Augmentation | None = None,
+    shuffle: bool = False,
+    seed: int | None = None,
+    resize: str = "stretch",
+    drop_remainder: bool = False,
+    epoch: int = 0,
+    memory_limit: int = MEMORY_LIMIT,
+    pixels: PixelStore | None = None,
+) -> "tf.data.Dataset":
+    """A `tf.data.Dataset` of batches of pixels 0-255 and labels.
+
+    Never rescale its images to 0-1: a network built here takes 0-255. Each
+    iteration is a new epoch, with an order and an augmentation of its own; both
+    follow from `seed`, the epoch's number and the image's index alone, whatever
+    the batch size and the number of threads.
+
+    Args:
+        image_set: Files or arrays.
+        image_size: Side, or (height, width), in pixels.
+        batch_size: Images in a batch.
+        augment: `None`, `"light"` (flip, small crop), `"standard"` (flip, crop,
+            mild colour), `"strong"` (also rotation), `"digits"` (small rotation,
+            shift and zoom, never a flip), or an `Augmentation`.
+        shuffle: Whether each epoch has a new order, drawn over the whole set.
+        seed: Non-negative integer, or None for another one at each call.
+        resize: `"stretch"`, `"crop"` or `"pad"`, as in `decode_images`.
+        drop_remainder: Whether a last, smaller batch is left out.
+        epoch: Number of the first iteration's epoch.
+        memory_limit: Bytes of decoded pixels to keep between epochs; a larger set
+            is decoded in each epoch.
+        pixels: A `PixelStore` of this set, to share decoded pixels between calls.
+
+    Returns:
+        Dataset of `(float32 (b, height, width, 3), labels)`: labels int32 `(b,)`,
+        or float32 0/1 `(b, num_classes)` where an image may have several; without
+        labels the images alone.
+
+    Raises:
+        ValueError: If the set is empty, holds less than a batch with
+            `drop_remainder`, or `pixels` belongs to another set or size.
+
+    Example:
+        >>> import numpy as np
+        >>> one = ImageSet(np.zeros((5, 8, 8)), np.array([0, 1, 1, 0, 1]), ("a", "b"))
+        >>> data = batches(one, image_size=16, batch_size=2)
+        >>> [tuple(images.shape) for images, labels in data]
+        [(2, 16, 16, 3), (2, 16, 16, 3), (1, 16, 16, 3)]
+    """
+    import tensorflow as tf
+
+    size = image_size_pair("image_size", image_size)
+    check_integer("batch_size", batch_size, 1)
+    check_integer("epoch", epoch, 0)
+    augmentation = as_augmentation(augment)
+    _check_length(len(image_set), batch_size, drop_remainder)
+    if seed is None:
+        seed = int(np.random.SeedSequence().generate_state(1)[0])
+    check_integer("seed", seed, 0)
+    store = pixels or PixelStore(
+        image_set, image_size=size, resize=resize, memory_limit=memory_limit
+    )
+    _check_store(store, image_set, size, resize)
+    plan = _Plan(
+        image_set, size, batch_size, augmentation, shuffle, seed, drop_remainder
+    )
+    numbers = count(epoch)
+    data = tf.data.Dataset.from_generator(
+        lambda: plan.epoch(next(numbers)), output_signature=plan.signature()
+    )
+    data = data.apply(tf.data.experimental.assert_cardinality(plan.steps()))
+    data = data.map(
+        _finish(store, plan), num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
+    )
+    return data.prefetch(tf.data.AUTOTUNE)
+
+
+class _Plan:
+    """What each batch of an epoch holds: indices, changes and labels."""
+
+    def __init__(
+        self,
+        image_set: ImageSet,
+        size: tuple[int, int],
+        batch_size: int,
+        augmentation: Augmentation | None,
+        shuffle: bool,
+        seed: int,
+        drop_remainder: bool,
+    ) -> None:
+        self.labels = _batch_labels(image_set)
+        self.labelled = image_set.labels is not None
+        self.size = size
+        self.batch_size = batch_size
+        self.augmentation = augmentation or Augmentation()
+        self.shuffle = shuffle
+        self.seed = seed
+        self.drop_remainder = drop_remainder
+
+    def steps(self) -> int:
+        """Batches in an epoch."""
+        total = len(self.labels)
+        if self.drop_remainder:
+            return total // self.batch_size
+        return -(-total // self.batch_size)
+
+    def epoch(self, number: int) -> Iterator[tuple[np.ndarray, ...]]:
+        """The batches of one epoch: (indices, geometry, tones, labels)."""
+        total = len(self.labels)
+        order = np.arange(total)
+        if self.shuffle:
+            order = np.random.default_rng([self.seed, number, 0]).permutation(total)
+        geometry, factors = self._changes(number)
+        for step in range(self.steps()):
+            chosen = order[step * self.batch_size : (step + 1) * self.batch_size]
+            yield chosen, geometry[chosen], factors[chosen], self.labels[chosen]
+
+    def _changes(self, number: int) -> tuple[np.ndarray, np.ndarray]:
+        """(geometry `(n, 0, 4 or 8)`, tones `(n, 0 or 3)`) of every image."""
+        chance = self.augmentation
+        draws = draw(len(self.labels), self.seed, number) if self._random else None
+        geometry = factors = np.zeros((len(self.labels), 0), np.float32)
+        if chance.moves:
+            geometry = transforms(chance, draws, *self.size)
+        if chance.moves and chance.is_window:
+            geometry = windows(geometry, *self.size)
+        if chance.recolours:
+            factors = tones(chance, draws)
+        return geometry, factors
+
+    @property
+    def _random(self) -> bool:
+        return self.augmentation.moves or self.augmentation.recolours
+
+    def signature(self) -> tuple["tf.TensorSpec", ...]:
+        """Shapes and types of what `epoch` yields."""
+        import tensorflow as tf
+
+        rows = self.batch_size if self.drop_remainder else None
+        chance = self.augmentation
+        columns = 0 if not chance.moves else 4 if chance.is_window else 8
+        return (
+            tf.TensorSpec((rows,), tf.int64),
+            tf.TensorSpec((rows, columns), tf.float32),
+            tf.TensorSpec((rows, 3 if chance.recolours else 0), tf.float32),
+            tf.TensorSpec((rows, *self.labels.shape[1:]), self.labels.dtype),
+        )
+
+
+def _finish(store: PixelStore, plan: _Plan) -> Callable[..., Any]:
+    """The step from a plan's row to a batch: fetch, move, recolour."""
+    import tensorflow as tf
+
+    chance = plan.augmentation
+
+    def finish(
+        indices: "tf.Tensor",
+        geometry: "tf.Tensor",
+        factors: "tf.Tensor",
+        labels: "tf.Tensor",
+    ) -> Any:
+        images = tf.numpy_function(store.rows, [indices], tf.uint8)
+        images.set_shape((indices.shape[0], *plan.size, 3))
+        if chance.moves and chance.is_window:
+            images = crop(images, geometry, size=plan.size)
+        elif chance.moves:
+            images = move(images, geometry, size=plan.size, fill=chance.fill)
+        images = tf.cast(images, tf.float32)
+        if chance.recolours:
+            images = recolour(images, factors)
+        images = tf.ensure_shape(images, (indices.shape[0], *plan.size, 3))
+        return (images, labels) if plan.labelled else images
+
+    return finish
+
+
+def _batch_labels(image_set: ImageSet) -> np.ndarray:
+    if image_set.labels is None:
+        return np.zeros(len(image_set), np.int32)
+    return image_set.labels.astype(np.float32 if image_set.multilabel else np.int32)
+
+
+def _check_length(total: int, batch_size: int, drop_remainder: bool) -> None:
+    if not total:
+        fail("image_set", "a set with images", "an empty set")
+    if drop_remainder and total < batch_size:
+        hint = "With `drop_remainder=True` no batch would be left."
+        fail("batch_size", f"at most {total}, the number of images", batch_size, hint)
+
+
+def _check_store(
+    store: PixelStore, image_set: ImageSet, size: tuple[int, int], resize: str
+) -> None:
+    if (
+        store.image_set is not image_set
+        and store.image_set.images is not image_set.images
+    ):
+        fail("pixels", "the store of this image set", repr(store.image_set))
+    if (store.image_size, store.resize) != (size, resize):
+        expected = f"a store of size {size} and resize {resize!r}"
+        fail("pixels", expected, (store.image_size, store.resize))

@@ -1,0 +1,1 @@
+"""What we can say about a classifier: arrays in, numbers and figures out."""

@@ -1,0 +1,158 @@
+"""Figures: made without pyplot, described in words, saved whole or not at all.
+
+A figure made here belongs to no window manager: it is freed with its last reference,
+and a notebook shows it once, as the value of its cell.
+"""
+
+import base64
+import functools
+import io
+import os
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from kerastl._checks import check_choice, check_integer, fail
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+# Okabe & Ito's blue, vermilion and green: told apart with any colour vision.
+BLUE, VERMILION, GREEN = "#0072B2", "#D55E00", "#009E73"
+GREY = "0.45"
+
+# The metadata field that each format keeps a description in.
+_FIELDS = {"png": "Description", "svg": "Description", "pdf": "Subject"}
+_ATTRIBUTE = "kerastl_alt_text"
+
+
+def new_figure(width: float, height: float) -> "Figure":
+    """An empty figure of `width` by `height` inches that notebooks can show."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained")
+    # Jupyter learns to show figures only when pyplot starts: here it may never do so.
+    bundle = functools.partial(_mimebundle, figure)
+    figure._repr_mimebundle_ = bundle  # type: ignore[attr-defined]
+    return figure
+
+
+def panels(
+    axes: "Axes | Sequence[Axes] | None", count: int, size: tuple[float, float]
+) -> "tuple[Figure, list[Axes]]":
+    """The figure and `count` axes side by side: the caller's, or new ones.
+
+    Args:
+        axes: One axes, a sequence of them, or None for a new figure.
+        count: How many are needed.
+        size: Width and height in inches of a new figure.
+
+    Returns:
+        The figure and its axes.
+
+    Raises:
+        ValueError: If the caller's axes are not `count`.
+        TypeError: If they are no axes.
+    """
+    from matplotlib.axes import Axes
+
+    if axes is None:
+        figure = new_figure(*size)
+        return figure, list(figure.subplots(1, count, squeeze=False)[0])
+    found = [axes] if isinstance(axes, Axes) else list(getattr(axes, "flat", axes))
+    if not all(isinstance(each, Axes) for each in found):
+        fail("axes", "Matplotlib axes", type(axes).__name__, error=TypeError)
+    if len(found) != count:
+        fail("axes", f"{count} axes, one per panel", f"{len(found)} axes")
+    # The second step leaves a subfigure for the figure that holds it.
+    return found[0].figure.figure, found
+
+
+def describe(axes: "Axes", sentence: str) -> None:
+    """Store what a panel shows, in words, for `alt_text`."""
+    setattr(axes, _ATTRIBUTE, sentence)
+
+
+def alt_text(figure: "Figure") -> str:
+    """What a figure shows, in words computed from its data.
+
+    Only for figures that this library drew on: others give an empty string.
+
+    Args:
+        figure: A Matplotlib figure.
+
+    Returns:
+        One sentence or more, for the `alt` attribute of a page or a screen reader.
+
+    Example:
+        >>> from kerastl.evaluation.curves import plot_history
+        >>> alt_text(plot_history({"loss": [2.0, 1.0]}))
+        'Training curves over 2 epochs. loss: training 2.000 to 1.000.'
+    """
+    found = [getattr(axes, _ATTRIBUTE, "") for axes in figure.axes]
+    return " ".join(sentence for sentence in found if sentence)
+
+
+def save_figure(figure: "Figure", path: str | os.PathLike, *, dpi: int = 120) -> None:
+    """Write a figure to a file that carries its `alt_text`.
+
+    The file appears whole or not at all: on a full disk an older one survives.
+
+    Args:
+        figure: A Matplotlib figure.
+        path: Where to; the ending chooses the format: `.png`, `.svg` or `.pdf`.
+        dpi: Pixels per inch of a PNG.
+
+    Raises:
+        ValueError: If the ending is another.
+        FileNotFoundError: If the folder does not exist.
+
+    Example:
+        >>> import tempfile
+        >>> from kerastl.evaluation.curves import plot_history
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     target = Path(folder, "curves.png")
+        ...     save_figure(plot_history({"loss": [2.0, 1.0]}), target)
+        ...     target.exists()
+        True
+    """
+    target = Path(path)
+    ending = target.suffix.lower().removeprefix(".")
+    check_choice("path's ending", ending, tuple(_FIELDS))
+    check_integer("dpi", dpi, 1)
+    if not target.parent.is_dir():
+        hint = "Create its folder first."
+        fail("path", "in a folder that exists", str(path), hint, FileNotFoundError)
+    # Drawn in memory first, so that an error while drawing touches no file.
+    drawn = io.BytesIO()
+    metadata = {_FIELDS[ending]: alt_text(figure)} if alt_text(figure) else None
+    figure.savefig(drawn, format=ending, dpi=dpi, metadata=metadata)
+    _write_whole(target, drawn.getvalue())
+
+
+def _write_whole(target: Path, content: bytes) -> None:
+    """Write a file beside its place, then move it there."""
+    handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}-")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+        # mkstemp makes private files; a picture is as readable as its neighbours.
+        Path(name).chmod(0o644)
+        Path(name).replace(target)
+    finally:
+        Path(name).unlink(missing_ok=True)
+
+
+def _mimebundle(
+    figure: "Figure", include: Any = None, exclude: Any = None
+) -> tuple[dict[str, str], dict[str, dict[str, str]]]:
+    """What Jupyter shows for a figure: a PNG and its alternative text."""
+    drawn = io.BytesIO()
+    figure.savefig(drawn, format="png")
+    data = {
+        "image/png": base64.b64encode(drawn.getvalue()).decode("ascii"),
+        "text/plain": alt_text(figure) or repr(figure),
+    }
+    return data, {"image/png": {"alt": alt_text(figure)}}

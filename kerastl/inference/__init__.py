@@ -1,0 +1,1 @@
+"""Running a network: devices, features, prediction and evaluation."""

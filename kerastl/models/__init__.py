@@ -1,0 +1,1 @@
+"""What we transfer: backbones, heads, and which of their weights train."""

@@ -1,0 +1,143 @@
+"""The one place that compiles: loss, metrics and optimizer that fit the head."""
+
+import weakref
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+
+from kerastl._checks import check_number, fail
+from kerastl._compat import compiled_trainable_state, optimizer_targets
+from kerastl.models.manifest import find_manifest
+from kerastl.models.tasks import Task, make_task
+
+#: What each optimizer was compiled to train, by variable path. Weak, so that neither
+#: models nor optimizers are kept alive.
+_COMPILED: "weakref.WeakKeyDictionary[Any, tuple[str, ...]]"
+_COMPILED = weakref.WeakKeyDictionary()
+
+
+def model_task(model: keras.Model) -> Task | None:
+    """The classifier's task, or None for a model that was not built here."""
+    found = find_manifest(model)
+    return make_task(found.task, found.num_classes) if found else None
+
+
+def trainable_paths(model: keras.Model) -> tuple[str, ...]:
+    """Paths of the variables that train now, in order."""
+    return tuple(variable.path for variable in model.trainable_variables)
+
+
+def compile_model(
+    model: keras.Model,
+    *,
+    learning_rate: float | keras.optimizers.schedules.LearningRateSchedule = 1e-3,
+    optimizer: str | keras.optimizers.Optimizer = "adamw",
+    weight_decay: float | None = None,
+    global_clipnorm: float | None = None,
+    loss: Any = None,
+    metrics: Sequence[Any] | None = None,
+    label_smoothing: float = 0.0,
+) -> None:
+    """Compile with a fresh optimizer, and note which weights it is to train.
+
+    Args:
+        model: The model; its trainable flags must be set already.
+        learning_rate: Above 0, or a Keras schedule.
+        optimizer: Name, or an instance taken as a pattern: its settings are copied,
+            never its state, because state belongs to the weights it was built for.
+        weight_decay: Decoupled decay of kernels, at least 0; None: the optimizer's
+            own. Biases and normalisation parameters are never decayed.
+        global_clipnorm: Largest norm of the whole gradient, above 0; None: no limit.
+        loss: Loss on the model's outputs; None: the task's.
+        metrics: Metrics; None: the task's.
+        label_smoothing: For the task's loss, in [0, 1).
+
+    Raises:
+        ValueError: If nothing trains, or the model has no task and no loss is given.
+    """
+    task = model_task(model)
+    if loss is None and task is None:
+        hint = "It was not built by build_classifier, so its task is unknown."
+        fail("loss", "given for this model", None, hint)
+    if not model.trainable_variables:
+        hint = "Unfreeze a part of it with kerastl.unfreeze."
+        fail("model", "a model with a weight that trains", model.name, hint)
+    rule = make_optimizer(optimizer, learning_rate, weight_decay, global_clipnorm)
+    exempt = [v for v in model.trainable_variables if len(v.shape) < 2]
+    if exempt and rule.weight_decay:
+        rule.exclude_from_weight_decay(var_list=exempt)
+    if loss is None:
+        loss = task.loss(label_smoothing)
+    elif label_smoothing:
+        fail("label_smoothing", "0 when a loss is given", label_smoothing)
+    if metrics is None:
+        metrics = task.metrics() if task else []
+    model.compile(
+        optimizer=rule, loss=loss, metrics=list(metrics), jit_compile=jit_mode()
+    )
+    # Under mixed float16 Keras wraps the optimizer; the wrapper is what it keeps.
+    _COMPILED[model.optimizer] = trainable_paths(model)
+
+
+def jit_mode() -> bool | str:
+    """`jit_compile` for this machine: off for TensorFlow on a CPU, else Keras's choice.
+
+    XLA is Keras's default on every device, and on a CPU it runs depthwise
+    convolutions about ten times slower than TensorFlow's own kernels
+    (`benchmarks/jit.py`).
+    """
+    if keras.backend.backend() != "tensorflow":
+        return "auto"
+    import tensorflow as tf
+
+    kinds = {device.device_type for device in tf.config.list_logical_devices()}
+    return "auto" if kinds & {"GPU", "TPU"} else False
+
+
+def make_optimizer(
+    optimizer: str | keras.optimizers.Optimizer,
+    learning_rate: float | keras.optimizers.schedules.LearningRateSchedule,
+    weight_decay: float | None = None,
+    global_clipnorm: float | None = None,
+) -> keras.optimizers.Optimizer:
+    """A fresh optimizer from a name or from another's settings.
+
+    Raises:
+        ValueError: If the name is unknown or a number is out of range.
+    """
+    if not isinstance(learning_rate, keras.optimizers.schedules.LearningRateSchedule):
+        check_number("learning_rate", learning_rate, above=0.0)
+    if isinstance(optimizer, keras.optimizers.Optimizer):
+        pattern = optimizer
+    else:
+        try:
+            pattern = keras.optimizers.get(optimizer)
+        except (ValueError, TypeError):
+            hint = "Use a Keras name such as 'adamw', 'adam' or 'sgd'."
+            fail("optimizer", "a Keras optimizer or its name", optimizer, hint)
+    config = pattern.get_config()
+    config["learning_rate"] = learning_rate
+    if isinstance(optimizer, str) and optimizer.lower() == "sgd":
+        config["momentum"] = 0.9
+    if weight_decay is not None:
+        check_number("weight_decay", weight_decay, 0.0)
+        config["weight_decay"] = weight_decay or None
+        if type(pattern).__name__ == "AdamW":
+            config["weight_decay"] = weight_decay
+    if global_clipnorm is not None:
+        check_number("global_clipnorm", global_clipnorm, above=0.0)
+        config.update(global_clipnorm=global_clipnorm, clipnorm=None, clipvalue=None)
+    return type(pattern).from_config(config)
+
+
+def compiled_paths(model: keras.Model) -> tuple[str, ...] | None:
+    """Paths of the variables the model was compiled to train; None if unknown."""
+    rule = getattr(model, "optimizer", None)
+    if rule is None:
+        return None
+    if rule in _COMPILED:
+        return _COMPILED[rule]
+    if rule.built:
+        return optimizer_targets(rule)
+    return compiled_trainable_state(model)

@@ -1,0 +1,197 @@
+"""Choosing which weights train, on the leaves, so that nothing else can move."""
+
+from collections.abc import Iterator
+
+import keras
+
+from kerastl._checks import check_choice, check_integer, fail, nearest
+from kerastl._compat import sublayers
+from kerastl.models.blocks import blocks
+from kerastl.models.layers import hold_statistics, make_freezable
+from kerastl.models.manifest import find_manifest, is_pretrained
+
+#: What `trainable` may be: see `unfreeze`.
+Trainable = str | int | tuple[str, ...]
+
+BATCH_NORM_MODES = ("auto", "frozen", "affine", "train")
+
+
+def freeze(model: keras.Model) -> None:
+    """Freeze everything but the head, statistics and dropout included.
+
+    Compile afterwards, or use `run_phases`, which does: a compiled model keeps
+    training what it was compiled with.
+
+    Args:
+        model: A classifier from `build_classifier`, any functional model (its head:
+            the layers after the last image-shaped output), or a bare backbone,
+            which is frozen whole.
+
+    Raises:
+        TypeError: If `model` is not a functional Keras model.
+
+    Example:
+        >>> import kerastl
+        >>> backbone = kerastl.build_backbone("MobileNet", alpha=0.25, weights="tiny")
+        >>> model = kerastl.build_classifier(backbone, ["cat", "dog", "owl"])
+        >>> kerastl.freeze(model)
+        >>> [variable.path for variable in model.trainable_variables]
+        ['head_dense/kernel', 'head_dense/bias']
+    """
+    unfreeze(model, "head")
+
+
+def unfreeze(
+    model: keras.Model, trainable: Trainable, *, batch_norm: str = "auto"
+) -> None:
+    """Make the head and the named part of the backbone train, and nothing else.
+
+    Compile afterwards, or use `run_phases`, which does. What is not named is frozen,
+    whatever it was before.
+
+    Args:
+        model: A classifier from `build_classifier` or any functional model.
+        trainable: `"head"`; `"all"`; a number of blocks from the top; the name of a
+            block or layer (from there to the top); or a tuple of names (exactly
+            those). The head always trains.
+        batch_norm: For BatchNorm layers in the named part. `"frozen"`: statistics,
+            gamma and beta stay. `"affine"`: statistics stay, gamma and beta train.
+            `"train"`: all move. `"auto"`: `"frozen"` over loaded weights, `"train"`
+            over random ones, whose statistics are worth nothing.
+
+    Raises:
+        ValueError: If `trainable` names nothing in the model.
+        TypeError: If `model` is not a functional Keras model.
+
+    Example:
+        >>> import kerastl
+        >>> backbone = kerastl.build_backbone("MobileNet", alpha=0.25, weights="tiny")
+        >>> model = kerastl.build_classifier(backbone, ["cat", "dog", "owl"])
+        >>> kerastl.unfreeze(model, 1)
+        >>> [variable.path for variable in model.trainable_variables][:2]
+        ['conv_dw_13/kernel', 'conv_pw_13/kernel']
+    """
+    check_choice("batch_norm", batch_norm, BATCH_NORM_MODES)
+    names = resolve_trainable(model, trainable)
+    head = set(head_layers(model))
+    mode = resolve_batch_norm(model, batch_norm)
+    _open_containers(model)
+    for layer in leaf_layers(model):
+        _set_leaf(layer, layer.name in names, "train" if layer.name in head else mode)
+
+
+def resolve_batch_norm(model: keras.Model, batch_norm: str) -> str:
+    """`batch_norm` with `"auto"` replaced by what it means for this model."""
+    if batch_norm != "auto":
+        return batch_norm
+    return "frozen" if is_pretrained(model) else "train"
+
+
+def leaf_layers(model: keras.Model) -> Iterator[keras.Layer]:
+    """Yield the model's layers in order, through nested models."""
+    for layer in model.layers:
+        if isinstance(layer, keras.Model):
+            yield from leaf_layers(layer)
+        else:
+            yield layer
+
+
+def head_layers(model: keras.Model) -> tuple[str, ...]:
+    """Names of the layers that make up the head; empty for a bare backbone."""
+    if not isinstance(model, keras.Model) or not hasattr(model, "operations"):
+        fail(
+            "model",
+            "a functional keras.Model",
+            type(model).__name__,
+            "Build it as keras.Model(inputs, outputs).",
+            TypeError,
+        )
+    found = find_manifest(model)
+    if found is not None:
+        return found.head_layers
+    tail: list[str] = []
+    for layer in reversed(list(leaf_layers(model))):
+        if len(_output_shape(layer)) > 2:
+            break
+        tail.append(layer.name)
+    return tuple(reversed(tail))
+
+
+def model_blocks(model: keras.Model) -> dict[str, tuple[str, ...]]:
+    """The backbone's blocks inside `model`, input side first, without the head."""
+    return blocks(model, exclude=head_layers(model))
+
+
+def resolve_trainable(model: keras.Model, trainable: Trainable) -> frozenset[str]:
+    """Names of the layers that train under `trainable`, the head's among them."""
+    head = head_layers(model)
+    if trainable == "head":
+        return frozenset(head)
+    if trainable == "all":
+        return frozenset(layer.name for layer in leaf_layers(model))
+    parts = model_blocks(model)
+    if isinstance(trainable, str):
+        return frozenset(head).union(_from_name_upwards(model, parts, trainable))
+    if isinstance(trainable, (tuple, list)):
+        return frozenset(head).union(*(_members(parts, name) for name in trainable))
+    check_integer("trainable", trainable, 0)
+    if trainable > len(parts):
+        hint = f"This backbone has {len(parts)} blocks; 'all' takes every one."
+        fail("trainable", f"at most {len(parts)}", trainable, hint)
+    chosen = list(parts.values())[len(parts) - trainable :]
+    return frozenset(head).union(*chosen)
+
+
+def _members(parts: dict[str, tuple[str, ...]], name: str) -> tuple[str, ...]:
+    """Layers of the block of that name, or the one layer of that name."""
+    if name in parts:
+        return parts[name]
+    layers = {layer for members in parts.values() for layer in members}
+    if name not in layers:
+        last = ", ".join(list(parts)[-3:])
+        hint = nearest(name, [*parts, *layers]) or f"The last blocks are: {last}."
+        fail("trainable", "'head', 'all', a block, a layer or a number", name, hint)
+    return (name,)
+
+
+def _from_name_upwards(
+    model: keras.Model, parts: dict[str, tuple[str, ...]], name: str
+) -> list[str]:
+    """Layers from a block, or from a layer inside one, to the top."""
+    first = _members(parts, name)
+    order = list(parts)
+    if name in parts:
+        start, kept = order.index(name), list(first)
+    else:
+        start = next(i for i, block in enumerate(order) if name in parts[block])
+        ordered = [layer.name for layer in leaf_layers(model)]
+        later = set(ordered[ordered.index(name) :])
+        kept = [layer for layer in parts[order[start]] if layer in later]
+    return kept + [layer for block in order[start + 1 :] for layer in parts[block]]
+
+
+def _open_containers(model: keras.Model) -> None:
+    """Set every container trainable: a closed one hides its leaves from Keras."""
+    model.trainable = True
+    for layer in model.layers:
+        if isinstance(layer, keras.Model):
+            _open_containers(layer)
+
+
+def _set_leaf(layer: keras.Layer, flag: bool, batch_norm: str) -> None:
+    """Set one layer and everything inside it, BatchNorm and noise by their rules."""
+    # Keras's recursive setter differs by backend when the flag does not change, so
+    # every sublayer is set by itself, outermost first.
+    for part in sublayers(layer):
+        part.trainable = flag
+    for part in sublayers(layer):
+        make_freezable(part)
+        if isinstance(part, keras.layers.BatchNormalization):
+            hold_statistics(part, batch_norm == "affine")
+            part.trainable = flag and batch_norm != "frozen"
+
+
+def _output_shape(layer: keras.Layer) -> tuple:
+    output = layer.output
+    output = output[0] if isinstance(output, (list, tuple)) else output
+    return tuple(output.shape)

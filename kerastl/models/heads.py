@@ -1,0 +1,249 @@
+"""A new head on a backbone: pooling, dropout, and logits that know their names."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import keras
+from keras import layers
+
+from kerastl._checks import (
+    check_choice,
+    check_integer,
+    check_number,
+    fail,
+    image_size_pair,
+)
+from kerastl.models.backbones import adapt_backbone, build_backbone
+from kerastl.models.compiling import compile_model
+from kerastl.models.freezing import freeze
+from kerastl.models.layers import ClassLogits, Preprocessing
+from kerastl.models.manifest import (
+    RESIZE_POLICIES,
+    Manifest,
+    find_manifest,
+    find_preprocessing,
+)
+from kerastl.models.precision import using_precision
+from kerastl.models.tasks import make_task
+
+POOLING = ("avg", "max", "concat")
+
+
+def build_classifier(
+    backbone: str | keras.Model,
+    classes: int | Sequence[str],
+    *,
+    task: str = "multiclass",
+    pooling: str = "avg",
+    hidden: Sequence[int] = (),
+    dropout: float = 0.2,
+    l2: float = 0.0,
+    image_size: int | tuple[int, int] | None = None,
+    resize: str = "stretch",
+    weights: str | Path | None = "imagenet",
+    alpha: float | None = None,
+    preprocessing: str | keras.layers.Layer | None = None,
+    precision: str | None = None,
+    seed: int | None = None,
+    learning_rate: float = 1e-3,
+) -> keras.Model:
+    """A compiled classifier: frozen backbone, pooling and new head in one flat graph.
+
+    It takes RGB 0-255 pixels and returns *logits*; `predict` gives probabilities. The
+    layers of a backbone built here become the model's own; a foreign model is copied.
+
+    Args:
+        backbone: Name in `list_backbones()`, a backbone from `build_backbone`, or any
+            functional `keras.Model` with one image input and one feature-map output.
+        classes: Class names in label order, or their number.
+        task: `"multiclass"` (one class an image), `"binary"` (two classes, one
+            logit) or `"multilabel"` (any number of classes an image).
+        pooling: `"avg"`, `"max"`, or `"concat"` for both side by side.
+        hidden: Units of hidden ReLU layers between pooling and logits.
+        dropout: Share of the features dropped in training, in [0, 1).
+        l2: L2 penalty on the head's kernels; at least 0.
+        image_size: Pixels, one number or `(height, width)`; None: the backbone's own.
+            For a backbone given as a model it may only repeat that model's size.
+        resize: How images of another size are brought to `image_size`: `"stretch"`,
+            `"crop"` or `"pad"`.
+        weights: For a backbone given by name: see `build_backbone`.
+        alpha: Width multiplier, for a backbone given by name.
+        preprocessing: For a foreign model: what it expects, `"tf"`, `"caffe"`,
+            `"torch"`, `"none"`, or a Keras layer.
+        precision: `"float32"`, `"mixed_bfloat16"` or `"mixed_float16"`; None: as
+            Keras is set. The logits are float32 under each.
+        seed: For the random part of the head (hidden layers, dropout).
+        learning_rate: For a plain `model.fit`; `run_phases` compiles anew.
+
+    Returns:
+        A compiled functional `keras.Model`, `(n, height, width, 3)` to
+        `(n, classes)` float32 logits (`(n, 1)` for the binary task).
+
+    Raises:
+        ValueError: If an argument is out of range or does not fit the backbone.
+
+    Example:
+        >>> import kerastl
+        >>> backbone = kerastl.build_backbone("MobileNet", alpha=0.25, weights="tiny")
+        >>> model = kerastl.build_classifier(backbone, ["cat", "dog", "owl"])
+        >>> model.output_shape
+        (None, 3)
+    """
+    names = _check_classes(classes)
+    unit = make_task(task, len(names))
+    check_choice("pooling", pooling, POOLING)
+    check_choice("resize", resize, RESIZE_POLICIES)
+    check_number("dropout", dropout, 0.0, below=1.0)
+    check_number("l2", l2, 0.0)
+    for units in hidden:
+        check_integer("hidden", units, 1)
+    with using_precision(precision):
+        backbone = _resolve_backbone(
+            backbone, image_size, weights, alpha, preprocessing
+        )
+        size = _input_size(backbone, image_size)
+        logits, head = _attach(backbone, unit.units, pooling, hidden, dropout, l2, seed)
+        source = find_preprocessing(backbone)
+        record = Manifest(
+            class_names=names,
+            task=task,
+            image_size=size,
+            resize=resize,
+            backbone=source.backbone,
+            weights=source.weights_source,
+            head_layers=(*head, "class_logits"),
+        )
+        outputs = ClassLogits(record.to_config())(logits)
+        model = keras.Model(backbone.input, outputs, name=f"{backbone.name}_classifier")
+    freeze(model)
+    compile_model(model, learning_rate=learning_rate)
+    return model
+
+
+def _resolve_backbone(
+    backbone: str | keras.Model,
+    image_size: int | tuple[int, int] | None,
+    weights: str | Path | None,
+    alpha: float | None,
+    preprocessing: str | keras.layers.Layer | None,
+) -> keras.Model:
+    """A flat backbone behind its preprocessing, from whatever was given."""
+    if isinstance(backbone, str):
+        return build_backbone(
+            backbone, image_size=image_size, weights=weights, alpha=alpha
+        )
+    if not isinstance(backbone, keras.Model):
+        kinds = "a backbone's name or a keras.Model"
+        fail("backbone", kinds, type(backbone).__name__, error=TypeError)
+    if find_manifest(backbone) is not None:
+        fail("backbone", "a model without a head", f"classifier {backbone.name!r}")
+    if preprocessing is None and find_preprocessing(backbone) is not None:
+        return backbone
+    return _adapt(backbone, preprocessing, image_size)
+
+
+def _attach(
+    backbone: keras.Model,
+    units: int,
+    pooling: str,
+    hidden: Sequence[int],
+    dropout: float,
+    l2: float,
+    seed: int | None,
+) -> tuple[keras.KerasTensor, list[str]]:
+    """Logits on top of a backbone, and the names of the layers that make them."""
+    penalty = keras.regularizers.L2(l2) if l2 else None
+    stack: list[keras.Layer] = []
+    if dropout:
+        stack.append(layers.Dropout(dropout, seed=seed, name="head_dropout"))
+    for number, width in enumerate(hidden, 1):
+        dense = layers.Dense(
+            width,
+            activation="relu",
+            kernel_initializer=keras.initializers.HeNormal(seed),
+            kernel_regularizer=penalty,
+            name=f"head_hidden_{number}",
+        )
+        stack.append(dense)
+    # Zeros make the first loss exactly the loss of knowing nothing, for any features.
+    last = layers.Dense(
+        units,
+        kernel_initializer="zeros",
+        kernel_regularizer=penalty,
+        dtype="float32",
+        name="head_dense",
+    )
+    stack.append(last)
+    x, names = _pool(backbone.output, pooling)
+    for layer in stack:
+        x = layer(x)
+        names.append(layer.name)
+    return x, names
+
+
+def _check_classes(classes: int | Sequence[str]) -> tuple[str, ...]:
+    """Class names as a tuple of distinct strings."""
+    if isinstance(classes, str):
+        hint = "Pass the class names as a list."
+        fail("classes", "a number or a sequence of names", classes, hint, TypeError)
+    if not isinstance(classes, Sequence) and not hasattr(classes, "__iter__"):
+        check_integer("classes", classes, 1)
+        return tuple(str(number) for number in range(classes))
+    names = tuple(str(name) for name in classes)
+    repeated = sorted({name for name in names if names.count(name) > 1})
+    if repeated:
+        fail("classes", "distinct names", repeated)
+    if not names:
+        fail("classes", "at least one name", names)
+    return names
+
+
+def _adapt(
+    backbone: keras.Model,
+    preprocessing: str | keras.layers.Layer | None,
+    image_size: int | tuple[int, int] | None,
+) -> keras.Model:
+    """A flat copy of a foreign backbone behind its preprocessing."""
+    if preprocessing is None:
+        fail(
+            "preprocessing",
+            "given for a backbone that was not built here",
+            None,
+            "Pass 'tf' (-1 to 1), 'caffe', 'torch', 'none' (it takes 0-255 as it is), "
+            "or a Keras layer such as Rescaling(1 / 255).",
+        )
+    return adapt_backbone(backbone, preprocessing=preprocessing, image_size=image_size)
+
+
+def _input_size(
+    backbone: keras.Model, image_size: int | tuple[int, int] | None
+) -> tuple[int, int]:
+    """The model's image size in pixels; an argument may repeat it, or fill it in."""
+    height, width = backbone.input_shape[1:3]
+    source: Preprocessing = find_preprocessing(backbone)
+    own = (height, width) if height and width else source.image_size
+    asked = None if image_size is None else image_size_pair("image_size", image_size)
+    if own is None and asked is None:
+        fail("image_size", "given, as the backbone takes images of any size", None)
+    if own is not None and asked is not None and tuple(own) != asked:
+        hint = "Build the backbone at the size you want."
+        fail("image_size", f"{tuple(own)}, the backbone's own", asked, hint)
+    return asked if own is None else tuple(own)
+
+
+def _pool(
+    features: keras.KerasTensor, pooling: str
+) -> tuple[keras.KerasTensor, list[str]]:
+    """Turn feature maps `(n, h, w, c)` into vectors; vectors pass as they are."""
+    if len(features.shape) == 2:
+        return features, []
+    kinds = {
+        "avg": layers.GlobalAveragePooling2D,
+        "max": layers.GlobalMaxPooling2D,
+    }
+    if pooling != "concat":
+        name = f"head_pool_{pooling}"
+        return kinds[pooling](name=name)(features), [name]
+    both = [kind(name=f"head_pool_{name}")(features) for name, kind in kinds.items()]
+    names = [f"head_pool_{name}" for name in kinds]
+    return layers.Concatenate(name="head_pool")(both), [*names, "head_pool"]

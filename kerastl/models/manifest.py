@@ -1,0 +1,126 @@
+"""What a classifier knows about itself, kept inside its `.keras` file."""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import keras
+
+from kerastl._checks import fail
+from kerastl.models.layers import ClassLogits, Preprocessing
+
+TASKS = ("multiclass", "binary", "multilabel")
+RESIZE_POLICIES = ("stretch", "crop", "pad")
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """A classifier's own record: what its outputs mean and what it wants as input.
+
+    Attributes:
+        class_names: Names in the order of the outputs.
+        task: `"multiclass"`, `"binary"` or `"multilabel"`.
+        image_size: `(height, width)` in pixels.
+        resize: How other sizes are brought to `image_size`: `"stretch"`, `"crop"`
+            or `"pad"`.
+        backbone: The backbone's name.
+        weights: Where the backbone's weights come from; `"none"`: random.
+        head_layers: Names of the layers that make up the head.
+    """
+
+    class_names: tuple[str, ...]
+    task: str
+    image_size: tuple[int, int]
+    resize: str
+    backbone: str
+    weights: str
+    head_layers: tuple[str, ...]
+
+    @property
+    def num_classes(self) -> int:
+        """Number of classes; two for the binary task, whose output is one logit."""
+        return len(self.class_names)
+
+    def to_config(self) -> dict[str, Any]:
+        """A JSON-ready dictionary."""
+        return {
+            name: list(value) if isinstance(value, tuple) else value
+            for name, value in asdict(self).items()
+        }
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> "Manifest":
+        """Rebuild from `to_config`."""
+        return cls(
+            **{
+                name: tuple(value) if isinstance(value, list) else value
+                for name, value in config.items()
+            }
+        )
+
+
+def find_manifest(model: keras.Model) -> Manifest | None:
+    """The classifier's manifest, or None for a model that was not built here."""
+    for layer in reversed(model.layers):
+        if isinstance(layer, ClassLogits):
+            return Manifest.from_config(layer.manifest)
+    return None
+
+
+def manifest(model: keras.Model) -> Manifest:
+    """The classifier's manifest.
+
+    Raises:
+        ValueError: If the model was not built by `build_classifier`.
+    """
+    found = find_manifest(model)
+    if found is None:
+        fail(
+            "model",
+            "a classifier built by build_classifier",
+            getattr(model, "name", type(model).__name__),
+            "Build it with kerastl.build_classifier(backbone, classes).",
+        )
+    return found
+
+
+def find_preprocessing(model: keras.Model) -> Preprocessing | None:
+    """The backbone's preprocessing layer, or None for a model not built here."""
+    for layer in model.layers:
+        if isinstance(layer, Preprocessing):
+            return layer
+    return None
+
+
+def is_pretrained(model: keras.Model) -> bool:
+    """Whether the backbone's weights were loaded.
+
+    Unknown models count as pretrained: holding their statistics is the safe side.
+    """
+    layer = find_preprocessing(model)
+    return layer is None or layer.weights_source != "none"
+
+
+def class_names(model: keras.Model) -> tuple[str, ...]:
+    """The classifier's class names, in the order of its outputs.
+
+    They are stored inside the `.keras` file and survive `keras.models.load_model`,
+    as long as `kerastl` has been imported.
+
+    Args:
+        model: A classifier from `build_classifier`, or one loaded from its file.
+
+    Returns:
+        One name per class; two for the binary task, whose single logit is for the
+        second.
+
+    Raises:
+        ValueError: If the model was not built by `build_classifier`.
+
+    Example:
+        >>> import kerastl
+        >>> backbone = kerastl.build_backbone("MobileNet", alpha=0.25, weights="tiny")
+        >>> model = kerastl.build_classifier(backbone, ["cat", "dog", "owl"])
+        >>> kerastl.class_names(model)
+        ('cat', 'dog', 'owl')
+    """
+    return manifest(model).class_names

@@ -1,0 +1,1 @@
+"""How we learn: phases, recipes and schedules."""

@@ -1,0 +1,182 @@
+"""One stretch of training, and what a list of them left behind."""
+
+from dataclasses import KW_ONLY, dataclass
+from typing import Any
+
+import keras
+
+from kerastl._checks import (
+    check_choice,
+    check_integer,
+    check_number,
+    fail,
+)
+from kerastl.models.freezing import BATCH_NORM_MODES, Trainable
+
+SCHEDULES = ("constant", "cosine")
+
+
+@dataclass(frozen=True)
+class Phase:
+    """One stretch of training: what trains, how long, how fast.
+
+    Each phase is compiled with a fresh optimizer; nothing of an earlier phase's
+    optimizer is kept.
+
+    Attributes:
+        name: What the phase is called in the history and on the plots.
+        trainable: Which part of the backbone trains besides the head: see `unfreeze`.
+        epochs: Passes over the training data, at least 1.
+        learning_rate: Peak learning rate, above 0.
+        optimizer: A Keras name, or an optimizer whose settings are copied.
+        batch_norm: `"auto"`, `"frozen"`, `"affine"` or `"train"`: see `unfreeze`.
+        schedule: `"constant"`, or `"cosine"`: down to zero over the phase.
+        warmup: Epochs over which the rate climbs from zero, at least 0 and at most
+            `epochs`.
+        weight_decay: Decoupled decay of the kernels; None: the optimizer's own.
+        global_clipnorm: Largest norm of the whole gradient; None: no limit.
+        patience: Epochs without a better validation result before the phase stops
+            and returns to its best weights; None: never.
+    """
+
+    name: str
+    _: KW_ONLY
+    trainable: Trainable
+    epochs: int
+    learning_rate: float
+    optimizer: str | keras.optimizers.Optimizer = "adamw"
+    batch_norm: str = "auto"
+    schedule: str = "constant"
+    warmup: float = 0.0
+    weight_decay: float | None = None
+    global_clipnorm: float | None = None
+    patience: int | None = None
+
+    def __post_init__(self) -> None:
+        """Check what can be checked without a model."""
+        check_integer("epochs", self.epochs, 1)
+        check_number("learning_rate", self.learning_rate, above=0.0)
+        check_choice("batch_norm", self.batch_norm, BATCH_NORM_MODES)
+        check_choice("schedule", self.schedule, SCHEDULES)
+        check_number("warmup", self.warmup, 0.0, float(self.epochs))
+        if self.patience is not None:
+            check_integer("patience", self.patience, 1)
+        if isinstance(self.trainable, list):
+            object.__setattr__(self, "trainable", tuple(self.trainable))
+        if not isinstance(self.trainable, (str, int, tuple)):
+            fail("trainable", "a string, a number or a tuple of names", self.trainable)
+
+    def rate_schedule(
+        self, steps_per_epoch: int
+    ) -> float | keras.optimizers.schedules.LearningRateSchedule:
+        """The learning rate as Keras takes it.
+
+        Args:
+            steps_per_epoch: Optimizer steps in one epoch, at least 1.
+
+        Returns:
+            A number, or a schedule over the whole phase.
+        """
+        schedules = keras.optimizers.schedules
+        total = self.epochs * steps_per_epoch
+        warmup = round(self.warmup * steps_per_epoch)
+        if not warmup:
+            if self.schedule == "constant":
+                return self.learning_rate
+            return schedules.CosineDecay(self.learning_rate, total)
+        return schedules.CosineDecay(
+            # Not zero: a first step of zero would train nothing.
+            self.learning_rate / warmup,
+            max(total - warmup, 1),
+            # Alpha 1 keeps the peak.
+            alpha=1.0 if self.schedule == "constant" else 0.0,
+            warmup_target=self.learning_rate,
+            warmup_steps=warmup,
+        )
+
+
+@dataclass(frozen=True)
+class PhaseRecord:
+    """What one phase did.
+
+    Attributes:
+        name: The phase's name.
+        start: Index of its first epoch in the whole history.
+        stop: Index after its last epoch.
+        trainable: Paths of the variables that were to train.
+        moved: Paths of the variables whose values changed, statistics included.
+        seconds: Wall time, features and validation included.
+        cached: Whether the frozen part was computed once instead of every epoch.
+        stopped: Why the phase ended early; empty if it did not.
+    """
+
+    name: str
+    start: int
+    stop: int
+    trainable: tuple[str, ...]
+    moved: tuple[str, ...]
+    seconds: float
+    cached: bool = False
+    stopped: str = ""
+
+
+@dataclass(frozen=True)
+class BestEpoch:
+    """The epoch whose weights were kept.
+
+    Attributes:
+        phase: Name of its phase; `"start"` for the weights the run began with.
+        epoch: Index in the whole history; -1 for the start.
+        monitor: Name of the quantity compared.
+        value: Its value.
+    """
+
+    phase: str
+    epoch: int
+    monitor: str
+    value: float
+
+
+@dataclass(frozen=True)
+class TrainingHistory:
+    """One history over all phases.
+
+    Attributes:
+        history: A list per quantity, one value per epoch, as in Keras: `loss`,
+            `accuracy`, `val_loss`, `val_accuracy`, `learning_rate`, `seconds`.
+        phases: One record per phase, in order.
+        best: The epoch whose weights the model has now; None without validation
+            data, when it has those of the last epoch.
+    """
+
+    history: dict[str, list[float]]
+    phases: tuple[PhaseRecord, ...]
+    best: BestEpoch | None = None
+
+    def rows(self) -> list[dict[str, Any]]:
+        """One dictionary per epoch, the phase's name included."""
+        table = []
+        for record in self.phases:
+            for number in range(record.start, record.stop):
+                row = {"phase": record.name, "epoch": number + 1}
+                row.update({name: self.history[name][number] for name in self.history})
+                table.append(row)
+        return table
+
+    def __str__(self) -> str:
+        """A short account of the run."""
+        lines = []
+        for record in self.phases:
+            epochs = record.stop - record.start
+            lines.append(
+                f"{record.name}: {epochs} epochs, {len(record.moved)} of "
+                f"{len(record.trainable)} trainable weights moved, "
+                f"{record.seconds:.1f} s{', cached' if record.cached else ''}"
+                f"{f'; {record.stopped}' if record.stopped else ''}"
+            )
+        if self.best is not None:
+            lines.append(
+                f"best {self.best.monitor} {self.best.value:.4f} "
+                f"in {self.best.phase}, epoch {self.best.epoch + 1}"
+            )
+        return "\n".join(lines)

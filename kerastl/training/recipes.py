@@ -1,0 +1,224 @@
+"""Named recipes: ready-made lists of phases, and `fine_tune`, which runs one."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import keras
+
+from kerastl._checks import check_choice, check_integer, check_number, fail
+from kerastl.models.freezing import model_blocks
+from kerastl.models.manifest import is_pretrained
+from kerastl.training.phase import Phase, TrainingHistory
+from kerastl.training.phases import run_phases
+
+#: Rate of a new head on frozen features.
+HEAD_RATE = 3e-3
+#: Peak rate of loaded weights under AdamW, BatchNorm statistics held.
+FINE_RATE = 1e-3
+#: Peak rate of random weights.
+SCRATCH_RATE = 3e-3
+
+HEAD_EPOCHS = 20
+FINE_EPOCHS = 8
+
+
+def _head(epochs: int = HEAD_EPOCHS) -> Phase:
+    return Phase(
+        "head",
+        trainable="head",
+        epochs=epochs,
+        learning_rate=HEAD_RATE,
+        schedule="cosine",
+    )
+
+
+def _fine(
+    name: str, trainable: Any, epochs: int, rate: float, batch_norm: str = "affine"
+) -> Phase:
+    return Phase(
+        name,
+        trainable=trainable,
+        epochs=epochs,
+        learning_rate=rate,
+        schedule="cosine",
+        warmup=min(1.0, epochs / 2),
+        batch_norm=batch_norm,
+    )
+
+
+def _linear_probe(model: keras.Model) -> list[Phase]:
+    return [_head()]
+
+
+def _two_phase(model: keras.Model) -> list[Phase]:
+    """The classic: a short head phase, then the upper half of the backbone."""
+    upper = max(len(model_blocks(model)) // 2, 1)
+    return [_head(10), _fine("upper half", upper, FINE_EPOCHS, FINE_RATE)]
+
+
+def _lp_ft(model: keras.Model) -> list[Phase]:
+    """Kumar et al. (2022): probe to convergence, then everything at a low rate."""
+    return [_head(), _fine("all", "all", FINE_EPOCHS, FINE_RATE)]
+
+
+def _gradual(model: keras.Model) -> list[Phase]:
+    """Howard & Ruder (2018), §3.3, by thirds of the backbone instead of layers."""
+    blocks = len(model_blocks(model))
+    counts = sorted({max(blocks * third // 3, 1) for third in (1, 2)})
+    steps = [_fine(f"top {count}", count, 2, FINE_RATE) for count in counts]
+    return [_head(), *steps, _fine("all", "all", FINE_EPOCHS - 4, FINE_RATE)]
+
+
+def _full(model: keras.Model) -> list[Phase]:
+    return [_fine("all", "all", FINE_EPOCHS + 2, FINE_RATE)]
+
+
+def _scratch(model: keras.Model) -> list[Phase]:
+    if is_pretrained(model):
+        hint = "Build the backbone with weights=None, or take recipe='full'."
+        fail("recipe", "another one for loaded weights", "scratch", hint)
+    return [_fine("scratch", "all", 30, SCRATCH_RATE, batch_norm="train")]
+
+
+_RECIPES: dict[str, Callable[[keras.Model], list[Phase]]] = {
+    "linear_probe": _linear_probe,
+    "two_phase": _two_phase,
+    "lp_ft": _lp_ft,
+    "gradual": _gradual,
+    "full": _full,
+    "scratch": _scratch,
+}
+
+RECIPES = tuple(_RECIPES)
+DEFAULT_RECIPE = "lp_ft"
+
+
+def recipe_phases(
+    model: keras.Model,
+    recipe: str = DEFAULT_RECIPE,
+    *,
+    epochs: int | Sequence[int] | None = None,
+    learning_rate: float | None = None,
+) -> tuple[Phase, ...]:
+    """The phases of a named recipe for this model.
+
+    Args:
+        model: A classifier; block counts depend on its backbone.
+        recipe: `"linear_probe"`, `"two_phase"`, `"lp_ft"`, `"gradual"`, `"full"` or
+            `"scratch"`.
+        epochs: One number for every phase, or one per phase; None: the recipe's own.
+        learning_rate: Peak rate of the last phase; None: the recipe's own.
+
+    Returns:
+        Phases for `run_phases`.
+
+    Raises:
+        ValueError: If the recipe is unknown or does not fit the model, or the
+            number of epochs does not fit the recipe.
+    """
+    check_choice("recipe", recipe, RECIPES)
+    phases = _RECIPES[recipe](model)
+    if not is_pretrained(model):
+        # Held statistics of random weights let activations vanish or explode.
+        phases = [replace(phase, batch_norm="train") for phase in phases]
+    if epochs is not None:
+        phases = [
+            replace(phase, epochs=count, warmup=min(phase.warmup, count / 2))
+            for phase, count in zip(phases, _per_phase(epochs, phases), strict=True)
+        ]
+    if learning_rate is not None:
+        check_number("learning_rate", learning_rate, above=0.0)
+        phases[-1] = replace(phases[-1], learning_rate=learning_rate)
+    return tuple(phases)
+
+
+def _per_phase(epochs: int | Sequence[int], phases: list[Phase]) -> list[int]:
+    counts = list(epochs) if isinstance(epochs, Sequence) else [epochs] * len(phases)
+    for count in counts:
+        check_integer("epochs", count, 1)
+    if len(counts) != len(phases):
+        names = ", ".join(phase.name for phase in phases)
+        hint = f"The recipe's phases are: {names}."
+        fail("epochs", f"one number, or {len(phases)} of them", epochs, hint)
+    return counts
+
+
+def fine_tune(
+    model: keras.Model,
+    train: Any,
+    validation: Any = None,
+    *,
+    recipe: str = DEFAULT_RECIPE,
+    epochs: int | Sequence[int] | None = None,
+    learning_rate: float | None = None,
+    batch_size: int = 32,
+    augment: Any = None,
+    class_weight: str | Mapping[str, float] | None = None,
+    label_smoothing: float = 0.0,
+    strategy: Any = None,
+    cache: str = "auto",
+    callbacks: Sequence[keras.callbacks.Callback] = (),
+    seed: int | None = None,
+    verbose: int | str = "auto",
+) -> TrainingHistory:
+    """Train a classifier by a named recipe, and keep the best weights of all phases.
+
+    Args:
+        model: A classifier from `build_classifier`.
+        train: An `ImageSet`, a pair `(images, labels)` of arrays, or a
+            `tf.data.Dataset` of batches.
+        validation: The same kinds, or None: then the last weights are kept.
+        recipe: `"linear_probe"`: the head only, on features computed once.
+            `"two_phase"`: the head, then the upper half of the backbone. `"lp_ft"`:
+            the head to convergence, then everything at a low rate with warm-up.
+            `"gradual"`: the head, then thirds of the backbone from the top.
+            `"full"`: everything at once. `"scratch"`: for `weights=None` only.
+        epochs: One number for every phase, or one per phase; None: the recipe's own.
+        learning_rate: Peak rate of the last phase; None: the recipe's own.
+        batch_size: Images in an optimizer step.
+        augment: Augmentation of the training images: see `batches`.
+        class_weight: By name, or `"balanced"`: see `run_phases`.
+        label_smoothing: In [0, 1).
+        strategy: A `tf.distribute` strategy in whose scope the model was built.
+        cache: `"auto"` or `"off"`: see `run_phases`.
+        callbacks: Keras callbacks for each phase.
+        seed: Order, augmentation and dropout follow from it.
+        verbose: As for `Model.fit`, or `"auto"`.
+
+    Returns:
+        History over all phases, with what moved in each.
+
+    Raises:
+        ValueError: If an argument is out of range or does not fit the model.
+
+    Example:
+        >>> import numpy as np, kerastl
+        >>> backbone = kerastl.build_backbone("MobileNet", alpha=0.25, weights="tiny")
+        >>> model = kerastl.build_classifier(backbone, ["dark", "light"])
+        >>> images = np.repeat([0, 255], 8)[:, None, None, None] + np.zeros((96, 96, 3))
+        >>> data = images, np.repeat([0, 1], 8)
+        >>> history = kerastl.fine_tune(model, data, data, recipe="linear_probe")
+        >>> [phase.name for phase in history.phases]
+        ['head']
+
+    Reference:
+        Kumar et al. (2022), Fine-Tuning can Distort Pretrained Features,
+        arXiv:2202.10054 (`lp_ft`); Howard & Ruder (2018), §3.3 (`gradual`).
+    """
+    phases = recipe_phases(model, recipe, epochs=epochs, learning_rate=learning_rate)
+    return run_phases(
+        model,
+        train,
+        validation,
+        phases=phases,
+        batch_size=batch_size,
+        augment=augment,
+        class_weight=class_weight,
+        label_smoothing=label_smoothing,
+        strategy=strategy,
+        cache=cache,
+        callbacks=callbacks,
+        seed=seed,
+        verbose=verbose,
+    )

@@ -1,0 +1,88 @@
+"""Validation that leaves no replica without an image."""
+
+from typing import Any
+
+import keras
+import numpy as np
+
+from kerastl._checks import fail
+from kerastl.inference.features import run_batches
+from kerastl.models.compiling import model_task
+from kerastl.training.sources import ArraySource, ImageSource, Source
+
+
+class PaddedValidation(keras.callbacks.Callback):
+    """Scores the validation data after each epoch, in full batches only.
+
+    Keras crashes where the last batch is smaller than the number of replicas. The
+    batch is filled up and the surplus cut, so each image counts once.
+
+    Args:
+        source: Validation images.
+        batch_size: Images at a time over all replicas.
+        settings: `loss`, `metrics` and `label_smoothing` as for `compile_model`.
+    """
+
+    def __init__(
+        self, source: Source, batch_size: int, settings: dict[str, Any]
+    ) -> None:
+        """See the class."""
+        super().__init__()
+        if not isinstance(source, ImageSource | ArraySource):
+            hint = "Its batches cannot be padded; pass an ImageSet or arrays."
+            kind = type(source.data).__name__
+            fail("validation", "images under a distribution strategy", kind, hint)
+        self.source = source
+        self.batch_size = batch_size
+        self.settings = settings
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Add the results to the logs that later callbacks see."""
+        logs.update(self.results(self.model))
+
+    def results(self, model: keras.Model) -> dict[str, float]:
+        """Validation loss and metrics, named as Keras names them."""
+        outputs = run_batches(
+            model, self.source.rows, len(self.source), batch_size=self.batch_size
+        )
+        task = model_task(model)
+        loss, metrics = self.settings["loss"], self.settings["metrics"]
+        if loss is None:
+            loss = task.loss(self.settings["label_smoothing"])
+        if metrics is None:
+            metrics = task.metrics() if task else []
+        labels = self.source.labels
+        value = float(np.mean(_each(keras.losses.get(loss), labels, outputs)))
+        found = {"val_loss": value + float(sum(model.losses))}
+        for metric in metrics:
+            metric = keras.metrics.get(metric)
+            metric.reset_state()
+            metric.update_state(labels, outputs)
+            found[f"val_{metric.name}"] = float(metric.result())
+        return found
+
+
+def _each(loss: Any, labels: np.ndarray, outputs: np.ndarray) -> np.ndarray:
+    """The loss of each image: in a scope, Keras divides means by the replicas."""
+    if isinstance(loss, keras.losses.Loss):
+        loss = type(loss).from_config({**loss.get_config(), "reduction": "none"})
+    return keras.ops.convert_to_numpy(loss(labels, outputs))
+
+
+def replica_batch_size(batch_size: int, replicas: int, images: int) -> int:
+    """The global batch size that gives each replica the same number of images.
+
+    Args:
+        batch_size: What was asked for.
+        replicas: Devices that share a batch.
+        images: Number of training images; a smaller set gets a smaller batch.
+
+    Raises:
+        ValueError: If the batch cannot be shared evenly, or images are too few.
+    """
+    if batch_size % replicas:
+        hint = f"{batch_size // replicas * replicas or replicas} is one."
+        fail("batch_size", f"a multiple of the {replicas} devices", batch_size, hint)
+    if images < replicas:
+        fail("train", f"at least {replicas} images for {replicas} devices", images)
+    return min(batch_size, images // replicas * replicas)

@@ -1,0 +1,266 @@
+"""Training data in its three kinds: images, arrays, other people's datasets."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+
+from kerastl._checks import fail
+from kerastl.datasets.pipelines import batches
+from kerastl.datasets.sets import ImageSet
+from kerastl.datasets.stores import PixelStore
+from kerastl.models.manifest import find_manifest, find_preprocessing
+from kerastl.models.tasks import Task
+
+
+@dataclass(frozen=True, eq=False)
+class ImageSource:
+    """Images that are decoded once and may be augmented.
+
+    Attributes:
+        images: The images with their labels.
+        store: Their decoded pixels, shared by all phases.
+    """
+
+    images: ImageSet
+    store: PixelStore
+
+    def __len__(self) -> int:
+        """Number of images."""
+        return len(self.images)
+
+    @property
+    def labels(self) -> np.ndarray:
+        """Labels, one row an image."""
+        return self.images.labels
+
+    def rows(self, indices: np.ndarray) -> np.ndarray:
+        """Pixels 0-255 of the images at `indices`."""
+        return self.store.rows(indices)
+
+    def dataset(
+        self,
+        batch_size: int,
+        *,
+        seed: int = 0,
+        shuffle: bool = False,
+        augment: Any = None,
+        drop_remainder: bool = False,
+    ) -> Any:
+        """Batches of `(float32 pixels 0-255, labels)`."""
+        return batches(
+            self.images,
+            image_size=self.store.image_size,
+            batch_size=batch_size,
+            augment=augment,
+            shuffle=shuffle,
+            seed=seed,
+            resize=self.store.resize,
+            drop_remainder=drop_remainder,
+            pixels=self.store,
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class ArraySource:
+    """Arrays as they are: features, or the input of a model that was not built here.
+
+    Attributes:
+        inputs: `(n, ...)`.
+        labels: `(n, ...)`.
+    """
+
+    inputs: np.ndarray
+    labels: np.ndarray
+
+    def __len__(self) -> int:
+        """Number of rows."""
+        return len(self.inputs)
+
+    def rows(self, indices: np.ndarray) -> np.ndarray:
+        """Inputs at `indices`."""
+        return self.inputs[indices]
+
+    def dataset(
+        self,
+        batch_size: int,
+        *,
+        seed: int = 0,
+        shuffle: bool = False,
+        augment: Any = None,
+        drop_remainder: bool = False,
+    ) -> Any:
+        """Batches of `(inputs, labels)`, in the same order as images would come."""
+        import tensorflow as tf
+
+        if augment is not None:
+            fail("augment", "None for arrays that are not images", augment)
+        total = len(self)
+        # Constants in the graph would be copied; a closure over tensors is not.
+        inputs, labels = tf.constant(self.inputs), tf.constant(self.labels)
+        epochs = iter(range(2**31))
+
+        def order() -> Iterator[np.ndarray]:
+            chosen = np.arange(total)
+            if shuffle:
+                rng = np.random.default_rng([seed, next(epochs), 0])
+                chosen = rng.permutation(total)
+            yield chosen
+
+        def gather(indices: Any) -> Any:
+            return tf.gather(inputs, indices), tf.gather(labels, indices)
+
+        data = tf.data.Dataset.from_generator(
+            order, output_signature=tf.TensorSpec((total,), tf.int64)
+        )
+        data = data.unbatch().batch(batch_size, drop_remainder=drop_remainder)
+        whole = total // batch_size if drop_remainder else -(-total // batch_size)
+        data = data.apply(tf.data.experimental.assert_cardinality(whole))
+        return data.map(gather, num_parallel_calls=1).prefetch(tf.data.AUTOTUNE)
+
+
+@dataclass(frozen=True, eq=False)
+class StreamSource:
+    """Batches made by someone else, used as they come.
+
+    They may be augmented or reshuffled at each pass, so nothing of them is cached.
+
+    Attributes:
+        data: A `tf.data.Dataset` or anything else that `Model.fit` takes.
+    """
+
+    data: Any
+
+    def dataset(
+        self,
+        batch_size: int,
+        *,
+        seed: int = 0,
+        shuffle: bool = False,
+        augment: Any = None,
+        drop_remainder: bool = False,
+    ) -> Any:
+        """The data itself; the arguments were the maker's to choose."""
+        if augment is not None:
+            hint = "Augment in the dataset's own pipeline."
+            fail("augment", "None for a dataset of batches", augment, hint)
+        return self.data
+
+
+Source = ImageSource | ArraySource | StreamSource
+
+
+def make_source(model: keras.Model, data: Any, name: str) -> Source:
+    """The data as a source that fits the model.
+
+    Args:
+        model: What it will be fed to.
+        data: `ImageSet`, `(images, labels)` arrays, or batches.
+        name: The argument's name, for errors.
+
+    Raises:
+        ValueError: If the data have no labels or are empty.
+        TypeError: If they are of no known kind.
+    """
+    if isinstance(data, ImageSource | ArraySource | StreamSource):
+        return data
+    record = find_manifest(model)
+    if isinstance(data, (tuple, list)) and len(data) == 2:
+        inputs, labels = (np.asarray(part) for part in data)
+        if len(inputs) != len(labels):
+            shapes = f"{inputs.shape} and {labels.shape}"
+            fail(name, "as many labels as images", shapes)
+        if find_preprocessing(model) is None:
+            return _check_length(ArraySource(inputs, labels), name)
+        if record is not None:
+            _task(model).check_labels(labels)
+            names = record.class_names
+        else:
+            names = tuple(str(number) for number in range(int(labels.max()) + 1))
+        data = ImageSet(inputs, _integers(labels), names)
+    if isinstance(data, ImageSet):
+        return _image_source(model, data, name)
+    if isinstance(data, (np.ndarray, str, Mapping)) or not hasattr(data, "__iter__"):
+        hint = "Load a folder with kerastl.load_images."
+        kinds = "an ImageSet, an (images, labels) pair or a tf.data.Dataset"
+        fail(name, kinds, type(data).__name__, hint, TypeError)
+    return StreamSource(data)
+
+
+def _image_source(model: keras.Model, data: ImageSet, name: str) -> ImageSource:
+    record = find_manifest(model)
+    if data.labels is None:
+        fail(name, "labelled", data)
+    if record is not None and data.class_names != record.class_names:
+        hint = f"The model's classes are {', '.join(record.class_names[:12])}."
+        if set(data.class_names) != set(record.class_names):
+            fail(name, "of the model's classes", data.class_names, hint)
+        fail(name, "with classes in the model's order", data.class_names, hint)
+    size = record.image_size if record else model.input_shape[1:3]
+    if None in size:
+        fail("model", "built for one image size", model.input_shape)
+    resize = record.resize if record else "stretch"
+    source = ImageSource(data, PixelStore(data, image_size=size, resize=resize))
+    return _check_length(source, name)
+
+
+def _check_length(source: Any, name: str) -> Any:
+    if len(source) == 0:
+        fail(name, "at least one image", "none")
+    return source
+
+
+def _integers(labels: np.ndarray) -> np.ndarray:
+    """Whole-number labels as integers, whatever type they came in."""
+    labels = labels.reshape(-1) if labels.shape[1:] == (1,) else labels
+    return labels if labels.dtype.kind in "iu" else labels.astype("int64")
+
+
+def _task(model: keras.Model) -> Task:
+    record = find_manifest(model)
+    return Task(record.task, record.num_classes)
+
+
+def check_first_batch(model: keras.Model, source: Source, batch_size: int) -> None:
+    """Check pixels and labels of a dataset's first batch against the model.
+
+    Raises:
+        ValueError: If pixels are not 0-255, of another shape than the model's, or
+            labels are out of range.
+    """
+    if not isinstance(source, StreamSource) or not hasattr(source.data, "take"):
+        return
+    first = next(iter(source.data.take(1)), None)
+    if first is None:
+        fail("train", "at least one batch", "none")
+    if not isinstance(first, tuple) or len(first) < 2:
+        fail("train", "batches of (images, labels)", type(first).__name__)
+    images, labels = np.asarray(first[0]), np.asarray(first[1])
+    if find_preprocessing(model) is not None:
+        check_pixel_range(images)
+    expected = model.input_shape[1:]
+    if images.ndim != len(expected) + 1 or any(
+        want is not None and want != got
+        for want, got in zip(expected, images.shape[1:], strict=True)
+    ):
+        fail("train", f"batches of shape (n, {str(expected)[1:]}", images.shape)
+    if find_manifest(model) is not None:
+        _task(model).check_labels(labels)
+
+
+def check_pixel_range(images: np.ndarray) -> None:
+    """Raise unless a batch looks like pixels 0-255.
+
+    Raises:
+        ValueError: If there are negative values, values above 255 or none above 1.
+    """
+    low, high = float(images.min()), float(images.max())
+    if low < 0 or high > 255 or (high <= 1.0 and images.dtype.kind == "f" and high > 0):
+        fail(
+            "images",
+            "pixels from 0 to 255",
+            f"values from {low:.3g} to {high:.3g}",
+            "Leave out your own rescaling: the model has its backbone's inside.",
+        )

@@ -1,0 +1,167 @@
+"""What is watched while a phase runs: best weights, and losses gone wrong."""
+
+import math
+import time
+from typing import Any
+
+import keras
+import numpy as np
+
+from kerastl.training.phase import BestEpoch
+
+#: A mean loss this many times the loss of knowing nothing is an explosion.
+EXPLOSION = 5.0
+
+_BATCHES_BETWEEN_CHECKS = 16
+
+
+def snapshot(model: keras.Model) -> list[np.ndarray]:
+    """Copies of every weight, in the order of `model.weights`."""
+    # A copy: on JAX the buffer behind the view is given away by the next step.
+    return [np.array(keras.ops.convert_to_numpy(w)) for w in model.weights]
+
+
+def restore(model: keras.Model, values: list[np.ndarray]) -> None:
+    """Put back what `snapshot` took."""
+    for weight, value in zip(model.weights, values, strict=True):
+        weight.assign(value)
+
+
+def moved_paths(model: keras.Model, before: list[np.ndarray]) -> tuple[str, ...]:
+    """Paths of the weights whose bits differ from an earlier snapshot."""
+    return tuple(
+        weight.path
+        for weight, old, new in zip(model.weights, before, snapshot(model), strict=True)
+        if not np.array_equal(old, new, equal_nan=True)
+    )
+
+
+class BestWeights:
+    """The best weights over all phases, by one validation quantity.
+
+    Ties go to the lower validation loss, then to the earlier epoch.
+
+    Args:
+        model: The whole model, whichever part of it is being fitted.
+        monitor: `"val_accuracy"`, `"val_loss"` or another logged name; names that
+            hold `loss` or `error` are minimised.
+    """
+
+    def __init__(self, model: keras.Model, monitor: str) -> None:
+        """See the class."""
+        self.model = model
+        self.monitor = monitor
+        self.best: BestEpoch | None = None
+        self.weights: list[np.ndarray] | None = None
+        self._score: tuple[float, float] | None = None
+
+    def score(self, logs: dict[str, float]) -> tuple[float, float] | None:
+        """What is compared, higher is better; None if it was not measured."""
+        if self.monitor not in logs or not math.isfinite(logs[self.monitor]):
+            return None
+        value = float(logs[self.monitor])
+        if "loss" in self.monitor or "error" in self.monitor:
+            value = -value
+        return value, -float(logs.get("val_loss", 0.0))
+
+    def offer(self, logs: dict[str, float], phase: str, epoch: int) -> None:
+        """Keep the model's weights if they are better than the best so far."""
+        score = self.score(logs)
+        if score is None or (self._score is not None and score <= self._score):
+            return
+        self._score = score
+        self.best = BestEpoch(phase, epoch, self.monitor, float(logs[self.monitor]))
+        self.weights = snapshot(self.model)
+
+
+class PhaseMonitor(keras.callbacks.Callback):
+    """Records epochs, keeps the best weights and stops a phase that goes wrong.
+
+    Args:
+        tracker: Best weights over all phases.
+        history: Lists to append each epoch's values to.
+        phase: Name of the phase.
+        patience: Epochs without a better result before the phase stops; None: never.
+        ceiling: Largest mean training loss that is not an explosion; None: only
+            losses that are not finite are caught.
+    """
+
+    def __init__(
+        self,
+        tracker: BestWeights,
+        history: dict[str, list[float]],
+        phase: str,
+        patience: int | None,
+        ceiling: float | None,
+    ) -> None:
+        """See the class."""
+        super().__init__()
+        self.tracker = tracker
+        self.history = history
+        self.phase = phase
+        self.patience = patience
+        self.ceiling = ceiling
+        self.stopped = ""
+        self.diverged = False
+        self.epochs = 0
+        self.best_in_phase: list[np.ndarray] | None = None
+        self._best_score: tuple[float, float] | None = None
+        self._waited = 0
+        self._began = 0.0
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Start the clock."""
+        self._began = time.perf_counter()
+
+    def on_train_batch_end(
+        self, batch: int, logs: dict[str, Any] | None = None
+    ) -> None:
+        """Look at the loss now and then: reading it waits for the device."""
+        if logs and batch % _BATCHES_BETWEEN_CHECKS == 0:
+            self._check_loss(float(logs["loss"]), batch)
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Record the epoch, keep the weights if they are the best."""
+        values = {name: float(value) for name, value in (logs or {}).items()}
+        values["learning_rate"] = float(
+            keras.ops.convert_to_numpy(self.model.optimizer.learning_rate)
+        )
+        values["seconds"] = time.perf_counter() - self._began
+        length = max((len(column) for column in self.history.values()), default=0)
+        for name, value in values.items():
+            column = self.history.setdefault(name, [])
+            column += [float("nan")] * (length - len(column)) + [value]
+        self.epochs += 1
+        self._check_loss(values["loss"], None)
+        if self.diverged:
+            return
+        self.tracker.offer(values, self.phase, length)
+        self._wait(values)
+
+    def _check_loss(self, loss: float, batch: int | None) -> None:
+        if self.diverged:
+            return
+        if not math.isfinite(loss):
+            found = "the loss is not finite"
+        elif self.ceiling is not None and loss > self.ceiling:
+            found = f"the loss is {loss:.3g}, above {self.ceiling:.3g}"
+        else:
+            return
+        where = "" if batch is None else f", step {batch + 1}"
+        self.diverged = True
+        self.stopped = f"stopped in epoch {self.epochs + 1}{where}: {found}"
+        self.model.stop_training = True
+
+    def _wait(self, logs: dict[str, float]) -> None:
+        """Stop after `patience` epochs without a better result in this phase."""
+        if self.patience is None:
+            return
+        score = self.tracker.score(logs)
+        if score is not None and (self._best_score is None or score > self._best_score):
+            self._best_score, self._waited = score, 0
+            self.best_in_phase = snapshot(self.tracker.model)
+            return
+        self._waited += 1
+        if self._waited >= self.patience:
+            self.stopped = f"no better result in {self.patience} epochs"
+            self.model.stop_training = True

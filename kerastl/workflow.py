@@ -1,0 +1,308 @@
+"""One call from images to a trained, scored, saved classifier."""
+
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from kerastl._checks import check_integer, fail
+from kerastl._progress import Progress
+from kerastl.artifacts import check_output, write_artifacts
+from kerastl.datasets.catalog import load_dataset
+from kerastl.datasets.folders import load_images
+from kerastl.datasets.sets import ImageSet, Splits
+from kerastl.inference.scoring import evaluate
+from kerastl.models.heads import build_classifier
+from kerastl.models.manifest import find_manifest, manifest
+from kerastl.models.saving import save_classifier
+from kerastl.training.phase import TrainingHistory
+from kerastl.training.recipes import DEFAULT_RECIPE, fine_tune
+
+
+@dataclass(frozen=True, eq=False)
+class TransferResult:
+    """What `transfer` made.
+
+    Attributes:
+        model: The classifier, with the best weights of all phases.
+        history: One history over all phases.
+        report: JSON-ready: `data`, `splits`, `settings`, `seconds`, `validation` and
+            `test` scores.
+        splits: The images that were used.
+    """
+
+    model: keras.Model
+    history: TrainingHistory
+    report: dict[str, Any]
+    splits: Splits
+
+    def write(self, output: str | Path, *, overwrite: bool = False) -> None:
+        """Write model, report, history and pictures into a folder.
+
+        Args:
+            output: Folder; made if it does not exist.
+            overwrite: Whether files of an earlier run in it may be replaced.
+
+        Raises:
+            ValueError: If the folder holds something and may not be overwritten.
+        """
+        write_artifacts(
+            Path(output),
+            model=self.model,
+            history=self.history,
+            report=self.report,
+            shown=self.splits.test or self.splits.validation or self.splits.train,
+            overwrite=overwrite,
+        )
+
+    def __str__(self) -> str:
+        """A short account."""
+        lines = [str(self.history)]
+        for part in ("validation", "test"):
+            scores = self.report[part]
+            if scores:
+                low, high = scores["accuracy_interval"]
+                lines.append(
+                    f"{part} accuracy {scores['accuracy']:.1%} "
+                    f"({low:.1%} to {high:.1%}), {scores['images']} images"
+                )
+        lines.append(f"{self.report['seconds']['total']:.1f} s")
+        return "\n".join(lines)
+
+
+def transfer(
+    data: str | Path | Splits | Sequence[ImageSet],
+    *,
+    backbone: str | keras.Model = "MobileNet",
+    alpha: float | None = None,
+    weights: str | Path | None = "tiny",
+    image_size: int | tuple[int, int] | None = None,
+    resize: str = "stretch",
+    preprocessing: Any = None,
+    recipe: str = DEFAULT_RECIPE,
+    epochs: int | Sequence[int] | None = None,
+    learning_rate: float | None = None,
+    batch_size: int = 32,
+    augment: Any = "auto",
+    dropout: float = 0.2,
+    class_weight: str | Mapping[str, float] | None = None,
+    label_smoothing: float = 0.0,
+    validation: float = 0.2,
+    test: float = 0.0,
+    precision: str | None = None,
+    strategy: Any = None,
+    seed: int = 0,
+    output: str | Path | None = None,
+    overwrite: bool = False,
+    verbose: int | str = "auto",
+) -> TransferResult:
+    """A classifier for your images, from a pre-trained backbone, in one call.
+
+    The default weights are bundled and need no network; `weights="imagenet"`
+    downloads stronger ones once. The test part, where there is one, is scored once,
+    at the end; everything is chosen by the validation part.
+
+    Args:
+        data: A folder (see `load_images`), a data set's name (see `load_dataset`),
+            or `Splits`, or its three parts.
+        backbone: Name in `list_backbones()`, or a functional `keras.Model`.
+        alpha: Width of a MobileNet; None: the widest bundled, or 1.
+        weights: `"tiny"` (bundled), `"imagenet"`, a file, or None for random ones.
+        image_size: Pixels, one number or `(height, width)`; None: the backbone's.
+        resize: `"stretch"`, `"crop"` or `"pad"`.
+        preprocessing: For a foreign model: see `build_classifier`.
+        recipe: How to train: see `fine_tune`.
+        epochs: One number for every phase, or one per phase; None: the recipe's.
+        learning_rate: Peak rate of the last phase; None: the recipe's.
+        batch_size: Images in an optimizer step.
+        augment: `None`, a preset of `batches`, or `"auto"`: the recipe's choice.
+        dropout: On the head's features, in [0, 1).
+        class_weight: By name, or `"balanced"`.
+        label_smoothing: In [0, 1).
+        validation: Share of the training images to choose by, where the data bring
+            no validation part.
+        test: Share of all images to score at the end, where the data bring no test.
+        precision: `"mixed_bfloat16"` or `"mixed_float16"` on devices that gain by
+            it; None: as Keras is set.
+        strategy: A `tf.distribute` strategy: see `device_strategy`.
+        seed: Splits, order, augmentation and dropout follow from it.
+        output: Folder for model, report and pictures; None: nothing is written.
+        overwrite: Whether files of an earlier run in `output` may be replaced.
+        verbose: As for `Model.fit`, or `"auto"`.
+
+    Returns:
+        Model, history and report.
+
+    Raises:
+        ValueError: If an argument or the data do not fit.
+        FileNotFoundError: If the folder or the weights do not exist.
+        KeyboardInterrupt: If interrupted; the best weights are in `output` then.
+
+    Example:
+        >>> import kerastl
+        >>> result = kerastl.transfer(
+        ...     "digits", alpha=0.25, image_size=32, recipe="linear_probe", epochs=2
+        ... )
+        >>> result.report["validation"]["images"]
+        359
+    """
+    check_integer("seed", seed, 0)
+    if output is not None:
+        check_output(Path(output), overwrite)
+    # Imported before the clock starts: the first use would count as reading.
+    import sklearn  # noqa: F401
+    import tensorflow as tf  # noqa: F401
+
+    clock = _Clock()
+    splits, name = _splits(data, validation, test, seed)
+    clock.stop("reading")
+    with strategy.scope() if strategy is not None else nullcontext():
+        model = _model(
+            backbone,
+            splits,
+            seed=seed,
+            alpha=alpha,
+            weights=weights,
+            image_size=image_size,
+            resize=resize,
+            preprocessing=preprocessing,
+            dropout=dropout,
+            precision=precision,
+        )
+    if augment == "auto":
+        augment = None
+    settings = {
+        "backbone": manifest(model).backbone,
+        "weights": manifest(model).weights,
+        "image_size": list(manifest(model).image_size),
+        "resize": resize,
+        "recipe": recipe,
+        "batch_size": batch_size,
+        "augment": augment if isinstance(augment, str) else None,
+        "dropout": dropout,
+        "class_weight": class_weight,
+        "label_smoothing": label_smoothing,
+        "seed": seed,
+        "keras": keras.__version__,
+        "backend": keras.backend.backend(),
+    }
+    try:
+        history = fine_tune(
+            model,
+            splits.train,
+            splits.validation,
+            recipe=recipe,
+            epochs=epochs,
+            learning_rate=learning_rate,
+            batch_size=batch_size,
+            augment=augment,
+            class_weight=class_weight,
+            label_smoothing=label_smoothing,
+            strategy=strategy,
+            seed=seed,
+            verbose=verbose,
+        )
+    except KeyboardInterrupt:
+        _rescue(model, output)
+        raise
+    clock.stop("training")
+    scores = {part: _score(model, getattr(splits, part), part) for part in _PARTS}
+    clock.stop("scoring")
+    report = {
+        "data": name,
+        "class_names": list(splits.train.class_names),
+        "splits": {part: _counts(getattr(splits, part)) for part in ("train", *_PARTS)},
+        "settings": settings,
+        "phases": [_phase_row(record) for record in history.phases],
+        "best": vars(history.best) if history.best else None,
+        "seconds": clock.report(),
+        **scores,
+    }
+    result = TransferResult(model, history, report, splits)
+    if output is not None:
+        result.write(output, overwrite=overwrite)
+    return result
+
+
+_PARTS = ("validation", "test")
+
+
+class _Clock:
+    """Seconds of each stage."""
+
+    def __init__(self) -> None:
+        self._start = self._last = time.perf_counter()
+        self._stages: dict[str, float] = {}
+
+    def stop(self, stage: str) -> None:
+        now = time.perf_counter()
+        self._stages[stage] = now - self._last
+        self._last = now
+
+    def report(self) -> dict[str, float]:
+        total = self._last - self._start
+        stages = {name: round(value, 3) for name, value in self._stages.items()}
+        return {**stages, "total": round(total, 3)}
+
+
+def _splits(data: Any, validation: float, test: float, seed: int) -> tuple[Splits, str]:
+    """The three parts, and what to call them."""
+    if isinstance(data, (tuple, list)) and 2 <= len(data) <= 3:
+        data = Splits(*data, *[None] * (3 - len(data)))
+    if isinstance(data, Splits):
+        return data, data.train.name
+    if not isinstance(data, (str, Path)):
+        kinds = "a folder, a data set's name or Splits"
+        fail("data", kinds, type(data).__name__, error=TypeError)
+    with Progress("reading images") as progress:
+        options = {"validation": validation, "test": test, "seed": seed}
+        if isinstance(data, Path) or "/" in data or Path(data).is_dir():
+            return load_images(data, **options, progress=progress), str(data)
+        return load_dataset(data, **options, progress=progress), data
+
+
+def _model(
+    backbone: str | keras.Model, splits: Splits, *, seed: int, **options: Any
+) -> keras.Model:
+    """The classifier, its random parts drawn from the seed."""
+    if isinstance(backbone, keras.Model):
+        options = {**options, "weights": None, "alpha": None}
+        if find_manifest(backbone) is not None:
+            fail("backbone", "a model without a head", backbone.name)
+    task = "multilabel" if splits.train.multilabel else "multiclass"
+    return build_classifier(
+        backbone, splits.train.class_names, task=task, seed=seed, **options
+    )
+
+
+def _score(model: keras.Model, images: ImageSet | None, part: str) -> Any:
+    if images is None or not len(images):
+        return None
+    with Progress(f"scoring {part}") as progress:
+        return evaluate(model, images, progress=progress).to_dict()
+
+
+def _counts(images: ImageSet | None) -> dict[str, Any] | None:
+    if images is None:
+        return None
+    return {"images": len(images), "classes": images.counts()}
+
+
+def _phase_row(record: Any) -> dict[str, Any]:
+    row = {**vars(record), "moved": len(record.moved)}
+    row["trainable"] = len(record.trainable)
+    return row
+
+
+def _rescue(model: keras.Model, output: str | Path | None) -> None:
+    """Keep the best weights of an interrupted run."""
+    if output is None or not np.any(keras.ops.convert_to_numpy(model.weights[-1])):
+        return
+    folder = Path(output)
+    folder.mkdir(parents=True, exist_ok=True)
+    save_classifier(model, folder / "model.keras")

@@ -1,0 +1,177 @@
+"""Exit statuses, streams and the one line that a failure prints."""
+
+import subprocess
+import sys
+import warnings
+
+import pytest
+
+import kerastl
+
+
+def failing(error):
+    def work(*_, **__):
+        raise error
+
+    return work
+
+
+def test_version(command):
+    done = command("--version")
+    assert (done.status, done.out) == (0, f"kerastl {kerastl.__version__}\n")
+
+
+@pytest.mark.parametrize("name", ["train", "predict", "evaluate", "audit", "backbones"])
+def test_each_command_explains_itself(command, name):
+    done = command(name, "--help")
+    assert done.status == 0
+    assert f"usage: kerastl {name}" in done.out
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["fly"],
+        ["train"],
+        ["predict", "model.keras"],
+        ["evaluate", "model.keras"],
+        ["train", "data", "--epochs", "0"],
+        ["train", "data", "--epochs", "many"],
+        ["train", "data", "--seed", "-1"],
+        ["train", "data", "--image-size", "9.5"],
+        ["train", "data", "--alpha", "wide"],
+        ["train", "data", "--no-such-option"],
+        ["audit", "data", "--jsonl"],
+    ],
+)
+def test_arguments_that_cannot_be_parsed_are_status_2(command, arguments):
+    done = command(*arguments)
+    assert done.status == 2
+    assert "usage: kerastl" in done.err
+    assert not done.out
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        FileNotFoundError("`folder` must be an existing folder. Received: folder='x'."),
+        ValueError("`folder` must be a folder of at least two class folders."),
+        ValueError("`data` must be a folder or a dataset's name."),
+        OSError(28, "No space left on device"),
+        RuntimeError("the device went away"),
+        MemoryError(),
+    ],
+)
+def test_work_that_fails_is_status_1_with_one_line(command, stand_in, error):
+    stand_in("audit", failing(error))
+    done = command("audit", "x")
+    assert done.status == 1
+    assert done.err.startswith("kerastl: error: ")
+    assert done.err.count("\n") == 1
+    assert not done.out
+
+
+def test_the_line_is_the_sentence_of_the_library(command, stand_in):
+    sentence = "`folder` must be an existing folder. Received: folder='x'."
+    stand_in("audit", failing(FileNotFoundError(sentence)))
+    assert command("audit", "x").err == f"kerastl: error: {sentence}\n"
+
+
+def test_a_message_of_many_lines_becomes_one(command, stand_in):
+    stand_in("audit", failing(ValueError("first\n  second\n")))
+    assert command("audit", "x").err == "kerastl: error: first second\n"
+
+
+def test_an_unforeseen_error_names_its_class_and_the_way_to_more(command, stand_in):
+    stand_in("audit", failing(RuntimeError("no device")))
+    expected = "kerastl: error: RuntimeError: no device (--debug shows the traceback)\n"
+    assert command("audit", "x").err == expected
+
+
+def test_debug_prints_the_traceback_and_keeps_the_status(command, stand_in):
+    stand_in("audit", failing(RuntimeError("no device")))
+    done = command("audit", "x", "--debug")
+    assert done.status == 1
+    assert "Traceback" in done.err
+    assert done.err.splitlines()[-1] == "kerastl: error: RuntimeError: no device"
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "argument"),
+    [
+        ("--backbone", "MobileNat", "backbone"),
+        ("--image-size", "16", "image_size"),
+        ("--recipe", "magic", "recipe"),
+        ("--learning-rate", "-1", "learning_rate"),
+    ],
+)
+def test_a_refused_option_is_status_2(command, stand_in, option, value, argument):
+    sentence = f"`{argument}` must be something else. Received: {argument}={value}."
+    stand_in("transfer", failing(ValueError(sentence)))
+    done = command("train", "data", option, value)
+    assert done.status == 2
+    assert done.err.endswith(f"kerastl: error: {sentence}\n")
+
+
+def test_a_sentence_on_an_option_that_was_not_given_is_status_1(command, stand_in):
+    sentence = "`image_size` must be at least 75 for InceptionV3."
+    stand_in("transfer", failing(ValueError(sentence)))
+    assert command("train", "data").status == 1
+
+
+def test_interruption_is_status_130(command, stand_in):
+    stand_in("audit", failing(KeyboardInterrupt()))
+    done = command("audit", "x")
+    assert (done.status, done.out, done.err) == (130, "", "kerastl: interrupted\n")
+
+
+def test_warnings_are_one_line_each(command, stand_in):
+    def audit(folder):
+        warnings.warn("two copies\nof one file", UserWarning, stacklevel=2)
+        return "fine"
+
+    stand_in("audit", audit)
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        done = command("audit", "x")
+    assert done.err == "kerastl: warning: two copies of one file\n"
+    assert done.out == "fine\n"
+
+
+def test_what_the_library_prints_stays_off_standard_output(command, stand_in):
+    def audit(folder):
+        print("a bar of Keras")
+        return "fine"
+
+    stand_in("audit", audit)
+    done = command("audit", "x")
+    assert (done.out, done.err) == ("fine\n", "a bar of Keras\n")
+
+
+def test_a_closed_pipe_ends_quietly():
+    script = (
+        "import sys, kerastl.cli.auditing as auditing\n"
+        "from kerastl.cli.program import main\n"
+        "auditing.run = lambda arguments: sys.stdin.readline()\n"
+        "sys.exit(main(['audit', 'x']))"
+    )
+    streams = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+    with subprocess.Popen([sys.executable, "-c", script], **streams) as process:
+        process.stdout.close()
+        process.stdin.write(b"a line\n")
+        process.stdin.close()
+        error = process.stderr.read()
+    assert process.returncode == 141
+    # TensorFlow writes there as well.
+    assert b"BrokenPipe" not in error
+
+
+def test_the_package_runs_as_a_command():
+    done = subprocess.run(
+        [sys.executable, "-m", "kerastl.cli", "--version"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout == f"kerastl {kerastl.__version__}\n"

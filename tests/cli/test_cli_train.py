@@ -1,0 +1,161 @@
+"""`kerastl train`: options become arguments; the output folder is checked first."""
+
+import json
+
+import pytest
+
+
+def test_only_the_options_that_are_given_reach_transfer(
+    command, transfer, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    assert command("train", "digits").status == 0
+    ((data, options),) = transfer
+    assert data == "digits"
+    assert set(options) == {"output", "overwrite"}
+    assert options["overwrite"] is False
+
+
+@pytest.mark.parametrize(
+    ("given", "argument", "value"),
+    [
+        ("--backbone MobileNetV2", "backbone", "MobileNetV2"),
+        ("--alpha 0.25", "alpha", 0.25),
+        ("--weights imagenet", "weights", "imagenet"),
+        ("--weights none", "weights", None),
+        ("--weights my.weights.h5", "weights", "my.weights.h5"),
+        ("--image-size 96", "image_size", 96),
+        ("--recipe two_phase", "recipe", "two_phase"),
+        ("--epochs 7", "epochs", 7),
+        ("--epochs 5 3", "epochs", [5, 3]),
+        ("--batch-size 16", "batch_size", 16),
+        ("--learning-rate 1e-4", "learning_rate", 1e-4),
+        ("--augment strong", "augment", "strong"),
+        ("--augment none", "augment", None),
+        ("--seed 3", "seed", 3),
+        ("--overwrite", "overwrite", True),
+    ],
+)
+def test_an_option_becomes_an_argument(
+    command, transfer, tmp_path, given, argument, value
+):
+    command("train", "digits", "--output", tmp_path / "new", *given.split())
+    ((_, options),) = transfer
+    assert options[argument] == value
+    assert type(options[argument]) is type(value)
+
+
+def test_json_is_the_last_line_and_alone_on_standard_output(
+    command, transfer, tmp_path
+):
+    done = command("train", "digits", "--json", "--output", tmp_path / "new")
+    assert done.json() == {
+        "validation_accuracy": 0.75,
+        "test_accuracy": None,
+        "seconds": 3.25,
+        "output": str(tmp_path / "new"),
+        "settings": {"recipe": "lp_ft", "dropout": None},
+    }
+    assert len(done.lines) == 1
+    assert "a bar of Keras" in done.err
+
+
+def test_without_json_the_summary_says_what_to_do_next(command, transfer, tmp_path):
+    done = command("train", "digits", "--output", tmp_path / "new")
+    assert "validation accuracy  75.0 %" in done.lines
+    assert "test accuracy        -" in done.lines
+    assert f"kerastl predict {tmp_path / 'new' / 'model.keras'}" in done.out
+
+
+def test_bundled_weights_are_not_used_silently(command, transfer, tmp_path):
+    silent = command("train", "digits", "--output", tmp_path / "a")
+    chosen = command("train", "digits", "--output", tmp_path / "b", "--weights", "tiny")
+    assert "--weights imagenet" in silent.err
+    assert "--weights imagenet" not in chosen.err
+
+
+def test_the_default_output_is_fresh_each_time(
+    command, transfer, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    command("train", "digits")
+    transfer[0][1]["output"].mkdir()
+    command("train", "digits")
+    first, second = (options["output"] for _, options in transfer)
+    assert first != second
+    assert first.name.startswith("kerastl-digits-2")
+
+
+def test_the_default_output_is_named_after_the_folder_not_its_place(
+    command, transfer, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "sets" / "birds").mkdir(parents=True)
+    command("train", "sets/birds/")
+    output = transfer[0][1]["output"]
+    assert output.parent.resolve() == tmp_path
+    assert output.name.startswith("kerastl-birds-")
+
+
+def test_an_output_that_holds_files_is_refused_before_the_work(
+    command, transfer, tmp_path
+):
+    (tmp_path / "model.keras").write_text("precious")
+    done = command("train", "digits", "--output", tmp_path)
+    assert done.status == 2
+    assert "--overwrite" in done.err
+    assert done.err.count("\n") == 1
+    assert not transfer
+
+
+def test_an_output_that_holds_files_is_taken_with_overwrite(
+    command, transfer, tmp_path
+):
+    (tmp_path / "model.keras").write_text("old")
+    assert command("train", "d", "--output", tmp_path, "--overwrite").status == 0
+
+
+def test_an_empty_output_folder_is_taken(command, transfer, tmp_path):
+    assert command("train", "digits", "--output", tmp_path).status == 0
+
+
+def test_an_output_that_is_a_file_is_refused_even_with_overwrite(
+    command, transfer, tmp_path
+):
+    file = tmp_path / "notes.txt"
+    file.write_text("precious")
+    done = command("train", "digits", "--output", file, "--overwrite")
+    assert done.status == 2
+    assert file.read_text() == "precious"
+
+
+def test_an_interruption_says_where_the_best_weights_are(command, stand_in, tmp_path):
+    def transfer(data, *, output, overwrite):
+        output.mkdir()
+        (output / "model.keras").write_text("best so far")
+        raise KeyboardInterrupt
+
+    stand_in("transfer", transfer)
+    done = command("train", "digits", "--output", tmp_path / "new")
+    assert done.status == 130
+    assert f"the best weights so far are in {tmp_path / 'new'}" in done.err
+
+
+def test_an_interruption_promises_no_file_that_is_not_there(
+    command, stand_in, tmp_path
+):
+    def transfer(data, *, output, overwrite):
+        raise KeyboardInterrupt
+
+    stand_in("transfer", transfer)
+    done = command("train", "digits", "--output", tmp_path / "new")
+    assert "best weights" not in done.err
+
+
+def test_the_json_line_survives_a_reader_that_knows_no_nan(command, transfer, tmp_path):
+    done = command("train", "digits", "--json", "--output", tmp_path / "new")
+
+    def refuse(constant):
+        raise AssertionError(constant)
+
+    json.loads(done.lines[-1], parse_constant=refuse)

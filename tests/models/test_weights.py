@@ -1,0 +1,359 @@
+"""Weights: the variables are the file's arrays, or one sentence says why not."""
+
+import hashlib
+import json
+import shutil
+import urllib.error
+from pathlib import Path
+
+import h5py
+import keras
+import numpy as np
+import pytest
+
+from kerastl.models import weight_files
+from kerastl.models import weights as weights_module
+from kerastl.models.backbones import build_backbone
+from kerastl.models.published import PublishedFile, published_file
+from kerastl.models.specs import REGISTRY
+from kerastl.models.weights import tiny_weights, weights_fingerprint
+
+TINY = Path(weights_module.__file__).parent / "tiny"
+
+
+@pytest.fixture(scope="module")
+def trained():
+    """A narrow MobileNet whose every array is its own: nothing is all zero or one."""
+    model = build_backbone("MobileNet", alpha=0.25, image_size=32, weights=None)
+    generator = np.random.default_rng(1)
+    model.set_weights(
+        [generator.uniform(0.5, 1.5, w.shape).astype("float32") for w in model.weights]
+    )
+    return model
+
+
+def rebuilt(weights):
+    return build_backbone("MobileNet", alpha=0.25, image_size=32, weights=weights)
+
+
+def write(model, path):
+    """Save a model's weights in the format of the path's ending."""
+    if path.suffix == ".npz":
+        np.savez(path, *model.get_weights())
+    elif path.name.endswith(".weights.h5"):
+        model.save_weights(path)
+    else:
+        with pytest.warns(UserWarning, match="HDF5"):
+            model.save(path)
+    return path
+
+
+@pytest.fixture
+def home(tmp_path, monkeypatch):
+    """An empty Keras folder."""
+    monkeypatch.setattr(weights_module, "keras_home", lambda: tmp_path)
+    (tmp_path / "models").mkdir()
+    return tmp_path
+
+
+@pytest.fixture
+def no_network(monkeypatch):
+    """Every download fails as it does without a network."""
+
+    def fail(*arguments, **options):
+        raise urllib.error.URLError("no network")
+
+    monkeypatch.setattr("keras.src.utils.file_utils.urlretrieve", fail)
+
+
+# --- files -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("ending", [".weights.h5", ".npz"])
+def test_variables_equal_the_files_arrays(trained, tmp_path, ending):
+    again = rebuilt(write(trained, tmp_path / f"backbone{ending}"))
+    for loaded, saved in zip(again.get_weights(), trained.get_weights(), strict=True):
+        np.testing.assert_array_equal(loaded, saved)
+
+
+def test_a_file_in_keras_older_format_is_read(trained, tmp_path):
+    legacy = tmp_path / "backbone.h5"
+    save_legacy(trained, legacy)
+    assert weights_fingerprint(rebuilt(legacy)) == weights_fingerprint(trained)
+
+
+def save_legacy(model, path):
+    """Write Keras's older format by hand: groups by layer, arrays by weight name."""
+    layers = [layer for layer in model.layers if layer.weights]
+    with h5py.File(path, "w") as file:
+        file.attrs["layer_names"] = [layer.name.encode() for layer in layers]
+        for layer in layers:
+            group = file.create_group(layer.name)
+            ordered = layer.trainable_weights + layer.non_trainable_weights
+            names = [f"{layer.name}/{w.name}:0" for w in ordered]
+            group.attrs["weight_names"] = [name.encode() for name in names]
+            for name, variable in zip(names, ordered, strict=True):
+                group[name] = keras.ops.convert_to_numpy(variable)
+
+
+def test_optimizer_and_random_states_in_a_file_do_not_count(tmp_path):
+    model = build_backbone("EfficientNetB0", image_size=32, weights=None)
+    model.compile("sgd", "mse")
+    model.optimizer.build(model.trainable_variables)
+    path = tmp_path / "b0.weights.h5"
+    model.save_weights(path)
+    again = build_backbone("EfficientNetB0", image_size=32, weights=path)
+    assert weights_fingerprint(again) == weights_fingerprint(model)
+
+
+@pytest.mark.parametrize("ending", [".weights.h5", ".npz"])
+def test_a_file_of_another_width_is_refused(trained, tmp_path, ending):
+    path = write(trained, tmp_path / f"narrow{ending}")
+    with pytest.raises(ValueError, match=r"file of MobileNet .* or another width\."):
+        build_backbone("MobileNet", alpha=0.5, image_size=32, weights=path)
+
+
+@pytest.mark.parametrize("ending", [".weights.h5", ".npz"])
+def test_a_file_of_another_network_is_refused(trained, tmp_path, ending):
+    path = write(trained, tmp_path / f"mobilenet{ending}")
+    with pytest.raises(ValueError, match="has 135 arrays, the network 26"):
+        build_backbone("VGG16", image_size=32, weights=path)
+
+
+def test_a_classifiers_file_is_refused(trained, tmp_path):
+    x = keras.layers.GlobalAveragePooling2D()(trained.output)
+    classifier = keras.Model(trained.input, keras.layers.Dense(3)(x))
+    path = write(classifier, tmp_path / "classifier.weights.h5")
+    with pytest.raises(ValueError, match=r"137 arrays, the network 135.*or has a top"):
+        rebuilt(path)
+
+
+def test_a_refused_file_changes_no_variable(trained, tmp_path):
+    path = write(trained, tmp_path / "narrow.npz")
+    model = build_backbone("MobileNet", alpha=0.5, image_size=32, weights=None)
+    before = weights_fingerprint(model)
+    with pytest.raises(ValueError, match="another width"):
+        weight_files.load_weights_file(model, path, network="MobileNet")
+    assert weights_fingerprint(model) == before
+
+
+@pytest.mark.parametrize("ending", [".weights.h5", ".h5", ".npz"])
+def test_a_file_that_is_no_weights_file_is_refused(tmp_path, ending):
+    path = tmp_path / f"text{ending}"
+    path.write_text("hello")
+    with pytest.raises(ValueError, match=r"must be a readable weights file.*Received"):
+        rebuilt(path)
+
+
+def test_a_truncated_file_is_refused(trained, tmp_path):
+    path = write(trained, tmp_path / "cut.weights.h5")
+    path.write_bytes(path.read_bytes()[:5000])
+    with pytest.raises(ValueError, match="must be a readable weights file"):
+        rebuilt(path)
+
+
+def test_weights_that_did_not_arrive_are_noticed(trained, tmp_path, monkeypatch):
+    path = write(trained, tmp_path / "backbone.weights.h5")
+    monkeypatch.setattr(keras.Model, "load_weights", lambda model, path: None)
+    with pytest.raises(ValueError, match="differ from the file's arrays"):
+        rebuilt(path)
+
+
+def test_a_missing_file_is_refused(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"a file that exists.*gone\.npz"):
+        rebuilt(tmp_path / "gone.npz")
+
+
+def test_an_unknown_source_is_refused_with_the_nearest():
+    with pytest.raises(ValueError, match=r"'imagnet'\. Did you mean 'imagenet'\?"):
+        rebuilt("imagnet")
+
+
+def test_weights_of_another_type_are_refused():
+    with pytest.raises(TypeError, match="`weights` must be 'imagenet', 'tiny', None"):
+        rebuilt(3)
+
+
+# --- tiny --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("entry", tiny_weights(), ids=lambda entry: entry.file)
+def test_tiny_weights_are_the_bundled_arrays(entry):
+    model = build_backbone(entry.name, alpha=entry.alpha, weights="tiny")
+    with np.load(TINY / entry.file) as file:
+        for loaded, name in zip(model.get_weights(), file.files, strict=True):
+            np.testing.assert_array_equal(loaded, file[name].astype("float32"))
+            assert loaded.dtype == np.float32
+
+
+def test_tiny_weights_are_in_the_order_of_keras_own_network():
+    model = build_backbone("MobileNetV2", alpha=0.5, weights="tiny")
+    plain = keras.applications.MobileNetV2(
+        alpha=0.5, weights=None, include_top=False, input_shape=(96, 96, 3)
+    )
+    with np.load(TINY / "mobilenet_v2_0.50_tiny_imagenet_96.npz") as file:
+        plain.set_weights([file[name].astype("float32") for name in file.files])
+    images = np.random.default_rng(0).integers(0, 256, (2, 96, 96, 3))
+    np.testing.assert_allclose(
+        keras.ops.convert_to_numpy(model(images.astype("float32"))),
+        keras.ops.convert_to_numpy(plain(images / np.float32(127.5) - 1)),
+        atol=1e-3,
+    )
+
+
+def test_the_card_keeps_the_licence_of_the_data():
+    card = (TINY / "README.md").read_text("utf-8")
+    assert "non-commercial research and" in card
+    assert all(entry.file in card for entry in tiny_weights())
+
+
+@pytest.mark.parametrize(("name", "alpha"), [("ResNet50", None), ("MobileNet", 1.0)])
+def test_tiny_weights_of_another_network_are_refused_with_a_list(name, alpha):
+    message = "bundled for MobileNet alpha=0.25, MobileNet alpha=0.5, MobileNetV2 alpha"
+    with pytest.raises(ValueError, match=message):
+        build_backbone(name, alpha=alpha, weights="tiny")
+
+
+def test_a_damaged_bundled_file_is_noticed(tmp_path, monkeypatch):
+    shutil.copytree(TINY, tmp_path / "tiny")
+    damaged = tmp_path / "tiny" / tiny_weights()[0].file
+    content = bytearray(damaged.read_bytes())
+    content[1000] ^= 1
+    damaged.write_bytes(bytes(content))
+    monkeypatch.setattr(weights_module, "_TINY_FOLDER", tmp_path / "tiny")
+    with pytest.raises(ValueError, match=r"undamaged file \(sha256"):
+        build_backbone("MobileNet", alpha=0.25, weights="tiny")
+
+
+def test_the_record_describes_the_files():
+    record = json.loads((TINY / "record.json").read_text("utf-8"))
+    for stem, entry in record.items():
+        content = (TINY / f"{stem}.npz").read_bytes()
+        assert hashlib.sha256(content).hexdigest() == entry["sha256"]
+
+
+# --- imagenet ----------------------------------------------------------------
+
+
+def test_imagenet_weights_in_keras_folder_need_no_network(trained, home, no_network):
+    save_legacy(trained, home / "models" / "mobilenet_2_5_224_tf_no_top.h5")
+    model = rebuilt("imagenet")
+    assert weights_fingerprint(model) == weights_fingerprint(trained)
+    assert model.get_layer("preprocessing").weights_source == "imagenet"
+
+
+def test_each_size_takes_its_own_file(trained, home, no_network):
+    save_legacy(trained, home / "models" / "mobilenet_2_5_224_tf_no_top.h5")
+    build_backbone("MobileNet", alpha=0.25, image_size=144, weights="imagenet")
+    with pytest.raises(FileNotFoundError, match=r"mobilenet_2_5_128_tf_no_top.h5"):
+        build_backbone("MobileNet", alpha=0.25, image_size=128, weights="imagenet")
+
+
+def test_without_network_the_error_names_file_folder_and_variable(home, no_network):
+    with pytest.raises(FileNotFoundError) as caught:
+        build_backbone("VGG16", image_size=32, weights="imagenet")
+    message = str(caught.value)
+    assert "vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5" in message
+    assert str(home / "models") in message
+    assert "KERAS_HOME" in message
+    assert "\n" not in message
+
+
+def test_a_file_whose_published_checksum_disagrees_is_refused_and_kept(
+    home, no_network
+):
+    path = home / "models" / "vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5"
+    path.write_bytes(b"not the weights")
+    with pytest.raises(ValueError, match=r"md5 6d6bbae143d8.*Delete it"):
+        build_backbone("VGG16", image_size=32, weights="imagenet")
+    assert path.read_bytes() == b"not the weights"
+
+
+def test_a_width_without_imagenet_weights_is_refused(home):
+    with pytest.raises(ValueError, match=r"one of 0.25, 0.5, 0.75, 1 for MobileNet"):
+        build_backbone("MobileNet", alpha=0.3, weights="imagenet")
+
+
+def test_a_download_is_loaded(trained, home, tmp_path, monkeypatch):
+    source = tmp_path / "published.h5"
+    save_legacy(trained, source)
+    monkeypatch.setattr(
+        "keras.src.utils.file_utils.urlretrieve",
+        lambda url, target, progress: shutil.copy(source, target),
+    )
+    assert weights_fingerprint(rebuilt("imagenet")) == weights_fingerprint(trained)
+
+
+def test_efficientnet_scales_its_input_as_keras_does_under_imagenet(
+    home, no_network, monkeypatch, tmp_path
+):
+    model = build_backbone("EfficientNetB0", image_size=32, weights=None)
+    file = home / "models" / "efficientnetb0_notop.h5"
+    save_legacy(model, file)
+    checksum = hashlib.md5(file.read_bytes()).hexdigest()
+    published = PublishedFile(file.name, "http://nowhere", checksum)
+    monkeypatch.setattr(weights_module, "published_file", lambda *a, **k: published)
+    loaded = build_backbone("EfficientNetB0", image_size=32, weights="imagenet")
+    front = keras.Model(loaded.input, loaded.get_layer("imagenet_scaling").output)
+    images = np.random.default_rng(0).integers(0, 256, (1, 32, 32, 3)) * 1.0
+    mean, deviation = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
+    np.testing.assert_allclose(
+        keras.ops.convert_to_numpy(front(images)),
+        (images / 255 - mean) / deviation,
+        rtol=1e-4,
+        atol=1e-5,
+    )
+
+
+def test_an_efficientnet_trained_on_other_scaling_is_refused(tmp_path):
+    plain = keras.applications.EfficientNetB0(
+        weights=None, include_top=False, input_shape=(32, 32, 3)
+    )
+    path = write(plain, tmp_path / "plain.weights.h5")
+    with pytest.raises(ValueError, match="normalises with ImageNet's means"):
+        build_backbone("EfficientNetB0", image_size=32, weights=path)
+
+
+CASES = [
+    ("MobileNet", 0.5, 160),
+    ("MobileNetV2", 1.4, 96),
+    ("MobileNetV3Small", 0.75, 224),
+]
+EVERY = [
+    pytest.param(name, 1.0, 96, marks=[pytest.mark.slow]) for name in sorted(REGISTRY)
+]
+
+
+@pytest.mark.parametrize(
+    ("name", "alpha", "size"),
+    [*CASES, ("VGG16", 1.0, 32), ("NASNetMobile", 1.0, 32), *EVERY],
+)
+@pytest.mark.filterwarnings("ignore:`input_shape` is undefined")
+def test_files_addresses_and_checksums_are_keras_own(name, alpha, size, monkeypatch):
+    asked = []
+
+    def get_file(fname, origin, cache_subdir, file_hash=None):
+        asked.append(PublishedFile(fname, origin, file_hash))
+        raise InterruptedError
+
+    monkeypatch.setattr("keras.src.utils.file_utils.get_file", get_file)
+    options = {"alpha": alpha} if name.startswith("MobileNet") else {}
+    with pytest.raises(InterruptedError):
+        getattr(keras.applications, name)(
+            include_top=False, input_shape=(size, size, 3), **options
+        )
+    assert asked == [published_file(name, alpha=alpha, image_size=(size, size))]
+
+
+# --- fingerprint -------------------------------------------------------------
+
+
+def test_the_fingerprint_sees_one_changed_number(trained):
+    before = weights_fingerprint(trained)
+    arrays = trained.get_weights()
+    changed = [array.copy() for array in arrays]
+    changed[-1].flat[0] += 1e-6
+    trained.set_weights(changed)
+    assert weights_fingerprint(trained) != before
+    trained.set_weights(arrays)
+    assert weights_fingerprint(trained) == before

@@ -1,0 +1,162 @@
+"""The import graph is the architecture: arrows only point down."""
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[1] / "kerastl"
+
+# A module may import from its own package and from strictly lower layers.
+LAYER = {
+    "_checks": 0,
+    "_compat": 0,
+    "_progress": 0,
+    "teach": 0,
+    "datasets": 1,
+    "models": 1,
+    "objectives": 1,
+    "evaluation": 1,
+    "inference": 2,
+    "training": 3,
+    "selection": 4,
+    "adaptation": 4,
+    "artifacts": 4,
+    "workflow": 5,
+    "cli": 6,
+}
+# Imported inside the functions that use them, so that `import kerastl` stays light.
+HEAVY = {"tensorflow", "sklearn", "matplotlib", "PIL", "keras_hub", "keras_cv", "jax"}
+PRIVATE_KERAS = {
+    "_flatten_layers",
+    "_layers",
+    "_operations",
+    "_nodes",
+    "_functional",
+    "src",
+}
+VAGUE = {"utils", "helpers", "common", "base", "core"}
+MODULES = sorted(path for path in PACKAGE.rglob("*.py"))
+
+
+def group(path):
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def imported_by(node):
+    """The dotted names that one statement imports."""
+    if isinstance(node, ast.ImportFrom):
+        assert node.level == 0, "a relative import"
+        return [f"{node.module}.{alias.name}" for alias in node.names]
+    return [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+
+
+def imports(tree):
+    """The dotted names that `tree` imports, those inside functions included."""
+    return [name for node in ast.walk(tree) for name in imported_by(node)]
+
+
+def at_import(tree):
+    """The statements of `tree` that run when it is imported."""
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+            continue
+        typing_only = isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(
+            node.test
+        )
+        if not typing_only:
+            yield node
+            yield from at_import(node)
+
+
+def parse(path):
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+def each_module(function):
+    names = [str(path.relative_to(PACKAGE)) for path in MODULES]
+    return pytest.mark.parametrize("path", MODULES, ids=names)(function)
+
+
+@each_module
+def test_imports_point_down(path):
+    if path == PACKAGE / "__init__.py":
+        return  # It lists names of every layer, and imports them when they are used.
+    mine = group(path)
+    for name in imports(parse(path)):
+        root, _, rest = name.partition(".")
+        if root != "kerastl" or not rest:
+            # `import kerastl` alone is for the command line, above everything.
+            assert root != "kerastl" or mine == "cli", f"{mine} imports all of kerastl"
+            continue
+        other = rest.split(".")[0]
+        if other not in LAYER:  # `from kerastl import transfer`: a public name.
+            assert mine == "cli", f"{mine} imports the public name {other}"
+            continue
+        assert other == mine or LAYER[other] < LAYER[mine], f"{mine} imports {other}"
+
+
+def test_every_module_has_a_layer():
+    found = {group(path) for path in MODULES} - {"__init__"}
+    assert found <= set(LAYER)
+
+
+def test_a_package_holds_a_module():
+    packages = [path.parent for path in PACKAGE.glob("*/__init__.py")]
+    assert not [path.name for path in packages if len(list(path.glob("*.py"))) == 1]
+
+
+@each_module
+def test_heavy_packages_are_imported_where_they_are_used(path):
+    found = [name for node in at_import(parse(path)) for name in imported_by(node)]
+    assert not {name.split(".")[0] for name in found} & HEAVY
+
+
+@each_module
+def test_only_compat_touches_private_keras(path):
+    if path.name == "_compat.py":
+        return
+    tree = parse(path)
+    assert not [name for name in imports(tree) if name.startswith("keras.src")]
+    reached = [node for node in ast.walk(tree) if isinstance(node, ast.Attribute)]
+    assert not {node.attr for node in reached} & PRIVATE_KERAS
+    # An underscore is for the object itself; `_repr_png_` and its like are IPython's.
+    private = [n for n in reached if re.fullmatch(r"_[a-z].*[^_]", n.attr)]
+    owners = {ast.unparse(node.value) for node in private}
+    assert owners <= {"self", "cls"}
+
+
+@each_module
+def test_no_module_bears_a_public_or_a_vague_name(path):
+    import kerastl
+
+    # With lazy attributes, the second access would return the module.
+    assert path.stem not in set(kerastl.__all__) | VAGUE
+    assert path.parent.name not in set(kerastl.__all__) | VAGUE
+
+
+@each_module
+def test_modules_and_functions_are_short(path):
+    text = path.read_text(encoding="utf-8")
+    assert len(text.splitlines()) <= 300
+    long = {
+        node.name: length
+        for node in ast.walk(ast.parse(text))
+        if isinstance(node, ast.FunctionDef) and (length := body_lines(node)) > 40
+    }
+    assert not long
+
+
+def body_lines(function):
+    """The lines of a function without its signature and its docstring."""
+    first = function.body[0]
+    documented = ast.get_docstring(function) is not None
+    start = first.end_lineno if documented else first.lineno - 1
+    return function.end_lineno - start
+
+
+@each_module
+def test_packages_open_with_one_line(path):
+    if path.name == "__init__.py" and path.parent != PACKAGE:
+        assert len(path.read_text(encoding="utf-8").strip().splitlines()) == 1
