@@ -73,7 +73,9 @@ def rerun_graph(
     Returns:
         What the model's outputs become, in their structure.
     """
-    return model._run_through_graph(inputs, call_fn=call)
+    return model._run_through_graph(
+        inputs, operation_fn=lambda operation: operation, call_fn=call
+    )
 
 
 def keras_home() -> Path:

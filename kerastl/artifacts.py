@@ -86,11 +86,13 @@ def _write_examples(output: Path, model: keras.Model, shown: ImageSet) -> None:
         np.add.at(matrix, (labels, probabilities.argmax(axis=-1)), 1)
         save_figure(plot_confusion(matrix, names), output / "confusion.png")
     worst = most_confident_mistakes(labels, probabilities, _MISTAKES)
+    # Without a mistake the first images stand in; the panel then says so.
+    chosen = worst if len(worst) else np.arange(min(_MISTAKES, len(shown)))
     pixels = load_pixels(
-        shown.subset(worst), image_size=record.image_size, resize=record.resize
+        shown.subset(chosen), image_size=record.image_size, resize=record.resize
     )
     figure = plot_mistakes(
-        pixels, labels[worst], probabilities[worst], names, count=_MISTAKES
+        pixels, labels[chosen], probabilities[chosen], names, count=_MISTAKES
     )
     save_figure(figure, output / "examples.png")
 

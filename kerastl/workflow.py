@@ -207,12 +207,12 @@ def transfer(
             seed=seed,
             verbose=verbose,
         )
+        clock.stop("training")
+        scores = {part: _score(model, getattr(splits, part), part) for part in _PARTS}
+        clock.stop("scoring")
     except KeyboardInterrupt:
         _rescue(model, output)
         raise
-    clock.stop("training")
-    scores = {part: _score(model, getattr(splits, part), part) for part in _PARTS}
-    clock.stop("scoring")
     report = {
         "data": name,
         "class_names": list(splits.train.class_names),
@@ -253,6 +253,10 @@ class _Clock:
 def _splits(data: Any, validation: float, test: float, seed: int) -> tuple[Splits, str]:
     """The three parts, and what to call them."""
     if isinstance(data, (tuple, list)) and 2 <= len(data) <= 3:
+        for part in data:
+            if part is not None and not isinstance(part, ImageSet):
+                kind = type(part).__name__
+                fail("data", "made of ImageSets", kind, error=TypeError)
         data = Splits(*data, *[None] * (3 - len(data)))
     if isinstance(data, Splits):
         return data, data.train.name

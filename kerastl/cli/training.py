@@ -135,12 +135,6 @@ def summary(report: dict[str, Any], output: Path) -> dict[str, Any]:
 def run(arguments: argparse.Namespace) -> str:
     """Train, and return the summary to print."""
     output = Path(vars(arguments).get("output") or fresh_folder(arguments.data))
-    if "weights" not in arguments:
-        print(
-            "kerastl: starting from the bundled weights; "
-            "--weights imagenet starts from ImageNet's (downloaded once)",
-            file=sys.stderr,
-        )
     try:
         result = kerastl.transfer(
             arguments.data,
@@ -153,6 +147,12 @@ def run(arguments: argparse.Namespace) -> str:
         if kept.exists():
             print(f"kerastl: the best weights so far are in {kept}", file=sys.stderr)
         raise
+    if "weights" not in arguments:
+        print(
+            "kerastl: this started from the bundled weights; "
+            "--weights imagenet starts from ImageNet's, downloaded once",
+            file=sys.stderr,
+        )
     numbers = summary(result.report, output)
     if arguments.json:
         return json_line(numbers)

@@ -184,13 +184,17 @@ def _finish(store: PixelStore, plan: _Plan) -> Callable[..., Any]:
 
     chance = plan.augmentation
 
+    def fetch(indices: np.ndarray) -> np.ndarray:
+        # The map runs several batches at once; threads within each would collide.
+        return store.rows(indices, threads=1)
+
     def finish(
         indices: "tf.Tensor",
         geometry: "tf.Tensor",
         factors: "tf.Tensor",
         labels: "tf.Tensor",
     ) -> Any:
-        images = tf.numpy_function(store.rows, [indices], tf.uint8)
+        images = tf.numpy_function(fetch, [indices], tf.uint8)
         images.set_shape((indices.shape[0], *plan.size, 3))
         if chance.moves and chance.is_window:
             images = crop(images, geometry, size=plan.size)

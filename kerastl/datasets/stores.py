@@ -61,20 +61,21 @@ class PixelStore:
         # The system hands out the memory as it is written to, not here.
         self._pixels = np.empty(shape, np.uint8) if self.keeps else None
 
-    def rows(self, indices: np.ndarray) -> np.ndarray:
+    def rows(self, indices: np.ndarray, *, threads: int | None = None) -> np.ndarray:
         """Pixels of the images at `indices`, in that order.
 
         Args:
             indices: Integers `(b,)`.
+            threads: Number of threads to decode with; None for one on each core.
 
         Returns:
             uint8 array `(b, height, width, 3)`, 0-255.
         """
         if self._pixels is None:
-            return self._read(indices)
+            return self._read(indices, threads)
         missing = np.unique(indices[~self._known[indices]])
         if len(missing):
-            self._pixels[missing] = self._read(missing)
+            self._pixels[missing] = self._read(missing, threads)
             # Only after the pixels: another thread may be looking.
             self._known[missing] = True
         return self._pixels[indices]
@@ -95,7 +96,7 @@ class PixelStore:
         for start in range(0, total, _AT_ONCE):
             span = np.arange(start, min(start + _AT_ONCE, total))
             if self._pixels is None:
-                pixels[span] = self._read(span)
+                pixels[span] = self._read(span, None)
             elif not self._known[span].all():
                 self.rows(span)
             if progress is not None:
@@ -109,9 +110,10 @@ class PixelStore:
         fits = self.image_set.paths is None and images.shape == shape
         return fits and images.dtype == np.uint8
 
-    def _read(self, indices: np.ndarray) -> np.ndarray:
+    def _read(self, indices: np.ndarray, threads: int | None) -> np.ndarray:
         images = self.image_set.images
         if isinstance(images, tuple):
             paths = [images[i] for i in indices]
-            return decode_images(paths, image_size=self.image_size, resize=self.resize)
+            options = {"image_size": self.image_size, "resize": self.resize}
+            return decode_images(paths, threads=threads, **options)
         return resize_arrays(images[indices], *self.image_size, self.resize)

@@ -44,8 +44,9 @@ def run_batches(
     outputs: np.ndarray | None = None
     for start in range(0, total, batch_size):
         chosen = np.arange(start, min(start + batch_size, total))
-        filled = np.resize(chosen, batch_size)
-        batch = rows(filled).astype("float32", copy=False)
+        batch = rows(chosen).astype("float32", copy=False)
+        if len(chosen) < batch_size:
+            batch = batch[np.resize(np.arange(len(chosen)), batch_size)]
         made = _outputs(model, batch, replicas)[: len(chosen)]
         if outputs is None:
             outputs = np.empty((total, *made.shape[1:]), made.dtype)

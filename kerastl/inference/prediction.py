@@ -120,6 +120,8 @@ def predict(
     record = manifest(model)
     check_integer("batch_size", batch_size, 1)
     images = as_image_set(inputs, record.image_size, record.resize)
+    if not len(images):
+        fail("inputs", "at least one image", "none")
     store = PixelStore(
         images, image_size=record.image_size, resize=record.resize, memory_limit=0
     )
@@ -145,8 +147,10 @@ def as_image_set(inputs: Any, image_size: tuple[int, int], resize: str) -> Image
         return ImageSet(pixels, None, ())
     if isinstance(inputs, (str, Path)) or hasattr(inputs, "convert"):
         inputs = [inputs]
-    if not isinstance(inputs, Sequence) or not inputs:
-        kinds = "files, folders, arrays of pixels or PIL images"
+    kinds = "files, folders, arrays of pixels or PIL images"
+    if not isinstance(inputs, Sequence):
+        fail("inputs", kinds, type(inputs).__name__, error=TypeError)
+    if not inputs:
         fail("inputs", kinds, inputs)
     if all(isinstance(item, (str, Path)) for item in inputs):
         return ImageSet(_files(inputs), None, ())

@@ -11,11 +11,11 @@ from kerastl._compat import rerun_graph
 from kerastl.models.adapting import adapt_backbone
 from kerastl.models.layers import Preprocessing, make_freezable
 from kerastl.models.specs import REGISTRY, BackboneSpec, find_spec
+from kerastl.models.weight_files import load_weights_file
 from kerastl.models.weights import (
     cached_imagenet_file,
     check_weights,
-    load_backbone_weights,
-    tiny_path,
+    find_weights,
     tiny_weights,
 )
 
@@ -122,14 +122,14 @@ def build_backbone(
     spec = find_spec(name)
     kind = check_weights(weights)
     width = _check_alpha(spec, kind, alpha)
-    if kind == "tiny":
-        tiny_path(spec, alpha=width)
     size = _check_size(spec, kind, image_size)
-    label = Path(weights).name if kind == "file" else kind
+    file = find_weights(spec, weights=weights, alpha=width, image_size=size)
+    label = file.name if kind == "file" else kind
     model = _random_network(spec, size, width, label)
-    load_backbone_weights(model, spec, weights=weights, alpha=width, image_size=size)
+    if file is not None:
+        load_weights_file(model, file, network=spec.name)
     if spec.family == "EfficientNet" and kind == "file":
-        _check_efficientnet_constants(model, Path(weights))
+        _check_efficientnet_constants(model, file)
     for layer in model.layers:
         make_freezable(layer)
     return model

@@ -64,9 +64,15 @@ def compile_model(
         hint = "Unfreeze a part of it with kerastl.unfreeze."
         fail("model", "a model with a weight that trains", model.name, hint)
     rule = make_optimizer(optimizer, learning_rate, weight_decay, global_clipnorm)
-    exempt = [v for v in model.trainable_variables if len(v.shape) < 2]
+    # The biases of attention layers have two axes.
+    exempt = [
+        v for v in model.trainable_variables if len(v.shape) < 2 or v.name == "bias"
+    ]
     if exempt and rule.weight_decay:
         rule.exclude_from_weight_decay(var_list=exempt)
+    if any(layer.compute_dtype == "float16" for layer in model.layers):
+        # Keras looks at the model's own policy, which loading and splitting lose.
+        rule = keras.optimizers.LossScaleOptimizer(rule)
     if loss is None:
         loss = task.loss(label_smoothing)
     elif label_smoothing:

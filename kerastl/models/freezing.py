@@ -75,6 +75,7 @@ def unfreeze(
     names = resolve_trainable(model, trainable)
     head = set(head_layers(model))
     mode = resolve_batch_norm(model, batch_norm)
+    _check_distinct_names(model)
     _open_containers(model)
     for layer in leaf_layers(model):
         _set_leaf(layer, layer.name in names, "train" if layer.name in head else mode)
@@ -168,6 +169,15 @@ def _from_name_upwards(
         later = set(ordered[ordered.index(name) :])
         kept = [layer for layer in parts[order[start]] if layer in later]
     return kept + [layer for block in order[start + 1 :] for layer in parts[block]]
+
+
+def _check_distinct_names(model: keras.Model) -> None:
+    """Raise if a nested model has a layer of the same name as another part's."""
+    names = [layer.name for layer in {id(x): x for x in leaf_layers(model)}.values()]
+    repeated = sorted({name for name in names if names.count(name) > 1})
+    if repeated:
+        hint = "Rename one, or build the model with kerastl.build_classifier."
+        fail("model", "a model whose layers have distinct names", repeated, hint)
 
 
 def _open_containers(model: keras.Model) -> None:

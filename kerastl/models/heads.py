@@ -95,6 +95,8 @@ def build_classifier(
     check_choice("resize", resize, RESIZE_POLICIES)
     check_number("dropout", dropout, 0.0, below=1.0)
     check_number("l2", l2, 0.0)
+    if not isinstance(hidden, Sequence):
+        fail("hidden", "a sequence of numbers", hidden, error=TypeError)
     for units in hidden:
         check_integer("hidden", units, 1)
     with using_precision(precision):
@@ -160,7 +162,10 @@ def _attach(
         dense = layers.Dense(
             width,
             activation="relu",
-            kernel_initializer=keras.initializers.HeNormal(seed),
+            # A seed of its own: equal ones would make layers of one shape alike.
+            kernel_initializer=keras.initializers.HeNormal(
+                None if seed is None else seed + number
+            ),
             kernel_regularizer=penalty,
             name=f"head_hidden_{number}",
         )

@@ -61,7 +61,7 @@ class Preprocessing(keras.layers.Layer):
 
     def call(self, inputs: Any) -> Any:
         """Convert a batch of images `(n, height, width, 3)`."""
-        # Arithmetic in float32: float16 and bfloat16 cannot tell 253 from 254.
+        # Arithmetic in float32: in bfloat16 it is off by up to half a grey level.
         x = ops.cast(inputs, "float32")
         if self.mode == "tf":
             x = x / 127.5 - 1.0
@@ -146,8 +146,25 @@ class FreezableDropout(_ActiveWhileTrainable, keras.layers.Dropout):
 
 
 @keras.saving.register_keras_serializable(package=_PACKAGE)
+class FreezableAlphaDropout(_ActiveWhileTrainable, keras.layers.AlphaDropout):
+    """`keras.layers.AlphaDropout` that is off while `trainable` is False."""
+
+
+@keras.saving.register_keras_serializable(package=_PACKAGE)
 class FreezableSpatialDropout2D(_ActiveWhileTrainable, keras.layers.SpatialDropout2D):
     """`keras.layers.SpatialDropout2D` that is off while `trainable` is False."""
+
+    def get_config(self) -> dict[str, Any]:
+        """Arguments to rebuild the layer; Keras leaves `trainable` out."""
+        return {**super().get_config(), "trainable": self.trainable}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> "FreezableSpatialDropout2D":
+        """The layer that `get_config` describes."""
+        settings = {k: v for k, v in config.items() if k != "trainable"}
+        layer = cls(**settings)
+        layer.trainable = config.get("trainable", True)
+        return layer
 
 
 @keras.saving.register_keras_serializable(package=_PACKAGE)
@@ -177,6 +194,7 @@ class FrozenStatisticsBatchNormalization(
 
 _VARIANTS: dict[tuple[type, type], type] = {
     (_ActiveWhileTrainable, keras.layers.Dropout): FreezableDropout,
+    (_ActiveWhileTrainable, keras.layers.AlphaDropout): FreezableAlphaDropout,
     (_ActiveWhileTrainable, keras.layers.SpatialDropout2D): FreezableSpatialDropout2D,
     (_ActiveWhileTrainable, keras.layers.GaussianDropout): FreezableGaussianDropout,
     (_ActiveWhileTrainable, keras.layers.GaussianNoise): FreezableGaussianNoise,
@@ -195,6 +213,11 @@ def _variant(behaviour: type, cls: type) -> type:
         # the next freeze changes it again.
         members = {"__module__": cls.__module__, "__qualname__": cls.__qualname__}
         made = type(cls.__name__, (behaviour, cls), members)
+        package, separator, name = keras.saving.get_registered_name(cls).partition(">")
+        if separator:
+            # The original last: it is what the name must mean when a file is read.
+            for each in (made, cls):
+                keras.saving.register_keras_serializable(package, name)(each)
         _VARIANTS[behaviour, cls] = made
         _ORIGINALS[made] = cls
     return _VARIANTS[behaviour, cls]
@@ -204,6 +227,7 @@ def is_noise(layer: keras.Layer) -> bool:
     """Whether the layer only draws random numbers in training, as dropout does."""
     noisy = (
         keras.layers.Dropout,
+        keras.layers.AlphaDropout,
         keras.layers.GaussianDropout,
         keras.layers.GaussianNoise,
     )

@@ -8,7 +8,9 @@ from pathlib import Path
 import keras
 
 from kerastl._checks import fail
+from kerastl._compat import sublayers
 from kerastl.models.compiling import compile_model
+from kerastl.models.layers import make_freezable
 from kerastl.models.manifest import find_manifest, manifest
 
 _SUFFIX = ".keras"
@@ -51,7 +53,7 @@ def save_classifier(
         fail("path", "in a folder that exists", str(path), hint, FileNotFoundError)
     if path.exists() and not overwrite:
         fail("path", "a new file", str(path), "Pass overwrite=True to replace it.")
-    plain = keras.Model(model.inputs, model.outputs, name=model.name)
+    plain = keras.Model(model.input, model.output, name=model.name)
     handle, draft = tempfile.mkstemp(_SUFFIX, f".{path.stem}-", path.parent)
     os.close(handle)
     draft = Path(draft)
@@ -96,13 +98,16 @@ def load_classifier(path: str | Path) -> keras.Model:
         fail("path", "a Keras 3 model file (.keras), whole", str(path))
     try:
         model = keras.models.load_model(path, compile=False)
-    except (TypeError, ValueError, KeyError) as error:
-        reason = str(error).strip().splitlines()[0][:200]
+    except (TypeError, ValueError, KeyError, OSError, zipfile.BadZipFile) as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
         hint = f"Keras {keras.__version__} cannot read it: {reason}"
         fail("path", "a model that this Keras can read", str(path), hint)
     if find_manifest(model) is None:
         hint = "It was not made by kerastl.build_classifier."
         fail("path", "a classifier of kerastl", str(path), hint)
+    for layer in sublayers(model):
+        # Subclasses of dropout come back as they were before `freeze`.
+        make_freezable(layer)
     if model.trainable_variables:
         compile_model(model)
     return model

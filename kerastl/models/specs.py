@@ -3,23 +3,7 @@
 from dataclasses import dataclass, replace
 
 from kerastl._checks import fail, nearest
-
-
-@dataclass(frozen=True)
-class BlockEnd:
-    r"""How the last layer of a block is recognised.
-
-    Attributes:
-        pattern: Regular expression that the whole layer name matches. Only names that
-            Keras writes into its networks: `add_3` or `conv2d_94` vary by session.
-        name: The block's name; `\1` inserts the pattern's first group.
-        merge: The block ends at the layer that merges the matching one with another:
-            for networks whose merging layers have no name of their own.
-    """
-
-    pattern: str
-    name: str
-    merge: bool = False
+from kerastl.models.block_rules import BLOCK_ENDS, BlockEnd
 
 
 @dataclass(frozen=True)
@@ -74,7 +58,6 @@ def _template(
     preprocessing: str,
     licence: str,
     source: str,
-    ends: tuple[tuple[str, str], ...],
     *,
     minimum: int = 32,
     alphas: tuple[float, ...] | None = None,
@@ -89,127 +72,32 @@ def _template(
         parameters=0.0,
         licence=licence,
         weights_source=source,
-        block_ends=tuple(BlockEnd(pattern, name) for pattern, name in ends),
+        block_ends=BLOCK_ENDS[family],
         alphas=alphas,
+        stem_before_fork=family.startswith("Inception"),
     )
 
 
 _APACHE = "Apache-2.0"
-_RESNET_ENDS = ((r"pool1_pool", "stem"), (r"(conv\d_block\d+)_out", r"\1"))
 
-_VGG = _template(
-    "VGG",
-    "caffe",
-    "CC-BY-4.0",
-    "Visual Geometry Group, Oxford",
-    ((r"(block\d)_pool", r"\1"),),
-)
-_RESNET = _template("ResNet", "caffe", "MIT", "Kaiming He et al.", _RESNET_ENDS)
-_RESNET_V2 = _template("ResNetV2", "tf", "BSD", "Facebook", _RESNET_ENDS)
-_INCEPTION = replace(
-    _template(
-        "Inception",
-        "tf",
-        _APACHE,
-        "Google",
-        ((r"(mixed\d+)", r"\1"),),
-        minimum=75,
-    ),
-    stem_before_fork=True,
-)
-_INCEPTION_RESNET = replace(
-    _INCEPTION,
-    family="InceptionResNet",
-    block_ends=(
-        BlockEnd(r"(mixed_\d[ab])", r"\1"),
-        BlockEnd(r"(block\d+_\d+)_conv", r"\1", merge=True),
-        BlockEnd(r"(block\d+_\d+)_ac", r"\1"),
-    ),
-)
-_XCEPTION = replace(
-    _template("Xception", "tf", "MIT", "François Chollet", (), minimum=71),
-    block_ends=(
-        BlockEnd("block1_conv2_act", "stem"),
-        BlockEnd(r"(block\d+)_(?:pool|sepconv3_bn)", r"\1", merge=True),
-        BlockEnd("block14_sepconv2_act", "block14"),
-    ),
-)
+_VGG = _template("VGG", "caffe", "CC-BY-4.0", "Visual Geometry Group, Oxford")
+_RESNET = _template("ResNet", "caffe", "MIT", "Kaiming He et al.")
+_RESNET_V2 = _template("ResNetV2", "tf", "BSD", "Facebook")
+_INCEPTION = _template("Inception", "tf", _APACHE, "Google", minimum=75)
+_INCEPTION_RESNET = _template("InceptionResNet", "tf", _APACHE, "Google", minimum=75)
+_XCEPTION = _template("Xception", "tf", "MIT", "François Chollet", minimum=71)
 _MOBILENET = _template(
-    "MobileNet",
-    "tf",
-    _APACHE,
-    "Google",
-    (("conv1_relu", "stem"), (r"conv_pw_(\d+)_relu", r"block_\1")),
-    alphas=(0.25, 0.5, 0.75, 1.0),
+    "MobileNet", "tf", _APACHE, "Google", alphas=(0.25, 0.5, 0.75, 1.0)
 )
 _MOBILENET_V2 = _template(
-    "MobileNetV2",
-    "tf",
-    _APACHE,
-    "Google",
-    (
-        ("Conv1_relu", "stem"),
-        ("expanded_conv_project_BN", "block_0"),
-        (r"block_(\d+)_(?:project_BN|add)", r"block_\1"),
-    ),
-    alphas=(0.35, 0.5, 0.75, 1.0, 1.3, 1.4),
+    "MobileNetV2", "tf", _APACHE, "Google", alphas=(0.35, 0.5, 0.75, 1.0, 1.3, 1.4)
 )
-_MOBILENET_V3 = _template(
-    "MobileNetV3",
-    "none",
-    _APACHE,
-    "Google",
-    (
-        ("conv_bn", "stem"),
-        ("expanded_conv_project_bn", "block_0"),
-        (r"expanded_conv_(\d+)_(?:project_bn|add)", r"block_\1"),
-    ),
-    alphas=(0.75, 1.0),
-)
-_DENSENET = _template(
-    "DenseNet",
-    "torch",
-    "BSD-3-Clause",
-    "Gao Huang et al.",
-    (
-        (r"pool1", "stem"),
-        (r"(conv\d)_block\d+_concat", r"\1"),
-        (r"(pool\d)_pool", r"\1"),
-    ),
-)
-_NASNET = _template(
-    "NASNet",
-    "tf",
-    _APACHE,
-    "Google",
-    (
-        ("stem_bn1", "stem"),
-        (r"reduction_concat_(stem_\d+)", r"reduction_\1"),
-        (r"reduction_concat_reduce_(\d+)", r"reduction_\1"),
-        (r"normal_concat_(\d+)", r"normal_\1"),
-    ),
-)
-_EFFICIENTNET = _template(
-    "EfficientNet",
-    "none",
-    _APACHE,
-    "Google",
-    (
-        ("stem_activation", "stem"),
-        (r"(block\d[a-z])_(?:project_bn|project_activation|add)", r"\1"),
-    ),
-)
-_CONVNEXT = replace(
-    _template("ConvNeXt", "none", "MIT", "Meta AI", ()),
-    block_ends=(
-        BlockEnd(r"convnext_[a-z]+_stem", "stem"),
-        BlockEnd(
-            r"convnext_[a-z]+_(stage_\d_block_\d+)_(?:identity|stochastic_depth)",
-            r"\1",
-            merge=True,
-        ),
-    ),
-)
+_MOBILENET_V3 = _template("MobileNetV3", "none", _APACHE, "Google", alphas=(0.75, 1.0))
+_DENSENET = _template("DenseNet", "torch", "BSD-3-Clause", "Gao Huang et al.")
+_NASNET = _template("NASNet", "tf", _APACHE, "Google")
+_EFFICIENTNET = _template("EfficientNet", "none", _APACHE, "Google")
+_EFFICIENTNET_V2 = _template("EfficientNetV2", "none", _APACHE, "Google")
+_CONVNEXT = _template("ConvNeXt", "none", "MIT", "Meta AI")
 
 _ALL = (
     *_family(_VGG, {"VGG16": (224, 14.7), "VGG19": (224, 20.0)}),
@@ -257,7 +145,7 @@ _ALL = (
         },
     ),
     *_family(
-        replace(_EFFICIENTNET, family="EfficientNetV2"),
+        _EFFICIENTNET_V2,
         {
             "EfficientNetV2B0": (224, 5.9),
             "EfficientNetV2B1": (240, 6.9),

@@ -91,8 +91,8 @@ def trainable_report(model: keras.Model) -> TrainableReport:
         >>> report.rows[-1].block, report.trainable
         ('head', 771)
     """
-    layers = {layer.name: layer for layer in leaf_layers(model)}
     parts = {**model_blocks(model), "head": head_layers(model)}
+    layers = {layer.name: layer for layer in leaf_layers(model)}
     rows = [
         _row(block, [layers[name] for name in names])
         for block, names in parts.items()

@@ -18,7 +18,6 @@ from kerastl._checks import fail, nearest
 from kerastl._compat import keras_home
 from kerastl.models.published import PublishedFile, published_file
 from kerastl.models.specs import BackboneSpec
-from kerastl.models.weight_files import load_weights_file
 
 _TINY_FOLDER = resources.files("kerastl.models") / "tiny"
 
@@ -107,37 +106,35 @@ def check_weights(weights: object) -> str:
     return "file"
 
 
-def load_backbone_weights(
-    model: keras.Model,
+def find_weights(
     spec: BackboneSpec,
     *,
     weights: str | Path | None,
     alpha: float,
     image_size: tuple[int, int],
-) -> None:
-    """Fill a backbone's variables, and check that they equal the file's arrays.
+) -> Path | None:
+    """The file with a backbone's weights, its checksum checked where there is one.
 
     Args:
-        model: The network without its top, in any random state.
-        spec: Its entry in the registry.
-        weights: `"imagenet"`, `"tiny"`, None (nothing happens) or a path.
-        alpha: Its width.
+        spec: The network's entry in the registry.
+        weights: `"imagenet"` (downloaded if need be), `"tiny"`, None or a path.
+        alpha: The network's width.
         image_size: `(height, width)` in pixels.
+
+    Returns:
+        The file, or None for random weights.
 
     Raises:
         FileNotFoundError: If the file is neither here nor to be downloaded.
-        ValueError: If the file is damaged or belongs to another network.
+        ValueError: If it is damaged, or there is none for this network.
+        TypeError: If `weights` is none of these.
     """
     kind = check_weights(weights)
     if kind == "imagenet":
-        path = imagenet_path(spec, alpha=alpha, image_size=image_size)
-    elif kind == "tiny":
-        path = tiny_path(spec, alpha=alpha)
-    elif kind == "file":
-        path = Path(weights).expanduser()
-    else:
-        return
-    load_weights_file(model, path, network=spec.name)
+        return imagenet_path(spec, alpha=alpha, image_size=image_size)
+    if kind == "tiny":
+        return tiny_path(spec, alpha=alpha)
+    return Path(weights).expanduser() if kind == "file" else None
 
 
 def tiny_path(spec: BackboneSpec, *, alpha: float) -> Path:

@@ -1,12 +1,13 @@
 """Computing the frozen part of a network once, and training only what lies above it."""
 
 import math
+from collections.abc import Callable
 
 import keras
 import numpy as np
 
+from kerastl._compat import graph_nodes, sublayers
 from kerastl.inference.features import is_deterministic, run_batches
-from kerastl.models.freezing import leaf_layers
 from kerastl.models.graph import cut_points, split_model
 from kerastl.models.layers import is_noise
 from kerastl.training.sources import ArraySource, ImageSource, Source
@@ -16,7 +17,11 @@ MEMORY_LIMIT = 1_000_000_000
 
 
 def cached_part(
-    model: keras.Model, train: Source, validation: Source | None, epochs: int
+    model: keras.Model,
+    train: Source,
+    validation: Source | None,
+    epochs: int,
+    progress: Callable[[int, int], None] | None = None,
 ) -> tuple[keras.Model, Source, Source | None]:
     """The part of the model above the freeze boundary, and its inputs computed once.
 
@@ -25,6 +30,7 @@ def cached_part(
         train: Training data.
         validation: Validation data of any kind, or None.
         epochs: How often the data will be passed.
+        progress: Called with (done, total).
 
     Returns:
         `(part, train, validation)`: a model that shares the trainable variables, and
@@ -40,44 +46,51 @@ def cached_part(
     boundary = freeze_boundary(model)
     if boundary is None:
         return unchanged
-    images = len(train) + (len(validation) if validation is not None else 0)
-    cells = math.prod(model.get_layer(boundary).output.shape[1:])
-    if 4 * cells * images > MEMORY_LIMIT:
-        return unchanged
     prefix, part = split_model(model, boundary)
+    images = len(train) + (len(validation) if validation is not None else 0)
+    if 4 * math.prod(prefix.output_shape[1:]) * images > MEMORY_LIMIT:
+        return unchanged
     sample = train.rows(np.arange(min(4, len(train)))).astype("float32")
     if not is_deterministic(prefix, sample):
         return unchanged
-    features = _features(prefix, train)
-    checked = None if validation is None else _features(prefix, validation)
+    features = _features(prefix, train, progress)
+    checked = None if validation is None else _features(prefix, validation, progress)
     return part, features, checked
 
 
 def freeze_boundary(model: keras.Model) -> str | None:
     """The last layer below everything that trains through which all must pass.
 
+    Args:
+        model: Functional model whose trainable flags are set.
+
     Returns:
-        Its name, or None if something trains from the first weights on.
+        Its name, or None if nothing with weights lies below what trains.
     """
-    best = None
     legal = set(cut_points(model)[:-1])
-    for layer in leaf_layers(model):
-        if layer.trainable_variables or (is_noise(layer) and layer.trainable):
-            break
-        if layer.name in legal and not isinstance(layer, keras.layers.InputLayer):
+    best, weights = None, False
+    for node in graph_nodes(model):
+        layer = node.layer
+        if isinstance(layer, keras.Layer):
+            if _trains(layer):
+                break
+            weights = weights or bool(layer.weights)
+        if weights and layer.name in legal:
             best = layer.name
-    return best if best and _holds_weights(model, best) else None
+    return best
 
 
-def _holds_weights(model: keras.Model, boundary: str) -> bool:
-    """Whether there is anything to compute up to the boundary."""
-    for layer in leaf_layers(model):
-        if layer.weights:
-            return True
-        if layer.name == boundary:
-            break
-    return False
+def _trains(layer: keras.Layer) -> bool:
+    """Whether the layer's output may differ from one epoch to the next."""
+    return bool(layer.trainable_variables) or any(
+        is_noise(part) and part.trainable for part in sublayers(layer)
+    )
 
 
-def _features(prefix: keras.Model, source: ImageSource | ArraySource) -> ArraySource:
-    return ArraySource(run_batches(prefix, source.rows, len(source)), source.labels)
+def _features(
+    prefix: keras.Model,
+    source: ImageSource | ArraySource,
+    progress: Callable[[int, int], None] | None,
+) -> ArraySource:
+    made = run_batches(prefix, source.rows, len(source), progress=progress)
+    return ArraySource(made, source.labels)

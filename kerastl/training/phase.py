@@ -35,6 +35,8 @@ class Phase:
             `epochs`.
         weight_decay: Decoupled decay of the kernels; None: the optimizer's own.
         global_clipnorm: Largest norm of the whole gradient; None: no limit.
+        augment: Whether the run's augmentation applies; without it the frozen part is
+            computed once.
         patience: Epochs without a better validation result before the phase stops
             and returns to its best weights; None: never.
     """
@@ -50,6 +52,7 @@ class Phase:
     warmup: float = 0.0
     weight_decay: float | None = None
     global_clipnorm: float | None = None
+    augment: bool = True
     patience: int | None = None
 
     def __post_init__(self) -> None:
@@ -65,6 +68,8 @@ class Phase:
             object.__setattr__(self, "trainable", tuple(self.trainable))
         if not isinstance(self.trainable, (str, int, tuple)):
             fail("trainable", "a string, a number or a tuple of names", self.trainable)
+        if isinstance(self.trainable, int):
+            check_integer("trainable", self.trainable, 0)
 
     def rate_schedule(
         self, steps_per_epoch: int

@@ -23,13 +23,15 @@ HEAD_EPOCHS = 20
 FINE_EPOCHS = 8
 
 
-def _head(epochs: int = HEAD_EPOCHS) -> Phase:
+def _head(epochs: int = HEAD_EPOCHS, augment: bool = False) -> Phase:
+    """The head alone; unaugmented, its features are computed once."""
     return Phase(
         "head",
         trainable="head",
         epochs=epochs,
         learning_rate=HEAD_RATE,
         schedule="cosine",
+        augment=augment,
     )
 
 
@@ -48,7 +50,7 @@ def _fine(
 
 
 def _linear_probe(model: keras.Model) -> list[Phase]:
-    return [_head()]
+    return [_head(augment=True)]
 
 
 def _two_phase(model: keras.Model) -> list[Phase]:

@@ -172,7 +172,8 @@ def make_source(model: keras.Model, data: Any, name: str) -> Source:
         if len(inputs) != len(labels):
             shapes = f"{inputs.shape} and {labels.shape}"
             fail(name, "as many labels as images", shapes)
-        if find_preprocessing(model) is None:
+        whole = labels.dtype.kind in "iu" and labels.ndim == 1
+        if find_preprocessing(model) is None or (record is None and not whole):
             return _check_length(ArraySource(inputs, labels), name)
         if record is not None:
             _task(model).check_labels(labels)
@@ -198,6 +199,8 @@ def _image_source(model: keras.Model, data: ImageSet, name: str) -> ImageSource:
         if set(data.class_names) != set(record.class_names):
             fail(name, "of the model's classes", data.class_names, hint)
         fail(name, "with classes in the model's order", data.class_names, hint)
+    if record is not None:
+        _task(model).check_labels(data.labels)
     size = record.image_size if record else model.input_shape[1:3]
     if None in size:
         fail("model", "built for one image size", model.input_shape)
@@ -257,7 +260,8 @@ def check_pixel_range(images: np.ndarray) -> None:
         ValueError: If there are negative values, values above 255 or none above 1.
     """
     low, high = float(images.min()), float(images.max())
-    if low < 0 or high > 255 or (high <= 1.0 and images.dtype.kind == "f" and high > 0):
+    scaled = 0 < high <= 1 and images.dtype.kind == "f"
+    if not (low >= 0 and high <= 255) or scaled:
         fail(
             "images",
             "pixels from 0 to 255",

@@ -7,10 +7,14 @@ from typing import Any
 import keras
 import numpy as np
 
+from kerastl._checks import fail, nearest
 from kerastl.training.phase import BestEpoch
 
 #: A mean loss this many times the loss of knowing nothing is an explosion.
 EXPLOSION = 5.0
+
+#: Parts of the names of quantities that are better when smaller.
+_MINIMISED = ("loss", "error", "crossentropy", "mse", "mae", "mape", "msle")
 
 _BATCHES_BETWEEN_CHECKS = 16
 
@@ -39,12 +43,13 @@ def moved_paths(model: keras.Model, before: list[np.ndarray]) -> tuple[str, ...]
 class BestWeights:
     """The best weights over all phases, by one validation quantity.
 
-    Ties go to the lower validation loss, then to the earlier epoch.
+    Ties go to the lower validation loss, then to the earlier epoch. Where nothing
+    is validated, the weights of the last finished epoch are kept as `latest`.
 
     Args:
         model: The whole model, whichever part of it is being fitted.
-        monitor: `"val_accuracy"`, `"val_loss"` or another logged name; names that
-            hold `loss` or `error` are minimised.
+        monitor: `"val_accuracy"`, `"val_loss"` or another logged name; losses and
+            errors (`"val_mse"` too) are minimised, anything else is maximised.
     """
 
     def __init__(self, model: keras.Model, monitor: str) -> None:
@@ -53,6 +58,7 @@ class BestWeights:
         self.monitor = monitor
         self.best: BestEpoch | None = None
         self.weights: list[np.ndarray] | None = None
+        self.latest: list[np.ndarray] | None = None
         self._score: tuple[float, float] | None = None
 
     def score(self, logs: dict[str, float]) -> tuple[float, float] | None:
@@ -60,13 +66,16 @@ class BestWeights:
         if self.monitor not in logs or not math.isfinite(logs[self.monitor]):
             return None
         value = float(logs[self.monitor])
-        if "loss" in self.monitor or "error" in self.monitor:
+        if any(word in self.monitor for word in _MINIMISED):
             value = -value
-        return value, -float(logs.get("val_loss", 0.0))
+        loss = float(logs.get("val_loss", 0.0))
+        return value, -loss if math.isfinite(loss) else -math.inf
 
     def offer(self, logs: dict[str, float], phase: str, epoch: int) -> None:
         """Keep the model's weights if they are better than the best so far."""
         score = self.score(logs)
+        if score is None and self.weights is None:
+            self.latest = snapshot(self.model)
         if score is None or (self._score is not None and score <= self._score):
             return
         self._score = score
@@ -104,6 +113,7 @@ class PhaseMonitor(keras.callbacks.Callback):
         self.stopped = ""
         self.diverged = False
         self.epochs = 0
+        self.first_loss = 0.0
         self.best_in_phase: list[np.ndarray] | None = None
         self._best_score: tuple[float, float] | None = None
         self._waited = 0
@@ -128,15 +138,26 @@ class PhaseMonitor(keras.callbacks.Callback):
         )
         values["seconds"] = time.perf_counter() - self._began
         length = max((len(column) for column in self.history.values()), default=0)
-        for name, value in values.items():
+        for name in {**self.history, **values}:
             column = self.history.setdefault(name, [])
-            column += [float("nan")] * (length - len(column)) + [value]
+            missing = length - len(column)
+            column += [math.nan] * missing + [values.get(name, math.nan)]
         self.epochs += 1
+        if self.epochs == 1:
+            self.first_loss = values["loss"]
         self._check_loss(values["loss"], None)
         if self.diverged:
             return
+        self._check_monitor(values)
         self.tracker.offer(values, self.phase, length)
         self._wait(values)
+
+    def _check_monitor(self, logs: dict[str, float]) -> None:
+        """Raise if there is a validation, and the monitored quantity is not in it."""
+        monitor = self.tracker.monitor
+        if monitor not in logs and any(name.startswith("val_") for name in logs):
+            hint = nearest(monitor, logs)
+            fail("monitor", f"one of {', '.join(map(repr, logs))}", monitor, hint)
 
     def _check_loss(self, loss: float, batch: int | None) -> None:
         if self.diverged:
@@ -154,7 +175,7 @@ class PhaseMonitor(keras.callbacks.Callback):
 
     def _wait(self, logs: dict[str, float]) -> None:
         """Stop after `patience` epochs without a better result in this phase."""
-        if self.patience is None:
+        if self.patience is None or self.tracker.monitor not in logs:
             return
         score = self.tracker.score(logs)
         if score is not None and (self._best_score is None or score > self._best_score):

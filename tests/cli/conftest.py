@@ -5,8 +5,10 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import kerastl
+from kerastl.artifacts import check_output
 from kerastl.cli.program import main
 
 
@@ -47,9 +49,10 @@ def transfer(stand_in):
     """A stand-in for `transfer`, and the calls that it got."""
     calls = []
 
-    def fake(data, **options):
+    def fake(data, *, output, overwrite, **options):
+        check_output(output, overwrite)
         print("a bar of Keras")
-        calls.append((data, options))
+        calls.append((data, {"output": output, "overwrite": overwrite, **options}))
         return SimpleNamespace(
             report={
                 "validation": {"accuracy": 0.75},
@@ -63,21 +66,23 @@ def transfer(stand_in):
     return calls
 
 
-@pytest.fixture
-def classifier(stand_in):
-    """Stand-ins for a saved classifier of three colours that sees red in all."""
-    names = ("blue", "green", "red")
-
-    def predict(model, inputs, *, batch_size=32, progress=None):
-        progress(len(inputs), len(inputs))
-        return SimpleNamespace(
-            paths=tuple(inputs),
-            labels=("red",) * len(inputs),
-            probabilities=np.tile([0.125, 0.25, 0.625], (len(inputs), 1)),
-            class_names=names,
-        )
-
-    stand_in("load_classifier", lambda path: f"model of {path}")
-    stand_in("class_names", lambda model: names)
-    stand_in("predict", predict)
-    return names
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory):
+    """What `kerastl train` writes for three colours with a test part."""
+    data, output = tmp_path_factory.mktemp("colours"), tmp_path_factory.mktemp("run")
+    generator = np.random.default_rng(0)
+    for number in range(36):
+        label, part = number % 3, "test" if number < 6 else "train"
+        pixels = generator.integers(0, 60, (8, 8, 3)).astype("uint8")
+        pixels[..., label] += 150
+        place = data / part / ("red", "green", "blue")[label]
+        place.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels).save(place / f"photo{number}.png")
+    # One that the classifier is bound to get wrong, whatever it learns.
+    wrong = data / "test" / "blue" / "mislabelled.png"
+    pixels = np.zeros((8, 8, 3), "uint8")
+    pixels[..., 0] = 200
+    Image.fromarray(pixels).save(wrong)
+    options = "--alpha 0.25 --image-size 32 --recipe linear_probe --epochs 20"
+    assert main(["train", str(data), *options.split(), "--output", str(output)]) == 0
+    return SimpleNamespace(data=data, output=output, model=output / "model.keras")

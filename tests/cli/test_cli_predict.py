@@ -2,70 +2,100 @@
 
 import csv
 import json
+from types import SimpleNamespace
+
+from kerastl.cli.prediction import csv_row
 
 
-def test_csv_has_a_header_and_a_line_for_each_file(command, classifier, image_folder):
-    files = sorted(image_folder.rglob("*.png"))
-    done = command("predict", "model.keras", *files)
+def test_csv_has_a_header_and_a_line_for_each_file_in_order(command, trained):
+    files = sorted(trained.data.glob("test/*/photo*.png"), reverse=True)
+    done = command("predict", trained.model, *files)
     rows = list(csv.DictReader(done.lines))
-    assert done.status == 0
+    assert done.lines[0] == "path,label,probability"
     assert [row["path"] for row in rows] == [str(file) for file in files]
-    assert {row["label"] for row in rows} == {"red"}
-    assert {row["probability"] for row in rows} == {"0.625"}
+    assert [row["label"] for row in rows] == [file.parent.name for file in files]
+    assert all(1 / 3 < float(row["probability"]) <= 1 for row in rows)
     assert "\r" not in done.out
 
 
-def test_jsonl_has_one_object_a_line(command, classifier, image_folder):
-    file = next(image_folder.rglob("*.png"))
-    done = command("predict", "model.keras", file, "--jsonl")
-    (line,) = done.lines
-    assert json.loads(line) == {
-        "path": str(file),
-        "label": "red",
-        "probability": 0.625,
-    }
+def test_jsonl_holds_the_same_as_csv(command, trained):
+    folder = trained.data / "test"
+    rows = list(csv.DictReader(command("predict", trained.model, folder).lines))
+    lines = command("predict", trained.model, folder, "--jsonl").lines
+    objects = [json.loads(line) for line in lines]
+    assert [{**o, "probability": str(o["probability"])} for o in objects] == rows
 
 
-def test_a_name_with_a_comma_stays_one_field(command, classifier, image_folder):
-    file = next(image_folder.rglob("*.png"))
-    odd = file.with_name('a,"b".png')
-    file.rename(odd)
-    (row,) = csv.DictReader(command("predict", "model.keras", odd).lines)
+def test_a_folder_stands_for_its_images_in_natural_order(command, trained):
+    folder = trained.data / "train" / "red"
+    rows = list(csv.DictReader(command("predict", trained.model, folder).lines))
+    numbers = [int(row["path"].rpartition("photo")[2][:-4]) for row in rows]
+    assert numbers == [*range(6, 36, 3)]
+
+
+def test_a_name_with_a_comma_stays_one_field(command, trained, tmp_path):
+    odd = tmp_path / 'a,"b".png'
+    odd.write_bytes(next(trained.data.glob("test/*/photo*.png")).read_bytes())
+    (row,) = csv.DictReader(command("predict", trained.model, odd).lines)
     assert row["path"] == str(odd)
 
 
-def test_a_folder_stands_for_its_images_in_natural_order(
-    command, classifier, image_folder
-):
-    folder = image_folder / "red"
-    for number, file in zip((10, 9, 2, 1), sorted(folder.iterdir()), strict=True):
-        file.rename(folder / f"photo{number}.png")
-    (folder / "notes.txt").write_text("no image")
-    rows = list(csv.DictReader(command("predict", "model.keras", folder).lines))
-    names = [row["path"].rpartition("photo")[2] for row in rows]
-    assert names == ["1.png", "2.png", "9.png", "10.png"]
+def test_several_labels_are_one_field_of_csv_and_a_list_of_json(command, stand_in):
+    rows = [
+        {"path": "a.png", "label": ("cat", "dog"), "probability": 0.75},
+        {"path": "b.png", "label": (), "probability": 0.25},
+    ]
+    stand_in("load_classifier", lambda path: SimpleNamespace())
+    stand_in("predict", lambda model, paths, *, progress: rows)
+    assert command("predict", "m", "x").lines[1:] == [
+        "a.png,cat;dog,0.75",
+        "b.png,,0.25",
+    ]
+    objects = [
+        json.loads(line) for line in command("predict", "m", "x", "--jsonl").lines
+    ]
+    assert [o["label"] for o in objects] == [["cat", "dog"], []]
 
 
-def test_a_missing_path_fails_before_the_model_is_loaded(command, stand_in, tmp_path):
-    loaded = []
-    stand_in("load_classifier", loaded.append)
-    done = command("predict", "model.keras", tmp_path / "absent.jpg")
-    assert done.status == 1
+def test_one_label_is_not_taken_apart():
+    assert csv_row({"label": "cat"}) == {"label": "cat"}
+
+
+def test_a_missing_path_fails(command, trained, tmp_path):
+    done = command("predict", trained.model, tmp_path / "absent.jpg")
+    assert (done.status, done.out) == (1, "")
     assert "absent.jpg" in done.err
-    assert not loaded
+    assert done.err.count("\n") == 1
 
 
-def test_a_folder_without_images_fails(command, classifier, tmp_path):
-    done = command("predict", "model.keras", tmp_path)
-    assert done.status == 1
-    assert "a folder with an image in it" in done.err
+def test_a_folder_without_images_fails(command, trained, tmp_path):
+    done = command("predict", trained.model, tmp_path)
+    assert (done.status, done.out) == (1, "")
+    assert done.err.count("\n") == 1
 
 
-def test_a_model_that_is_not_there_fails(command, stand_in, image_folder):
-    def load_classifier(path):
-        raise FileNotFoundError(f"`path` must be a saved classifier. Received: {path}.")
+def test_a_damaged_file_among_others_is_named_and_nothing_is_printed(
+    command, trained, tmp_path
+):
+    good = next(trained.data.glob("test/*/photo*.png"))
+    bad = tmp_path / "bad.png"
+    bad.write_bytes(good.read_bytes()[:60])
+    done = command("predict", trained.model, good, bad, good)
+    assert (done.status, done.out) == (1, "")
+    assert "bad.png" in done.err
+    assert done.err.count("\n") == 1
 
-    stand_in("load_classifier", load_classifier)
-    done = command("predict", "absent.keras", image_folder)
+
+def test_a_model_that_is_not_there_fails(command, trained, tmp_path):
+    done = command("predict", tmp_path / "absent.keras", trained.data)
     assert (done.status, done.out) == (1, "")
     assert "absent.keras" in done.err
+
+
+def test_a_file_that_is_no_model_fails(command, trained, tmp_path):
+    fake = tmp_path / "fake.keras"
+    fake.write_text("not a model")
+    done = command("predict", fake, trained.data)
+    assert (done.status, done.out) == (1, "")
+    assert done.err.count("\n") == 1
+    assert "fake.keras" in done.err

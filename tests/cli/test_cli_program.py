@@ -89,6 +89,13 @@ def test_an_unforeseen_error_names_its_class_and_the_way_to_more(command, stand_
     assert command("audit", "x").err == expected
 
 
+def test_the_way_out_is_in_the_words_of_the_command_line(command, stand_in):
+    sentence = "`output` must be new. Pass overwrite=True to replace it."
+    stand_in("transfer", failing(ValueError(sentence)))
+    done = command("train", "data", "--output", "x")
+    assert "Pass --overwrite to replace it." in done.err
+
+
 def test_debug_prints_the_traceback_and_keeps_the_status(command, stand_in):
     stand_in("audit", failing(RuntimeError("no device")))
     done = command("audit", "x", "--debug")
@@ -127,7 +134,7 @@ def test_interruption_is_status_130(command, stand_in):
 
 
 def test_warnings_are_one_line_each(command, stand_in):
-    def audit(folder):
+    def audit(folder, *, progress):
         warnings.warn("two copies\nof one file", UserWarning, stacklevel=2)
         return "fine"
 
@@ -140,7 +147,7 @@ def test_warnings_are_one_line_each(command, stand_in):
 
 
 def test_what_the_library_prints_stays_off_standard_output(command, stand_in):
-    def audit(folder):
+    def audit(folder, *, progress):
         print("a bar of Keras")
         return "fine"
 

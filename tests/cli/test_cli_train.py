@@ -1,6 +1,7 @@
 """`kerastl train`: options become arguments; the output folder is checked first."""
 
 import json
+import shutil
 
 import pytest
 
@@ -32,6 +33,8 @@ def test_only_the_options_that_are_given_reach_transfer(
         ("--learning-rate 1e-4", "learning_rate", 1e-4),
         ("--augment strong", "augment", "strong"),
         ("--augment none", "augment", None),
+        ("--validation 0.1", "validation", 0.1),
+        ("--test 0.25", "test", 0.25),
         ("--seed 3", "seed", 3),
         ("--overwrite", "overwrite", True),
     ],
@@ -159,3 +162,102 @@ def test_the_json_line_survives_a_reader_that_knows_no_nan(command, transfer, tm
         raise AssertionError(constant)
 
     json.loads(done.lines[-1], parse_constant=refuse)
+
+
+def test_a_run_leaves_its_files(trained):
+    names = {path.name for path in trained.output.iterdir()}
+    pictures = {"curves.png", "confusion.png", "examples.png"}
+    assert names == {"model.keras", "report.json", "history.csv", *pictures}
+
+
+def test_a_run_without_a_mistake_leaves_its_files_too(command, trained, tmp_path):
+    data = tmp_path / "faultless"
+    shutil.copytree(trained.data, data)
+    (data / "test" / "blue" / "mislabelled.png").unlink()
+    options = "--alpha 0.25 --image-size 32 --recipe linear_probe --epochs 20 --json"
+    done = command("train", data, *options.split(), "--output", tmp_path / "new")
+    assert done.status == 0, done.err
+    assert done.json()["test_accuracy"] == 1
+    assert (tmp_path / "new" / "examples.png").exists()
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "words"),
+    [
+        ("--backbone", "MobilNet", "MobileNet"),
+        ("--image-size", "8", "at least 32"),
+        ("--recipe", "two_phases", "two_phase"),
+        ("--augment", "lite", "light"),
+        ("--validation", "1.5", "validation"),
+    ],
+)
+def test_the_library_refuses_an_option_with_status_2(
+    command, trained, tmp_path, option, value, words
+):
+    output = tmp_path / "new"
+    done = command("train", trained.data, option, value, "--output", output)
+    assert done.status == 2, done.err
+    assert words in done.err.splitlines()[-1]
+    assert not output.exists()
+
+
+@pytest.mark.parametrize("data", ["absent/folder", "digit"])
+def test_data_that_is_not_there_fails(command, tmp_path, monkeypatch, data):
+    monkeypatch.chdir(tmp_path)
+    done = command("train", data)
+    assert done.status == 1
+    assert data in done.err.splitlines()[-1]
+    assert not list(tmp_path.iterdir())
+
+
+def spoiled(change):
+    """A name for a change of a good folder of images that makes it a bad one."""
+    return pytest.param(change, id=change.__name__)
+
+
+def empty(folder):
+    for file in folder.rglob("*.png"):
+        file.unlink()
+
+
+def one_class(folder):
+    for name in ("red", "blue"):
+        for file in (folder / name).iterdir():
+            file.unlink()
+        (folder / name).rmdir()
+
+
+def one_image_in_a_class(folder):
+    for file in sorted((folder / "red").iterdir())[1:]:
+        file.unlink()
+
+
+def a_truncated_file_in_the_middle(folder):
+    file = sorted(folder.rglob("*.png"))[5]
+    file.write_bytes(file.read_bytes()[:60])
+
+
+def a_text_file_named_jpg(folder):
+    (folder / "red" / "notes.jpg").write_text("no picture")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        spoiled(empty),
+        spoiled(one_class),
+        spoiled(one_image_in_a_class),
+        spoiled(a_truncated_file_in_the_middle),
+        spoiled(a_text_file_named_jpg),
+    ],
+)
+def test_bad_data_fail_in_one_sentence_and_leave_nothing(
+    command, image_folder, tmp_path, change
+):
+    change(image_folder)
+    output = tmp_path / "new"
+    done = command("train", image_folder, "--weights", "tiny", "--output", output)
+    assert (done.status, done.out) == (1, "")
+    assert done.err.startswith("kerastl: error: `")
+    assert done.err.count("\n") == 1
+    assert not output.exists()

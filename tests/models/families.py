@@ -3,6 +3,7 @@
 import functools
 from dataclasses import dataclass
 
+import keras
 import numpy as np
 import pytest
 
@@ -58,10 +59,22 @@ MEMBERS = (
     ),
 )
 
-PARAMS = [
-    pytest.param(m, id=m.name, marks=[pytest.mark.slow] if m.slow else [])
-    for m in MEMBERS
-]
+#: JAX compiles each shape it meets: there the others wait for the slow run.
+LIGHT_ON_JAX = ("VGG16", "MobileNet", "EfficientNetB0", "ConvNeXtTiny")
+
+
+def speed(name, slow=False):
+    """The marks of a test that builds this network."""
+    heavy = keras.backend.backend() == "jax" and name not in LIGHT_ON_JAX
+    return [pytest.mark.slow] if slow or heavy else []
+
+
+def heavy_on_jax(test):
+    """Leave a test of a large network to the slow run, on JAX."""
+    return pytest.mark.slow(test) if keras.backend.backend() == "jax" else test
+
+
+PARAMS = [pytest.param(m, id=m.name, marks=speed(m.name, m.slow)) for m in MEMBERS]
 
 
 @functools.cache

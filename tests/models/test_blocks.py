@@ -2,7 +2,7 @@
 
 import keras
 import pytest
-from families import PARAMS, build
+from families import PARAMS, build, heavy_on_jax
 
 from kerastl.models.adapting import adapt_backbone
 from kerastl.models.blocks import blocks
@@ -65,6 +65,7 @@ def test_mobilenet_blocks_are_stem_and_thirteen_separable_convolutions():
     )
 
 
+@heavy_on_jax
 def test_a_shortcut_belongs_to_the_block_it_leads_into():
     found = blocks(build("ResNet50", 32))
     assert {"conv3_block1_0_conv", "conv3_block1_0_bn"} <= set(found["conv3_block1"])
@@ -77,12 +78,14 @@ def test_a_shortcut_belongs_to_the_block_it_leads_into():
     assert set(shortcut) < set(blocks(xception)["block3"])
 
 
+@heavy_on_jax
 def test_nasnet_adjusts_earlier_features_in_the_cell_that_uses_them():
     found = blocks(build("NASNetMobile", 32))
     assert "adjust_conv_projection_6" in found["normal_6"]
     assert "adjust_conv_1_5" in found["normal_5"]
 
 
+@heavy_on_jax
 def test_trailing_normalisation_joins_the_last_block():
     assert blocks(build("ResNet50V2", 32))["conv5_block3"][-2:] == (
         "post_bn",
@@ -91,11 +94,13 @@ def test_trailing_normalisation_joins_the_last_block():
     assert "relu" in blocks(build("DenseNet121", 32))["conv5"]
 
 
+@heavy_on_jax
 def test_convolutions_after_the_last_block_form_the_top():
     found = blocks(build("MobileNetV2", 32))
     assert found["top"] == ("Conv_1", "Conv_1_bn", "out_relu")
 
 
+@heavy_on_jax
 def test_inception_stem_ends_where_the_branches_part():
     model = build("InceptionV3", 75)
     stem = blocks(model)["stem"]
@@ -108,6 +113,7 @@ def test_a_nested_models_inner_layers_are_listed():
     assert "convnext_tiny_downsampling_conv_0" in found["stage_1_block_0"]
 
 
+@heavy_on_jax
 def test_names_do_not_depend_on_what_was_built_before():
     first = blocks(build("InceptionV3", 75))
     keras.applications.MobileNet(weights=None, input_shape=(32, 32, 3))
@@ -135,6 +141,7 @@ def test_a_head_that_is_not_excluded_is_the_top():
     assert blocks(classifier())["top"] == ("head_pool", "head_dense")
 
 
+@heavy_on_jax
 def test_a_truncated_network_keeps_its_blocks():
     whole = blocks(build("ResNet50", 32))
     part = blocks(truncate(build("ResNet50", 32), "conv3_block4_out"))

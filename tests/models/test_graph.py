@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 import pytest
-from families import PARAMS, build, pixels
+from families import PARAMS, build, heavy_on_jax, pixels, speed
 
 from kerastl.models.graph import cut_points, split_model, truncate
 
@@ -41,7 +41,9 @@ def test_a_layer_with_a_shortcut_around_it_is_no_cut_point(residual):
     assert cut_points(residual) == ("in", "conv1", "sum", "out")
 
 
-@pytest.mark.parametrize("name", ["ResNet50", "MobileNetV2"])
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=speed(name)) for name in ("MobileNetV2", "VGG16")]
+)
 def test_cut_points_are_the_layers_without_which_nothing_arrives(name):
     model = build(name, 32)
     expected = [
@@ -55,6 +57,7 @@ def test_cut_points_are_as_many_as_measured_elsewhere(member):
     assert len(cut_points(build(member.name, member.size))) == member.cuts
 
 
+@heavy_on_jax
 def test_nasnet_has_cut_points_on_its_input_side_and_at_its_end_only():
     names = cut_points(build("NASNetMobile", 32))
     assert names[:4] == ("images", "preprocessing", "stem_conv1", "stem_bn1")
@@ -64,11 +67,13 @@ def test_nasnet_has_cut_points_on_its_input_side_and_at_its_end_only():
 @pytest.mark.parametrize(
     ("name", "at"),
     [
-        ("MobileNet", "preprocessing"),
-        ("MobileNet", "conv_pw_6_relu"),
-        ("ResNet50", "conv4_block1_out"),
-        ("ConvNeXtTiny", "convnext_tiny_downsampling_block_1"),
-        ("DenseNet121", "conv4_block3_concat"),
+        pytest.param(name, at, marks=speed(name))
+        for name, at in (
+            ("MobileNet", "preprocessing"),
+            ("MobileNet", "conv_pw_6_relu"),
+            ("ResNet50", "conv4_block1_out"),
+            ("ConvNeXtTiny", "convnext_tiny_downsampling_block_1"),
+        )
     ],
 )
 def test_suffix_of_prefix_is_the_model_exactly(name, at):

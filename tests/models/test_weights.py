@@ -10,6 +10,7 @@ import h5py
 import keras
 import numpy as np
 import pytest
+from families import heavy_on_jax, speed
 
 from kerastl.models import weight_files
 from kerastl.models import weights as weights_module
@@ -186,6 +187,7 @@ def test_tiny_weights_are_the_bundled_arrays(entry):
             assert loaded.dtype == np.float32
 
 
+@heavy_on_jax
 def test_tiny_weights_are_in_the_order_of_keras_own_network():
     model = build_backbone("MobileNetV2", alpha=0.5, weights="tiny")
     plain = keras.applications.MobileNetV2(
@@ -314,20 +316,20 @@ def test_an_efficientnet_trained_on_other_scaling_is_refused(tmp_path):
         build_backbone("EfficientNetB0", image_size=32, weights=path)
 
 
-CASES = [
+#: One network per way in which a file is named; every network in the slow run.
+NAMED = [
     ("MobileNet", 0.5, 160),
     ("MobileNetV2", 1.4, 96),
     ("MobileNetV3Small", 0.75, 224),
+    ("VGG16", 1.0, 32),
+    ("NASNetMobile", 1.0, 32),
+    ("EfficientNetB0", 1.0, 32),
 ]
-EVERY = [
-    pytest.param(name, 1.0, 96, marks=[pytest.mark.slow]) for name in sorted(REGISTRY)
-]
+NAMED = [pytest.param(*case, marks=speed(case[0])) for case in NAMED]
+EVERY = [pytest.param(name, 1.0, 96, marks=pytest.mark.slow) for name in REGISTRY]
 
 
-@pytest.mark.parametrize(
-    ("name", "alpha", "size"),
-    [*CASES, ("VGG16", 1.0, 32), ("NASNetMobile", 1.0, 32), *EVERY],
-)
+@pytest.mark.parametrize(("name", "alpha", "size"), [*NAMED, *EVERY])
 @pytest.mark.filterwarnings("ignore:`input_shape` is undefined")
 def test_files_addresses_and_checksums_are_keras_own(name, alpha, size, monkeypatch):
     asked = []

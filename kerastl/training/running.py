@@ -1,0 +1,253 @@
+"""The loop behind `run_phases`: set, compile, fit, record, restore."""
+
+import sys
+import time
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import keras
+import numpy as np
+
+from kerastl._progress import Progress
+from kerastl.models.compiling import compile_model, model_task, trainable_paths
+from kerastl.models.freezing import unfreeze
+from kerastl.models.manifest import find_manifest
+from kerastl.training.boundary import cached_part
+from kerastl.training.guard import TrainableGuard
+from kerastl.training.phase import Phase, PhaseRecord, TrainingHistory
+from kerastl.training.replicated import PaddedValidation
+from kerastl.training.sources import ImageSource, Source
+from kerastl.training.tracking import (
+    EXPLOSION,
+    BestWeights,
+    PhaseMonitor,
+    moved_paths,
+    restore,
+    snapshot,
+)
+
+
+@dataclass(eq=False)
+class Run:
+    """One call of `run_phases`: its settings and what it has found so far.
+
+    Attributes:
+        model: What is trained.
+        train: Training data.
+        validation: Validation data, or None.
+        batch_size: Images in a step over all replicas.
+        augment: Augmentation of the training images.
+        weights: Class weights by index, or None.
+        settings: `loss`, `metrics` and `label_smoothing` for `compile_model`.
+        replicas: Devices that share a batch.
+        cache: `"auto"` or `"off"`.
+        callbacks: The user's.
+        seed: Non-negative integer.
+        verbose: 0, 1 or 2.
+        history: Lists of values, one per epoch.
+        records: One per finished phase.
+    """
+
+    model: keras.Model
+    train: Source
+    validation: Source | None
+    batch_size: int
+    augment: Any
+    weights: dict[int, float] | None
+    settings: dict[str, Any]
+    replicas: int
+    cache: str
+    callbacks: tuple[keras.callbacks.Callback, ...]
+    seed: int
+    verbose: int
+    history: dict[str, list[float]] = field(default_factory=dict)
+    records: list[PhaseRecord] = field(default_factory=list)
+
+    def all(self, phases: Sequence[Phase], monitor: str) -> TrainingHistory:
+        """Every phase, then the best weights."""
+        tracker = BestWeights(self.model, self._monitor(monitor))
+        start = snapshot(self.model)
+        try:
+            self.decode()
+            for number, phase in enumerate(phases):
+                self._phase(number, phase, tracker, len(phases))
+        except BaseException as error:
+            restore(self.model, tracker.weights or tracker.latest or start)
+            error.add_note(f"The model has {_what_is_kept(tracker)}.")
+            raise
+        if tracker.weights is not None:
+            restore(self.model, tracker.weights)
+        # The optimizer's moments belong to the last step, not to the best weights.
+        self._compile(self.model, phases[-1], phases[-1].learning_rate)
+        self.model.optimizer.build(self.model.trainable_variables)
+        return TrainingHistory(self.history, tuple(self.records), tracker.best)
+
+    def may_cache(self, phase: Phase) -> bool:
+        """Whether the same inputs come every epoch and nobody looks at the model.
+
+        A user's callback is promised the whole model, so it rules caching out.
+        """
+        same = self.augment is None or not phase.augment
+        alone = self.replicas == 1 and not self.callbacks
+        return self.cache == "auto" and same and alone
+
+    def decode(self) -> None:
+        """Read the images once, all threads at work and somebody watching."""
+        with Progress("decoding images") as progress:
+            for source in (self.train, self.validation):
+                if isinstance(source, ImageSource) and source.store.keeps:
+                    source.store.pixels(progress)
+
+    def _phase(
+        self, number: int, phase: Phase, tracker: BestWeights, count: int
+    ) -> None:
+        began = time.perf_counter()
+        model = self.model
+        unfreeze(model, phase.trainable, batch_norm=phase.batch_norm)
+        if number == 0 and self.validation is not None and _has_learnt(model):
+            self._offer_start(phase, tracker)
+        before = snapshot(model)
+        if self.verbose:
+            self._announce(number, phase, count)
+        watch = self._monitor_of(phase, tracker)
+        first = max((len(column) for column in self.history.values()), default=0)
+        cached = self._fit(number, phase, watch)
+        moved = moved_paths(model, before)
+        self._settle(phase, watch, tracker.weights or before)
+        record = PhaseRecord(
+            name=phase.name,
+            start=first,
+            stop=first + watch.epochs,
+            trainable=trainable_paths(model),
+            moved=moved,
+            seconds=time.perf_counter() - began,
+            cached=cached,
+            stopped=watch.stopped,
+        )
+        self.records.append(record)
+
+    def _fit(self, number: int, phase: Phase, watch: PhaseMonitor) -> bool:
+        """Fit one phase; returns whether its frozen part was computed once."""
+        part, train, validation = self.model, self.train, self.validation
+        if self.may_cache(phase):
+            with Progress("computing features") as progress:
+                part, train, validation = cached_part(
+                    part, train, validation, phase.epochs, progress
+                )
+        seed = np.random.SeedSequence([self.seed, number]).generate_state(1)[0]
+        data = train.dataset(
+            self.batch_size,
+            seed=int(seed),
+            shuffle=True,
+            augment=self.augment if phase.augment else None,
+            drop_remainder=self.replicas > 1,
+        )
+        self._compile(part, phase, phase.rate_schedule(_steps(data)))
+        checked, scorer = self._validation_data(validation)
+        part.fit(
+            data,
+            validation_data=checked,
+            epochs=phase.epochs,
+            class_weight=self.weights,
+            # The guard comes last: a callback of the user's may meddle.
+            callbacks=[*scorer, watch, *self.callbacks, TrainableGuard()],
+            verbose=self.verbose,
+            shuffle=False,
+        )
+        return part is not self.model
+
+    def _monitor_of(self, phase: Phase, tracker: BestWeights) -> PhaseMonitor:
+        task = model_task(self.model)
+        ceiling = EXPLOSION * task.chance_loss if task else None
+        return PhaseMonitor(tracker, self.history, phase.name, phase.patience, ceiling)
+
+    def _settle(
+        self, phase: Phase, watch: PhaseMonitor, fallback: list[np.ndarray]
+    ) -> None:
+        """Undo what went wrong in a phase, and say so."""
+        task = model_task(self.model)
+        if watch.diverged:
+            restore(self.model, fallback)
+            message = f"Phase {phase.name!r} {watch.stopped}. Lower `learning_rate`."
+            warnings.warn(message, RuntimeWarning, stacklevel=5)
+            return
+        if watch.best_in_phase is not None:
+            restore(self.model, watch.best_in_phase)
+        if task and watch.first_loss > 2 * task.chance_loss:
+            message = (
+                f"Phase {phase.name!r} began with a loss of {watch.first_loss:.2f}; "
+                f"knowing nothing costs {task.chance_loss:.2f}. Are the labels right, "
+                "and `learning_rate` low enough?"
+            )
+            warnings.warn(message, RuntimeWarning, stacklevel=5)
+
+    def _compile(self, part: keras.Model, phase: Phase, rate: Any) -> None:
+        compile_model(
+            part,
+            learning_rate=rate,
+            optimizer=phase.optimizer,
+            weight_decay=phase.weight_decay,
+            global_clipnorm=phase.global_clipnorm,
+            **self.settings,
+        )
+
+    def _validation_data(
+        self, validation: Source | None
+    ) -> tuple[Any, list[PaddedValidation]]:
+        """What `fit` scores by itself, or the callback that scores instead."""
+        if validation is None:
+            return None, []
+        if self.replicas == 1:
+            return validation.dataset(self.batch_size), []
+        return None, [PaddedValidation(validation, self.batch_size, self.settings)]
+
+    def _offer_start(self, phase: Phase, tracker: BestWeights) -> None:
+        """Score the weights that the run begins with: nothing worse is returned."""
+        self._compile(self.model, phase, phase.learning_rate)
+        data, scorer = self._validation_data(self.validation)
+        if scorer:
+            logs = scorer[0].results(self.model)
+        else:
+            results = self.model.evaluate(data, verbose=0, return_dict=True)
+            logs = {f"val_{name}": value for name, value in results.items()}
+        tracker.offer(logs, "start", -1)
+
+    def _monitor(self, monitor: str) -> str:
+        if monitor != "auto":
+            return monitor
+        metrics = self.settings["metrics"]
+        if metrics is None:
+            return "val_accuracy" if model_task(self.model) else "val_loss"
+        names = {getattr(metric, "name", metric) for metric in metrics}
+        return "val_accuracy" if names & {"accuracy", "acc"} else "val_loss"
+
+    def _announce(self, number: int, phase: Phase, count: int) -> None:
+        parts = trainable_paths(self.model)
+        text = f"Phase {number + 1}/{count}: {phase.name}, {len(parts)} weights train\n"
+        sys.stdout.write(text)
+        sys.stdout.flush()
+
+
+def _steps(data: Any) -> int:
+    """Batches in an epoch; 1 where nobody can know."""
+    try:
+        return max(len(data), 1)
+    except TypeError:
+        return 1
+
+
+def _what_is_kept(tracker: BestWeights) -> str:
+    if tracker.best is not None:
+        return f"the best weights so far, of phase {tracker.best.phase!r}"
+    if tracker.latest is not None:
+        return "the weights of the last finished epoch"
+    return "the weights that the run began with"
+
+
+def _has_learnt(model: keras.Model) -> bool:
+    """Whether the head is anything but new: a new one ends in zeros."""
+    if find_manifest(model) is None:
+        return True
+    return bool(np.any(keras.ops.convert_to_numpy(model.layers[-2].weights[0])))
