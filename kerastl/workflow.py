@@ -1,6 +1,5 @@
 """One call from images to a trained, scored, saved classifier."""
 
-import time
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -10,18 +9,17 @@ from typing import Any
 import keras
 import numpy as np
 
-from kerastl._checks import check_integer, fail
+from kerastl._checks import check_integer
 from kerastl._progress import Progress
 from kerastl.artifacts import check_output, write_artifacts
-from kerastl.datasets.catalog import load_dataset
-from kerastl.datasets.folders import load_images
+from kerastl.datasets.opening import open_splits
 from kerastl.datasets.sets import ImageSet, Splits
 from kerastl.inference.scoring import evaluate
 from kerastl.models.heads import build_classifier
-from kerastl.models.manifest import find_manifest, manifest
 from kerastl.models.saving import save_classifier
+from kerastl.run_report import Clock, phase_row, run_settings, split_counts
 from kerastl.training.phase import TrainingHistory
-from kerastl.training.recipes import DEFAULT_RECIPE, fine_tune
+from kerastl.training.recipes import DEFAULT_AUGMENT, DEFAULT_RECIPE, fine_tune
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,6 +92,7 @@ def transfer(
     label_smoothing: float = 0.0,
     validation: float = 0.2,
     test: float = 0.0,
+    on_bad: str = "error",
     precision: str | None = None,
     strategy: Any = None,
     seed: int = 0,
@@ -127,6 +126,7 @@ def transfer(
         validation: Share of the training images to choose by, where the data bring
             no validation part.
         test: Share of all images to score at the end, where the data bring no test.
+        on_bad: `"error"` names files that cannot be read; `"skip"` leaves them out.
         precision: `"mixed_bfloat16"` or `"mixed_float16"` on devices that gain by
             it; None: as Keras is set.
         strategy: A `tf.distribute` strategy: see `device_strategy`.
@@ -158,116 +158,60 @@ def transfer(
     import sklearn  # noqa: F401
     import tensorflow as tf  # noqa: F401
 
-    clock = _Clock()
-    splits, name = _splits(data, validation, test, seed)
-    clock.stop("reading")
-    with strategy.scope() if strategy is not None else nullcontext():
-        model = _model(
-            backbone,
-            splits,
+    clock = Clock()
+    with Progress("reading images") as progress:
+        splits = open_splits(
+            data,
+            validation=validation,
+            test=test,
             seed=seed,
-            alpha=alpha,
-            weights=weights,
-            image_size=image_size,
-            resize=resize,
-            preprocessing=preprocessing,
-            dropout=dropout,
-            precision=precision,
+            on_bad=on_bad,
+            progress=progress,
         )
-    if augment == "auto":
-        augment = None
-    settings = {
-        "backbone": manifest(model).backbone,
-        "weights": manifest(model).weights,
-        "image_size": list(manifest(model).image_size),
+    clock.stop("reading")
+    building = {
+        "alpha": alpha,
+        "weights": weights,
+        "image_size": image_size,
         "resize": resize,
-        "recipe": recipe,
-        "batch_size": batch_size,
-        "augment": augment if isinstance(augment, str) else None,
+        "preprocessing": preprocessing,
         "dropout": dropout,
+        "precision": precision,
+    }
+    with strategy.scope() if strategy is not None else nullcontext():
+        model = _model(backbone, splits, seed=seed, **building)
+    training = {
+        "recipe": recipe,
+        "epochs": epochs,
+        "learning_rate": learning_rate,
+        "batch_size": batch_size,
+        "augment": DEFAULT_AUGMENT if augment == "auto" else augment,
         "class_weight": class_weight,
         "label_smoothing": label_smoothing,
         "seed": seed,
-        "keras": keras.__version__,
-        "backend": keras.backend.backend(),
     }
     try:
         history = fine_tune(
             model,
             splits.train,
             splits.validation,
-            recipe=recipe,
-            epochs=epochs,
-            learning_rate=learning_rate,
-            batch_size=batch_size,
-            augment=augment,
-            class_weight=class_weight,
-            label_smoothing=label_smoothing,
             strategy=strategy,
-            seed=seed,
             verbose=verbose,
+            **training,
         )
         clock.stop("training")
-        scores = {part: _score(model, getattr(splits, part), part) for part in _PARTS}
-        clock.stop("scoring")
+        settings = {**run_settings(model, training), "dropout": dropout}
+        result = _finish(model, history, splits, settings, clock)
     except KeyboardInterrupt:
         _rescue(model, output)
         raise
-    report = {
-        "data": name,
-        "class_names": list(splits.train.class_names),
-        "splits": {part: _counts(getattr(splits, part)) for part in ("train", *_PARTS)},
-        "settings": settings,
-        "phases": [_phase_row(record) for record in history.phases],
-        "best": vars(history.best) if history.best else None,
-        "seconds": clock.report(),
-        **scores,
-    }
-    result = TransferResult(model, history, report, splits)
     if output is not None:
         result.write(output, overwrite=overwrite)
     return result
 
 
 _PARTS = ("validation", "test")
-
-
-class _Clock:
-    """Seconds of each stage."""
-
-    def __init__(self) -> None:
-        self._start = self._last = time.perf_counter()
-        self._stages: dict[str, float] = {}
-
-    def stop(self, stage: str) -> None:
-        now = time.perf_counter()
-        self._stages[stage] = now - self._last
-        self._last = now
-
-    def report(self) -> dict[str, float]:
-        total = self._last - self._start
-        stages = {name: round(value, 3) for name, value in self._stages.items()}
-        return {**stages, "total": round(total, 3)}
-
-
-def _splits(data: Any, validation: float, test: float, seed: int) -> tuple[Splits, str]:
-    """The three parts, and what to call them."""
-    if isinstance(data, (tuple, list)) and 2 <= len(data) <= 3:
-        for part in data:
-            if part is not None and not isinstance(part, ImageSet):
-                kind = type(part).__name__
-                fail("data", "made of ImageSets", kind, error=TypeError)
-        data = Splits(*data, *[None] * (3 - len(data)))
-    if isinstance(data, Splits):
-        return data, data.train.name
-    if not isinstance(data, (str, Path)):
-        kinds = "a folder, a data set's name or Splits"
-        fail("data", kinds, type(data).__name__, error=TypeError)
-    with Progress("reading images") as progress:
-        options = {"validation": validation, "test": test, "seed": seed}
-        if isinstance(data, Path) or "/" in data or Path(data).is_dir():
-            return load_images(data, **options, progress=progress), str(data)
-        return load_dataset(data, **options, progress=progress), data
+_ALL_PARTS = ("train", *_PARTS)
 
 
 def _model(
@@ -276,12 +220,33 @@ def _model(
     """The classifier, its random parts drawn from the seed."""
     if isinstance(backbone, keras.Model):
         options = {**options, "weights": None, "alpha": None}
-        if find_manifest(backbone) is not None:
-            fail("backbone", "a model without a head", backbone.name)
     task = "multilabel" if splits.train.multilabel else "multiclass"
     return build_classifier(
         backbone, splits.train.class_names, task=task, seed=seed, **options
     )
+
+
+def _finish(
+    model: keras.Model,
+    history: TrainingHistory,
+    splits: Splits,
+    settings: dict[str, Any],
+    clock: Clock,
+) -> TransferResult:
+    """Score the parts that are not trained on, once, and write it all down."""
+    scores = {part: _score(model, getattr(splits, part), part) for part in _PARTS}
+    clock.stop("scoring")
+    report = {
+        "data": splits.train.name,
+        "class_names": list(splits.train.class_names),
+        "splits": {part: split_counts(getattr(splits, part)) for part in _ALL_PARTS},
+        "settings": settings,
+        "phases": [phase_row(record) for record in history.phases],
+        "best": vars(history.best) if history.best else None,
+        "seconds": clock.report(),
+        **scores,
+    }
+    return TransferResult(model, history, report, splits)
 
 
 def _score(model: keras.Model, images: ImageSet | None, part: str) -> Any:
@@ -289,18 +254,6 @@ def _score(model: keras.Model, images: ImageSet | None, part: str) -> Any:
         return None
     with Progress(f"scoring {part}") as progress:
         return evaluate(model, images, progress=progress).to_dict()
-
-
-def _counts(images: ImageSet | None) -> dict[str, Any] | None:
-    if images is None:
-        return None
-    return {"images": len(images), "classes": images.counts()}
-
-
-def _phase_row(record: Any) -> dict[str, Any]:
-    row = {**vars(record), "moved": len(record.moved)}
-    row["trainable"] = len(record.trainable)
-    return row
 
 
 def _rescue(model: keras.Model, output: str | Path | None) -> None:

@@ -78,6 +78,7 @@ def add_settings(option: Callable[..., Any]) -> None:
         metavar="SHARE",
         help="of all images, scored once at the end, where DATA has no such part",
     )
+    option("--on-bad", metavar="B", help="error or skip: files that cannot be read")
     option("--seed", type=seed, metavar="S", help="of splits, weights and order")
 
 

@@ -101,7 +101,8 @@ class _Copier:
 
     def _copy(self, layer: keras.Layer) -> keras.Layer:
         """A new layer of the same settings, renamed where its name is taken."""
-        config = layer.get_config()
+        # Layers without a get_config of their own leave their name out.
+        config = {"name": layer.name, **layer.get_config()}
         name, number = layer.name, 1
         while config["name"] in self._taken:
             number += 1

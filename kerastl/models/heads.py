@@ -12,6 +12,7 @@ from kerastl._checks import (
     check_number,
     fail,
     image_size_pair,
+    nearest,
 )
 from kerastl.models.backbones import adapt_backbone, build_backbone
 from kerastl.models.compiling import compile_model
@@ -24,6 +25,7 @@ from kerastl.models.manifest import (
     find_preprocessing,
 )
 from kerastl.models.precision import using_precision
+from kerastl.models.specs import REGISTRY, match_spec
 from kerastl.models.tasks import make_task
 
 POOLING = ("avg", "max", "concat")
@@ -131,6 +133,9 @@ def _resolve_backbone(
 ) -> keras.Model:
     """A flat backbone behind its preprocessing, from whatever was given."""
     if isinstance(backbone, str):
+        if match_spec(backbone) is None:
+            hint = nearest(backbone, REGISTRY) or "See kerastl.list_backbones()."
+            fail("backbone", "a network of keras.applications", backbone, hint)
         return build_backbone(
             backbone, image_size=image_size, weights=weights, alpha=alpha
         )

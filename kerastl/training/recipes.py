@@ -94,6 +94,8 @@ _RECIPES: dict[str, Callable[[keras.Model], list[Phase]]] = {
 
 RECIPES = tuple(_RECIPES)
 DEFAULT_RECIPE = "lp_ft"
+#: What `transfer` augments with.
+DEFAULT_AUGMENT = "light"
 
 
 def recipe_phases(

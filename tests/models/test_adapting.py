@@ -120,6 +120,15 @@ def test_another_image_size_can_be_asked_for():
     assert adapted.get_layer("preprocessing").image_size == (20, 24)
 
 
+def test_dropout_of_the_copy_is_off_while_frozen():
+    inputs = keras.Input((16, 16, 3))
+    model = keras.Model(inputs, keras.layers.Dropout(0.5, name="drop")(inputs))
+    adapted = adapt_backbone(model, preprocessing="none")
+    adapted.get_layer("drop").trainable = False
+    still = keras.ops.convert_to_numpy(adapted(pixels(), training=True))
+    np.testing.assert_array_equal(still, pixels().astype("float32"))
+
+
 def test_a_size_the_network_cannot_take_is_refused():
     with pytest.raises(ValueError, match="`image_size` must be one that own can take"):
         adapt_backbone(own_model(), preprocessing="tf", image_size=2)
@@ -191,6 +200,14 @@ def test_scaling_twice_is_refused(mode, nested):
         model = keras.Model(inputs, model(inputs))
     with pytest.raises(ValueError, match=r"must be 'none'.*in its layer 'scale'"):
         adapt_backbone(model, preprocessing=mode)
+
+
+def test_scaling_behind_a_convolution_is_the_networks_own_business():
+    inputs = keras.Input((16, 16, 3))
+    x = keras.layers.Conv2D(4, 3)(inputs)
+    model = keras.Model(inputs, keras.layers.Rescaling(0.5)(x))
+    adapted = adapt_backbone(model, preprocessing="tf")
+    assert adapted.output_shape == (None, 14, 14, 4)
 
 
 def test_a_network_that_scales_by_itself_is_taken_with_none():

@@ -126,6 +126,10 @@ def test_the_preprocessing_layer_records_what_was_built():
     assert layer.image_size == (32, 32)
 
 
+def test_the_model_keeps_the_name_keras_gives_it():
+    assert build("MobileNet", 32).name == "mobilenet_1.00_32"
+
+
 def test_height_and_width_may_differ():
     model = build_backbone("MobileNet", alpha=0.25, image_size=(64, 32), weights=None)
     assert model.input_shape == (None, 64, 32, 3)

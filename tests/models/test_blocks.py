@@ -107,6 +107,31 @@ def test_inception_stem_ends_where_the_branches_part():
     assert sum(isinstance(model.get_layer(n), keras.layers.Conv2D) for n in stem) == 5
 
 
+def test_an_unnamed_activation_after_a_blocks_end_belongs_to_the_block():
+    inputs = keras.Input((8, 8, 3))
+    x = keras.layers.MaxPooling2D(1, name="block1_pool")(inputs)
+    x = keras.layers.ReLU(name="alone")(x)
+    x = keras.layers.Conv2D(3, 1, name="conv")(x)
+    x = keras.layers.MaxPooling2D(1, name="block2_pool")(x)
+    model = keras.Model(inputs, x, name="vgg16")
+    found = blocks(adapt_backbone(model, preprocessing="none"))
+    assert found["block1"][-1] == "alone"
+
+
+def test_a_layer_that_leads_into_two_blocks_belongs_to_the_earlier():
+    inputs = keras.Input((8, 8, 3))
+    side = keras.layers.Conv2D(3, 1, name="side")(inputs)
+    first = keras.layers.MaxPooling2D(1, name="block1_pool")(side)
+    relu = keras.layers.ReLU(name="relu")(first)
+    total = keras.layers.Add(name="total")([side, relu, first])
+    second = keras.layers.MaxPooling2D(1, name="block2_pool")(total)
+    model = keras.Model(inputs, second, name="vgg16")
+    assert blocks(adapt_backbone(model, preprocessing="none")) == {
+        "block1": ("images", "preprocessing", "side", "block1_pool"),
+        "block2": ("relu", "total", "block2_pool"),
+    }
+
+
 def test_a_nested_models_inner_layers_are_listed():
     found = blocks(build("ConvNeXtTiny", 32))
     assert "convnext_tiny_stem_conv" in found["stem"]

@@ -97,7 +97,7 @@ def save_legacy(model, path):
                 group[name] = keras.ops.convert_to_numpy(variable)
 
 
-def test_optimizer_and_random_states_in_a_file_do_not_count(tmp_path):
+def test_optimizer_states_in_a_file_do_not_count(tmp_path):
     model = build_backbone("EfficientNetB0", image_size=32, weights=None)
     model.compile("sgd", "mse")
     model.optimizer.build(model.trainable_variables)
@@ -105,6 +105,13 @@ def test_optimizer_and_random_states_in_a_file_do_not_count(tmp_path):
     model.save_weights(path)
     again = build_backbone("EfficientNetB0", image_size=32, weights=path)
     assert weights_fingerprint(again) == weights_fingerprint(model)
+
+
+def test_random_states_in_a_file_do_not_count(trained, tmp_path):
+    path = write(trained, tmp_path / "backbone.weights.h5")
+    with h5py.File(path, "a") as file:
+        file["layers/dropout/seed_generator/vars/0"] = np.zeros(2, "uint32")
+    assert weights_fingerprint(rebuilt(path)) == weights_fingerprint(trained)
 
 
 @pytest.mark.parametrize("ending", [".weights.h5", ".npz"])
@@ -284,6 +291,12 @@ def test_a_download_is_loaded(trained, home, tmp_path, monkeypatch):
         lambda url, target, progress: shutil.copy(source, target),
     )
     assert weights_fingerprint(rebuilt("imagenet")) == weights_fingerprint(trained)
+
+
+def test_a_folder_that_keras_cannot_write_to_is_named(home, monkeypatch):
+    monkeypatch.setattr(keras.utils, "get_file", lambda *a, **k: "/elsewhere/file.h5")
+    with pytest.raises(FileNotFoundError, match=r"is not writable.*/elsewhere/file"):
+        rebuilt("imagenet")
 
 
 def test_efficientnet_scales_its_input_as_keras_does_under_imagenet(

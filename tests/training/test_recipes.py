@@ -1,0 +1,143 @@
+"""Named recipes: the right phases for the model, and settings that reach them."""
+
+import numpy as np
+import pytest
+from networks import CLASSES, coloured, small_classifier
+
+import kerastl
+from kerastl.models.freezing import model_blocks
+from kerastl.training.recipes import RECIPES, fine_tune, recipe_phases
+
+
+def random_classifier():
+    backbone = kerastl.build_backbone(
+        "MobileNet", alpha=0.25, image_size=32, weights=None
+    )
+    return kerastl.build_classifier(backbone, CLASSES)
+
+
+@pytest.fixture(scope="module")
+def model():
+    return small_classifier()
+
+
+def parts(model, recipe):
+    return [phase.trainable for phase in recipe_phases(model, recipe)]
+
+
+def test_the_recipes_are_those_of_the_documentation():
+    named = "linear_probe two_phase lp_ft gradual full scratch"
+    assert " ".join(RECIPES) == named
+
+
+@pytest.mark.parametrize(
+    ("recipe", "wanted"),
+    [
+        ("linear_probe", ["head"]),
+        ("two_phase", ["head", 1]),
+        ("lp_ft", ["head", "all"]),
+        ("gradual", ["head", 1, 2, "all"]),
+        ("full", ["all"]),
+    ],
+)
+def test_what_trains_in_each_phase(model, recipe, wanted):
+    # The model has three blocks: half of them is one, a third is one.
+    assert parts(model, recipe) == wanted
+
+
+def test_parts_grow_with_the_backbone():
+    model = random_classifier()
+    assert len(model_blocks(model)) == 14
+    assert parts(model, "two_phase") == ["head", 7]
+    assert parts(model, "gradual") == ["head", 4, 9, "all"]
+
+
+@pytest.mark.parametrize("recipe", [name for name in RECIPES if name != "scratch"])
+def test_loaded_statistics_never_train(model, recipe):
+    modes = {phase.batch_norm for phase in recipe_phases(model, recipe)}
+    assert modes <= {"auto", "frozen", "affine"}
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_statistics_of_random_weights_train(recipe):
+    phases = recipe_phases(random_classifier(), recipe)
+    assert {phase.batch_norm for phase in phases} == {"train"}
+
+
+def test_scratch_is_for_random_weights(model):
+    with pytest.raises(ValueError, match=r"weights=None, or take recipe='full'"):
+        recipe_phases(model, "scratch")
+
+
+def test_one_number_of_epochs_is_for_every_phase(model):
+    assert {p.epochs for p in recipe_phases(model, "gradual", epochs=3)} == {3}
+
+
+def test_epochs_may_be_given_phase_by_phase(model):
+    phases = recipe_phases(model, "lp_ft", epochs=[5, 1])
+    assert [phase.epochs for phase in phases] == [5, 1]
+
+
+@pytest.mark.parametrize("recipe", [name for name in RECIPES if name != "scratch"])
+def test_warmup_fits_into_a_short_phase(model, recipe):
+    for phase in recipe_phases(model, recipe, epochs=1):
+        assert phase.warmup <= 0.5
+
+
+@pytest.mark.parametrize(
+    ("epochs", "error", "sentence"),
+    [
+        ([1, 2, 3], ValueError, "`epochs`"),
+        ([1], ValueError, "`epochs`"),
+        (0, ValueError, "`epochs` must be at least 1"),
+        ([2, 0], ValueError, "`epochs` must be at least 1"),
+        (1.5, TypeError, "`epochs` must be an integer"),
+    ],
+)
+def test_epochs_that_do_not_fit_are_refused(model, epochs, error, sentence):
+    with pytest.raises(error, match=sentence):
+        recipe_phases(model, "lp_ft", epochs=epochs)
+
+
+def test_the_rate_is_the_last_phases(model):
+    plain = recipe_phases(model, "lp_ft")
+    changed = recipe_phases(model, "lp_ft", learning_rate=0.5)
+    assert changed[-1].learning_rate == 0.5
+    assert changed[0] == plain[0]
+
+
+def test_the_rate_must_be_above_zero(model):
+    with pytest.raises(ValueError, match="`learning_rate` must be above 0"):
+        recipe_phases(model, "full", learning_rate=0)
+
+
+def test_an_unknown_recipe_is_refused(model):
+    with pytest.raises(ValueError, match="Did you mean 'gradual'"):
+        recipe_phases(model, "gradually")
+
+
+def test_phases_have_names_of_their_own(model):
+    for recipe in RECIPES[:-1]:
+        names = [phase.name for phase in recipe_phases(model, recipe)]
+        assert len(set(names)) == len(names)
+
+
+def test_fine_tune_runs_the_recipe_with_what_it_is_given():
+    images, labels = coloured(4)
+    model = small_classifier()
+    history = fine_tune(
+        model,
+        (images, labels),
+        (images, labels),
+        recipe="lp_ft",
+        epochs=(3, 1),
+        learning_rate=1e-5,
+        seed=0,
+    )
+    assert [(p.name, p.stop - p.start) for p in history.phases] == [
+        ("head", 3),
+        ("all", 1),
+    ]
+    assert max(history.history["learning_rate"][3:]) <= 1e-5
+    right = kerastl.predict(model, images).indices == labels
+    assert np.mean(right) == pytest.approx(history.best.value)

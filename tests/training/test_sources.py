@@ -1,0 +1,222 @@
+"""Training data in its three kinds: checked, ordered, and never altered."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from networks import CLASSES, coloured, pixels, small_classifier, small_network
+from PIL import Image
+
+import kerastl
+from kerastl.training.sources import (
+    ArraySource,
+    ImageSource,
+    StreamSource,
+    check_first_batch,
+    check_pixel_range,
+    make_source,
+)
+
+IMAGES, LABELS = coloured(3)
+ROWS = np.arange(11, dtype="float32")[:, None]
+
+
+@pytest.fixture(scope="module")
+def model():
+    return small_classifier()
+
+
+def passed(source, passes=1, **options):
+    """The labels of every batch, pass after pass."""
+    data = source.dataset(4, **options)
+    return [[y.numpy().tolist() for _, y in data] for _ in range(passes)]
+
+
+ARRAYS = ArraySource(ROWS, np.arange(11))
+
+
+def test_arrays_come_in_order_and_in_batches():
+    assert passed(ARRAYS) == [[[0, 1, 2, 3], [4, 5, 6, 7], [8, 9, 10]]]
+
+
+def test_inputs_and_labels_stay_together():
+    for x, y in ARRAYS.dataset(4, shuffle=True, seed=1):
+        np.testing.assert_array_equal(x.numpy()[:, 0], y.numpy())
+
+
+def test_each_pass_is_a_new_order_of_everything():
+    first, second = passed(ARRAYS, 2, shuffle=True, seed=1)
+    flat = [[row for batch in each for row in batch] for each in (first, second)]
+    assert sorted(flat[0]) == sorted(flat[1]) == list(range(11))
+    assert flat[0] != flat[1]
+
+
+def test_the_order_follows_from_the_seed():
+    one, same, other = (passed(ARRAYS, 2, shuffle=True, seed=s) for s in (1, 1, 2))
+    assert one == same
+    assert one != other
+
+
+def test_features_come_in_the_order_of_their_images(model):
+    images = make_source(model, (IMAGES, LABELS), "train")
+    features = ArraySource(IMAGES.reshape(9, -1), LABELS)
+    assert passed(images, 3, shuffle=True, seed=7) == passed(
+        features, 3, shuffle=True, seed=7
+    )
+
+
+def test_the_last_small_batch_may_be_dropped():
+    (batches,) = passed(ARRAYS, drop_remainder=True)
+    assert [len(batch) for batch in batches] == [4, 4]
+
+
+@pytest.mark.parametrize(("drop", "steps"), [(False, 3), (True, 2)])
+def test_the_number_of_batches_is_known(drop, steps):
+    assert len(ARRAYS.dataset(4, drop_remainder=drop)) == steps
+
+
+def test_features_are_not_augmented():
+    with pytest.raises(ValueError, match="None for arrays that are not images"):
+        ARRAYS.dataset(4, augment="light")
+
+
+def test_images_and_labels_become_a_set_of_the_models_classes(model):
+    source = make_source(model, (IMAGES, LABELS), "train")
+    assert isinstance(source, ImageSource)
+    assert source.images.class_names == CLASSES
+    assert source.store.image_size == (16, 16)
+    np.testing.assert_array_equal(source.rows(np.array([4, 1])), IMAGES[[4, 1]])
+
+
+def test_files_are_read_at_the_models_size_and_policy(tmp_path):
+    wide = np.random.default_rng(0).integers(0, 256, (16, 48, 3)).astype("uint8")
+    Image.fromarray(wide).save(tmp_path / "wide.png")
+    images = kerastl.ImageSet((str(tmp_path / "wide.png"),), np.array([0]), CLASSES)
+    source = make_source(small_classifier(resize="crop"), images, "train")
+    np.testing.assert_array_equal(source.rows(np.array([0]))[0], wide[:, 16:32])
+
+
+def test_whole_floats_and_columns_are_labels(model):
+    labels = LABELS.astype("float32")[:, None]
+    source = make_source(model, (IMAGES, labels), "train")
+    np.testing.assert_array_equal(source.labels, LABELS)
+
+
+def test_labels_of_a_model_without_a_task_are_left_as_they_are():
+    backbone = kerastl.build_backbone(
+        "MobileNet", alpha=0.25, image_size=32, weights=None
+    )
+    x = keras.layers.GlobalAveragePooling2D()(backbone.output)
+    model = keras.Model(backbone.input, keras.layers.Dense(1)(x))
+    amounts = np.array([0.25, 1.75, 2.5])
+    source = make_source(model, (pixels(3, 32), amounts), "train")
+    np.testing.assert_array_equal(source.labels, amounts)
+
+
+def test_arrays_for_a_foreign_model_are_left_as_they_are():
+    inputs = np.random.default_rng(0).normal(size=(3, 16, 16, 3))
+    source = make_source(small_network(), (inputs, np.zeros((3, 2))), "train")
+    assert isinstance(source, ArraySource)
+    np.testing.assert_array_equal(source.rows(np.arange(3)), inputs)
+
+
+def test_batches_of_somebody_else_are_used_as_they_are(model):
+    data = tf.data.Dataset.from_tensor_slices((IMAGES, LABELS)).batch(2)
+    source = make_source(model, data, "train")
+    assert isinstance(source, StreamSource)
+    assert source.dataset(99, shuffle=True, seed=3) is data
+    with pytest.raises(ValueError, match="Augment in the dataset's own pipeline"):
+        source.dataset(2, augment="light")
+
+
+def test_a_source_stays_a_source(model):
+    assert make_source(model, ARRAYS, "train") is ARRAYS
+
+
+@pytest.mark.parametrize(
+    ("data", "error", "sentence"),
+    [
+        ((IMAGES, LABELS[:5]), ValueError, "`train` must be as many labels as images"),
+        ((IMAGES[:0], LABELS[:0]), ValueError, "`train` must be at least one image"),
+        ((IMAGES, LABELS + 1), ValueError, "`labels` must be from 0 to 2"),
+        ((IMAGES, LABELS + 0.5), ValueError, "`labels` must be whole numbers"),
+        ((IMAGES, np.eye(3)[LABELS]), ValueError, r"pass labels\.argmax"),
+        ((IMAGES / 255.0, LABELS), ValueError, "pixels 0-255"),
+        (kerastl.ImageSet(IMAGES, None, CLASSES), ValueError, "`train` must be labell"),
+        (
+            kerastl.ImageSet(IMAGES, LABELS, ("ash", "beech", "yew")),
+            ValueError,
+            "of the model's classes.*'yew'.*The model's classes are ash, beech, cedar",
+        ),
+        (
+            kerastl.ImageSet(IMAGES, LABELS, CLASSES[::-1]),
+            ValueError,
+            "in the model's order",
+        ),
+        (
+            kerastl.ImageSet(IMAGES, np.eye(3, dtype=int)[LABELS], CLASSES),
+            ValueError,
+            r"`labels` must be integers of shape \(n,\)",
+        ),
+        (IMAGES, TypeError, "an ImageSet, an .* pair or a tf.data.Dataset.*'ndarray'"),
+        ("photos", TypeError, "Load a folder with kerastl.load_images"),
+        (7, TypeError, "`train` must be an ImageSet"),
+    ],
+)
+def test_data_that_do_not_fit_are_refused(model, data, error, sentence):
+    with pytest.raises(error, match=sentence):
+        make_source(model, data, "train")
+
+
+def test_single_labels_do_not_fit_the_multilabel_task():
+    images = kerastl.ImageSet(IMAGES, LABELS, CLASSES)
+    with pytest.raises(ValueError, match=r"`labels` must be of shape \(n, 3\)"):
+        make_source(small_classifier(task="multilabel"), images, "train")
+
+
+def first_batch(model, images, labels):
+    data = tf.data.Dataset.from_tensor_slices((images, labels)).batch(4)
+    check_first_batch(model, StreamSource(data), 4)
+
+
+def test_a_batch_that_fits_passes(model):
+    first_batch(model, IMAGES.astype("float32"), LABELS)
+
+
+@pytest.mark.parametrize(
+    ("images", "labels", "sentence"),
+    [
+        (IMAGES / 255.0, LABELS, "pixels from 0 to 255.*Leave out your own rescaling"),
+        (IMAGES / 127.5 - 1, LABELS, "pixels from 0 to 255"),
+        (pixels(9, 8), LABELS, r"batches of shape \(n, 16, 16, 3\).*\(4, 8, 8, 3\)"),
+        (IMAGES[..., 0], LABELS, r"batches of shape \(n, 16, 16, 3\)"),
+        (IMAGES, LABELS + 1, "`labels` must be from 0 to 2"),
+        (IMAGES, np.eye(3)[LABELS], r"pass labels\.argmax"),
+    ],
+)
+def test_a_batch_that_does_not_fit_is_refused(model, images, labels, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        first_batch(model, images, labels)
+
+
+def test_empty_and_unlabelled_batches_are_refused(model):
+    with pytest.raises(ValueError, match="at least one batch"):
+        first_batch(model, IMAGES[:0], LABELS[:0])
+    data = tf.data.Dataset.from_tensor_slices(IMAGES).batch(4)
+    with pytest.raises(ValueError, match=r"batches of \(images, labels\)"):
+        check_first_batch(model, StreamSource(data), 4)
+
+
+def test_the_pixels_of_a_foreign_model_are_its_users_affair():
+    first_batch(small_network(), IMAGES / 255.0, LABELS)
+
+
+@pytest.mark.parametrize("images", [[0.0, 1.0], [-1, 3], [0, 256], [0.0, np.nan]])
+def test_values_that_are_no_pixels_are_refused(images):
+    with pytest.raises(ValueError, match="pixels from 0 to 255"):
+        check_pixel_range(np.array(images))
+
+
+@pytest.mark.parametrize("images", [[0, 1], [0.0, 255.0], [0.0, 0.0], [0.0, 1.5]])
+def test_values_that_may_be_pixels_pass(images):
+    check_pixel_range(np.array(images))
