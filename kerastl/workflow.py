@@ -90,7 +90,7 @@ def transfer(
     dropout: float = 0.2,
     class_weight: str | Mapping[str, float] | None = None,
     label_smoothing: float = 0.0,
-    validation: float = 0.2,
+    validation: float = 0.15,
     test: float = 0.0,
     on_bad: str = "error",
     precision: str | None = None,
@@ -119,7 +119,8 @@ def transfer(
         epochs: One number for every phase, or one per phase; None: the recipe's.
         learning_rate: Peak rate of the last phase; None: the recipe's.
         batch_size: Images in an optimizer step.
-        augment: `None`, a preset of `batches`, or `"auto"`: the recipe's choice.
+        augment: `None`, a preset of `batches`, or `"auto"`: `"light"`, which mirrors
+            (take `"digits"` for signs and letters); none for `linear_probe`.
         dropout: On the head's features, in [0, 1).
         class_weight: By name, or `"balanced"`.
         label_smoothing: In [0, 1).
@@ -149,7 +150,7 @@ def transfer(
         ...     "digits", alpha=0.25, image_size=32, recipe="linear_probe", epochs=2
         ... )
         >>> result.report["validation"]["images"]
-        359
+        269
     """
     check_integer("seed", seed, 0)
     if output is not None:
@@ -185,7 +186,7 @@ def transfer(
         "epochs": epochs,
         "learning_rate": learning_rate,
         "batch_size": batch_size,
-        "augment": DEFAULT_AUGMENT if augment == "auto" else augment,
+        "augment": _augmentation(data, recipe) if augment == "auto" else augment,
         "class_weight": class_weight,
         "label_smoothing": label_smoothing,
         "seed": seed,
@@ -247,6 +248,16 @@ def _finish(
         **scores,
     }
     return TransferResult(model, history, report, splits)
+
+
+def _augmentation(data: Any, recipe: str) -> str | None:
+    """The default augmentation: a mirrored photo is a photo, a mirrored 2 is none.
+
+    A probe gets none: its features are then computed once, which is its point.
+    """
+    if recipe == "linear_probe":
+        return None
+    return "digits" if data == "digits" else DEFAULT_AUGMENT
 
 
 def _score(model: keras.Model, images: ImageSet | None, part: str) -> Any:

@@ -159,8 +159,10 @@ def test_seconds_add_up(run):
     assert seconds["total"] == pytest.approx(sum(parts), abs=0.01)
 
 
-def test_a_full_folder_is_not_overwritten_unasked(run, photos):
+def test_a_full_folder_is_not_overwritten_unasked(run, photos, monkeypatch):
     result, output = run
+    # It is refused before anything is trained.
+    monkeypatch.delattr("kerastl.workflow.fine_tune")
     before = {path.name: path.read_bytes() for path in output.iterdir()}
     with pytest.raises(ValueError, match="Pass overwrite=True"):
         kerastl.transfer(photos, **QUICK, output=output)

@@ -18,6 +18,7 @@ from kerastl.datasets.parallel import Progress
 from kerastl.datasets.sets import ImageSet, Splits
 from kerastl.datasets.splits import (
     check_shares,
+    counted,
     cut,
     describe,
     drop_conflicts,
@@ -263,7 +264,7 @@ def leaks(
         fail("folder", "made of parts that share no image", named[:_NAMED], hint)
     if len(found):
         warn_user(
-            f"Dropped {len(found)} images that a held-out part holds too",
+            f"Dropped {counted(len(found))} that a held-out part holds too",
             named,
             len(found),
         )

@@ -147,9 +147,14 @@ def drop_conflicts(image_set: ImageSet, contents: np.ndarray) -> list[np.ndarray
     found = conflicts(contents, image_set.labels)
     if found:
         named = [" = ".join(describe(image_set, i) for i in same) for same in found]
-        count = sum(map(len, found))
-        warn_user(f"Dropped {count} images: equal content, different labels", named)
+        count = counted(sum(map(len, found)))
+        warn_user(f"Dropped {count}: equal content, different labels", named)
     return found
+
+
+def counted(images: int) -> str:
+    """`"1 image"`, `"2 images"`."""
+    return f"{images} image{'s' * (images != 1)}"
 
 
 def warn_user(message: str, named: Sequence[str], total: int | None = None) -> None:

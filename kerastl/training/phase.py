@@ -71,6 +71,11 @@ class Phase:
         if isinstance(self.trainable, int):
             check_integer("trainable", self.trainable, 0)
 
+    @property
+    def is_scheduled(self) -> bool:
+        """Whether the learning rate changes, so that steps must be counted."""
+        return self.schedule != "constant" or self.warmup > 0
+
     def rate_schedule(
         self, steps_per_epoch: int
     ) -> float | keras.optimizers.schedules.LearningRateSchedule:

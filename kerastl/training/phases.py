@@ -10,10 +10,11 @@ import numpy as np
 
 from kerastl._checks import check_choice, check_integer, fail
 from kerastl.inference.devices import replicas
+from kerastl.training.first_batch import check_first_batch
 from kerastl.training.phase import Phase, TrainingHistory
 from kerastl.training.replicated import replica_batch_size
 from kerastl.training.running import Run
-from kerastl.training.sources import StreamSource, check_first_batch, make_source
+from kerastl.training.sources import StreamSource, make_source
 from kerastl.training.weighting import class_weights, seed_noise
 
 CACHE_MODES = ("auto", "off")
@@ -95,7 +96,9 @@ def run_phases(
     train = make_source(model, train, "train")
     if validation is not None:
         validation = make_source(model, validation, "validation")
-    check_first_batch(model, train, batch_size)
+    check_first_batch(model, train, "train")
+    check_first_batch(model, validation, "validation")
+    _check_patience(phases, validation)
     if seed is None:
         seed = int(np.random.SeedSequence().generate_state(1)[0])
     check_integer("seed", seed, 0)
@@ -133,6 +136,13 @@ def _check_phases(phases: Any) -> tuple[Phase, ...]:
     if not listed or not all(isinstance(phase, Phase) for phase in phases):
         fail("phases", "a list of Phase objects", phases)
     return tuple(phases)
+
+
+def _check_patience(phases: Sequence[Phase], validation: Any) -> None:
+    patient = [phase.name for phase in phases if phase.patience is not None]
+    if patient and validation is None:
+        hint = "Pass validation data, or leave `patience` out."
+        fail("validation", f"given for the patience of {patient[0]!r}", None, hint)
 
 
 def _verbosity(verbose: int | str) -> int:

@@ -7,6 +7,7 @@ from typing import Any
 import keras
 
 from kerastl._checks import check_choice, check_integer, check_number, fail
+from kerastl.datasets.sets import ImageSet
 from kerastl.models.freezing import model_blocks
 from kerastl.models.manifest import is_pretrained
 from kerastl.training.phase import Phase, TrainingHistory
@@ -14,13 +15,18 @@ from kerastl.training.phases import run_phases
 
 #: Rate of a new head on frozen features.
 HEAD_RATE = 3e-3
-#: Peak rate of loaded weights under AdamW, BatchNorm statistics held.
-FINE_RATE = 1e-3
+#: Peak rate of loaded weights under AdamW, BatchNorm statistics held. Photos near
+#: ImageNet do best at 3e-4, drawings far from it at 1e-3 (benchmarks/defaults.md).
+FINE_RATE = 5e-4
 #: Peak rate of random weights.
 SCRATCH_RATE = 3e-3
 
 HEAD_EPOCHS = 20
 FINE_EPOCHS = 8
+#: Few images make short epochs: the last phase gets at least this many steps,
+#: within this many epochs.
+MINIMUM_STEPS = 600
+MAXIMUM_EPOCHS = 24
 
 
 def _head(epochs: int = HEAD_EPOCHS, augment: bool = False) -> Phase:
@@ -104,6 +110,7 @@ def recipe_phases(
     *,
     epochs: int | Sequence[int] | None = None,
     learning_rate: float | None = None,
+    steps_per_epoch: int | None = None,
 ) -> tuple[Phase, ...]:
     """The phases of a named recipe for this model.
 
@@ -113,6 +120,8 @@ def recipe_phases(
             `"scratch"`.
         epochs: One number for every phase, or one per phase; None: the recipe's own.
         learning_rate: Peak rate of the last phase; None: the recipe's own.
+        steps_per_epoch: Optimizer steps in an epoch; where they are few, the last
+            phase of a recipe's own length gets more epochs.
 
     Returns:
         Phases for `run_phases`.
@@ -126,6 +135,8 @@ def recipe_phases(
     if not is_pretrained(model):
         # Held statistics of random weights let activations vanish or explode.
         phases = [replace(phase, batch_norm="train") for phase in phases]
+    if epochs is None and steps_per_epoch:
+        phases[-1] = _long_enough(phases[-1], steps_per_epoch)
     if epochs is not None:
         phases = [
             replace(phase, epochs=count, warmup=min(phase.warmup, count / 2))
@@ -137,6 +148,12 @@ def recipe_phases(
     return tuple(phases)
 
 
+def _long_enough(phase: Phase, steps_per_epoch: int) -> Phase:
+    """The phase with enough epochs to learn from few images."""
+    needed = -(-MINIMUM_STEPS // steps_per_epoch)
+    return replace(phase, epochs=max(phase.epochs, min(needed, MAXIMUM_EPOCHS)))
+
+
 def _per_phase(epochs: int | Sequence[int], phases: list[Phase]) -> list[int]:
     counts = list(epochs) if isinstance(epochs, Sequence) else [epochs] * len(phases)
     for count in counts:
@@ -146,6 +163,14 @@ def _per_phase(epochs: int | Sequence[int], phases: list[Phase]) -> list[int]:
         hint = f"The recipe's phases are: {names}."
         fail("epochs", f"one number, or {len(phases)} of them", epochs, hint)
     return counts
+
+
+def _count_steps(train: Any, batch_size: int) -> int | None:
+    """Steps in an epoch, where the data tell."""
+    images = train[0] if isinstance(train, (tuple, list)) and len(train) else train
+    if isinstance(train, (tuple, list, ImageSet)) and hasattr(images, "__len__"):
+        return max(-(-len(images) // max(batch_size, 1)), 1)
+    return None
 
 
 def fine_tune(
@@ -210,7 +235,13 @@ def fine_tune(
         Kumar et al. (2022), Fine-Tuning can Distort Pretrained Features,
         arXiv:2202.10054 (`lp_ft`); Howard & Ruder (2018), §3.3 (`gradual`).
     """
-    phases = recipe_phases(model, recipe, epochs=epochs, learning_rate=learning_rate)
+    phases = recipe_phases(
+        model,
+        recipe,
+        epochs=epochs,
+        learning_rate=learning_rate,
+        steps_per_epoch=_count_steps(train, batch_size),
+    )
     return run_phases(
         model,
         train,

@@ -15,6 +15,7 @@ from kerastl.models.compiling import compile_model, model_task, trainable_paths
 from kerastl.models.freezing import unfreeze
 from kerastl.models.manifest import find_manifest
 from kerastl.training.boundary import cached_part
+from kerastl.training.first_batch import count_steps
 from kerastl.training.guard import TrainableGuard
 from kerastl.training.phase import Phase, PhaseRecord, TrainingHistory
 from kerastl.training.replicated import PaddedValidation
@@ -93,6 +94,15 @@ class Run:
         alone = self.replicas == 1 and not self.callbacks
         return self.cache == "auto" and same and alone
 
+    def chance_loss(self) -> float | None:
+        """Training loss of a head that knows nothing; None where nobody can say."""
+        task = model_task(self.model)
+        if task is None or self.settings["loss"] is not None:
+            return None
+        heaviest = max(self.weights.values()) if self.weights else 1.0
+        penalties = float(sum(self.model.losses)) if self.model.losses else 0.0
+        return task.chance_loss * heaviest + penalties
+
     def decode(self) -> None:
         """Read the images once, all threads at work and somebody watching."""
         with Progress("decoding images") as progress:
@@ -144,7 +154,8 @@ class Run:
             augment=self.augment if phase.augment else None,
             drop_remainder=self.replicas > 1,
         )
-        self._compile(part, phase, phase.rate_schedule(_steps(data)))
+        steps = count_steps(data) if phase.is_scheduled else 1
+        self._compile(part, phase, phase.rate_schedule(steps))
         checked, scorer = self._validation_data(validation)
         part.fit(
             data,
@@ -159,15 +170,15 @@ class Run:
         return part is not self.model
 
     def _monitor_of(self, phase: Phase, tracker: BestWeights) -> PhaseMonitor:
-        task = model_task(self.model)
-        ceiling = EXPLOSION * task.chance_loss if task else None
+        chance = self.chance_loss()
+        ceiling = None if chance is None else EXPLOSION * chance
         return PhaseMonitor(tracker, self.history, phase.name, phase.patience, ceiling)
 
     def _settle(
         self, phase: Phase, watch: PhaseMonitor, fallback: list[np.ndarray]
     ) -> None:
         """Undo what went wrong in a phase, and say so."""
-        task = model_task(self.model)
+        chance = self.chance_loss()
         if watch.diverged:
             restore(self.model, fallback)
             message = f"Phase {phase.name!r} {watch.stopped}. Lower `learning_rate`."
@@ -175,10 +186,10 @@ class Run:
             return
         if watch.best_in_phase is not None:
             restore(self.model, watch.best_in_phase)
-        if task and watch.first_loss > 2 * task.chance_loss:
+        if chance is not None and watch.first_loss > 2 * chance:
             message = (
                 f"Phase {phase.name!r} began with a loss of {watch.first_loss:.2f}; "
-                f"knowing nothing costs {task.chance_loss:.2f}. Are the labels right, "
+                f"knowing nothing costs {chance:.2f}. Are the labels right, "
                 "and `learning_rate` low enough?"
             )
             warnings.warn(message, RuntimeWarning, stacklevel=5)
@@ -228,14 +239,6 @@ class Run:
         text = f"Phase {number + 1}/{count}: {phase.name}, {len(parts)} weights train\n"
         sys.stdout.write(text)
         sys.stdout.flush()
-
-
-def _steps(data: Any) -> int:
-    """Batches in an epoch; 1 where nobody can know."""
-    try:
-        return max(len(data), 1)
-    except TypeError:
-        return 1
 
 
 def _what_is_kept(tracker: BestWeights) -> str:

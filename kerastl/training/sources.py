@@ -176,7 +176,7 @@ def make_source(model: keras.Model, data: Any, name: str) -> Source:
         if find_preprocessing(model) is None or (record is None and not whole):
             return _check_length(ArraySource(inputs, labels), name)
         if record is not None:
-            _task(model).check_labels(labels)
+            known_task(model).check_labels(labels)
             names = record.class_names
         else:
             names = tuple(str(number) for number in range(int(labels.max()) + 1))
@@ -200,7 +200,7 @@ def _image_source(model: keras.Model, data: ImageSet, name: str) -> ImageSource:
             fail(name, "of the model's classes", data.class_names, hint)
         fail(name, "with classes in the model's order", data.class_names, hint)
     if record is not None:
-        _task(model).check_labels(data.labels)
+        known_task(model).check_labels(data.labels)
     size = record.image_size if record else model.input_shape[1:3]
     if None in size:
         fail("model", "built for one image size", model.input_shape)
@@ -221,50 +221,7 @@ def _integers(labels: np.ndarray) -> np.ndarray:
     return labels if labels.dtype.kind in "iu" else labels.astype("int64")
 
 
-def _task(model: keras.Model) -> Task:
+def known_task(model: keras.Model) -> Task:
+    """The task of a classifier built here."""
     record = find_manifest(model)
     return Task(record.task, record.num_classes)
-
-
-def check_first_batch(model: keras.Model, source: Source, batch_size: int) -> None:
-    """Check pixels and labels of a dataset's first batch against the model.
-
-    Raises:
-        ValueError: If pixels are not 0-255, of another shape than the model's, or
-            labels are out of range.
-    """
-    if not isinstance(source, StreamSource) or not hasattr(source.data, "take"):
-        return
-    first = next(iter(source.data.take(1)), None)
-    if first is None:
-        fail("train", "at least one batch", "none")
-    if not isinstance(first, tuple) or len(first) < 2:
-        fail("train", "batches of (images, labels)", type(first).__name__)
-    images, labels = np.asarray(first[0]), np.asarray(first[1])
-    if find_preprocessing(model) is not None:
-        check_pixel_range(images)
-    expected = model.input_shape[1:]
-    if images.ndim != len(expected) + 1 or any(
-        want is not None and want != got
-        for want, got in zip(expected, images.shape[1:], strict=True)
-    ):
-        fail("train", f"batches of shape (n, {str(expected)[1:]}", images.shape)
-    if find_manifest(model) is not None:
-        _task(model).check_labels(labels)
-
-
-def check_pixel_range(images: np.ndarray) -> None:
-    """Raise unless a batch looks like pixels 0-255.
-
-    Raises:
-        ValueError: If there are negative values, values above 255 or none above 1.
-    """
-    low, high = float(images.min()), float(images.max())
-    scaled = 0 < high <= 1 and images.dtype.kind == "f"
-    if not (low >= 0 and high <= 255) or scaled:
-        fail(
-            "images",
-            "pixels from 0 to 255",
-            f"values from {low:.3g} to {high:.3g}",
-            "Leave out your own rescaling: the model has its backbone's inside.",
-        )

@@ -94,7 +94,7 @@ def test_a_sets_own_test_part_is_the_test_split(monkeypatch, name, classes):
     images[0] = images[count]
     parts = (images[:count], labels[:count]), (images[count:], labels[count:])
     monkeypatch.setattr(getattr(keras.datasets, name), "load_data", lambda: parts)
-    with pytest.warns(UserWarning, match=f"Dropped 1 images.*image 0 = image {count}"):
+    with pytest.warns(UserWarning, match=f"Dropped 1 image.*image 0 = image {count}"):
         train, validation, test = load_dataset(name)
     np.testing.assert_array_equal(test.images, images[count:])
     assert len(train) + len(validation) == count - 1

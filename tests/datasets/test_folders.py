@@ -186,7 +186,7 @@ def test_a_group_in_two_brought_parts_leaks(parts):
     def camera(path):
         return "shared" if path in ("train/cat/4.png", "test/dog/1.png") else path
 
-    with pytest.warns(UserWarning, match=r"Dropped 1 images.*train/cat/4\.png"):
+    with pytest.warns(UserWarning, match=r"Dropped 1 image.*train/cat/4\.png"):
         splits = load_images(parts, groups=camera)
     assert not any(path.endswith("train/cat/4.png") for path in splits.train.paths)
 

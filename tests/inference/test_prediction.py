@@ -9,6 +9,7 @@ from networks import (
     outputs,
     pixels,
     small_classifier,
+    small_network,
     values,
 )
 from PIL import Image
@@ -204,9 +205,8 @@ def test_a_folder_without_images_is_named(model, tmp_path):
 
 
 def test_a_foreign_model_is_refused():
-    images = keras.Input((16, 16, 3))
     with pytest.raises(ValueError, match="built by build_classifier"):
-        kerastl.predict(keras.Model(images, images), pixels())
+        kerastl.predict(small_network(), pixels())
 
 
 def test_the_batch_size_is_checked(model):

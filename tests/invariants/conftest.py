@@ -1,70 +1,8 @@
-"""Four small networks that carry the invariants, and images for them."""
+"""The carriers of the invariants, as fixtures."""
 
-import keras
 import numpy as np
 import pytest
-from keras import layers
-
-import kerastl
-from kerastl.models.graph import cut_points, truncate
-
-SIZE = 32
-CLASSES = ("ash", "beech", "cedar")
-
-
-def residual_network():
-    """Three blocks with BatchNorm, a shortcut and dropout, as a user might write it."""
-    inputs = keras.Input((SIZE, SIZE, 3))
-    x = layers.Conv2D(6, 3, strides=2, padding="same", name="stem")(inputs)
-    x = layers.BatchNormalization(name="stem_bn")(x)
-    x = layers.ReLU(name="stem_relu")(x)
-    for number in (1, 2):
-        y = layers.Conv2D(6, 3, padding="same", name=f"conv{number}")(x)
-        y = layers.BatchNormalization(name=f"bn{number}")(y)
-        y = layers.Dropout(0.5, name=f"drop{number}")(y)
-        x = layers.Add(name=f"add{number}")([x, y])
-    return keras.Model(inputs, x, name="residual")
-
-
-def efficientnet_start():
-    """The first blocks of EfficientNetB0, its drop-connect among them."""
-    whole = kerastl.build_backbone("EfficientNetB0", image_size=SIZE, weights=None)
-    return truncate(whole, "block2b_add")
-
-
-def mobilenet():
-    return kerastl.build_backbone(
-        "MobileNet", alpha=0.25, image_size=SIZE, weights="tiny"
-    )
-
-
-def convnext_start():
-    """The first stage of ConvNeXt: LayerNorm, no BatchNorm."""
-    whole = kerastl.build_backbone("ConvNeXtTiny", image_size=SIZE, weights=None)
-    # The additions are named by Keras, differently in each session.
-    additions = [name for name in cut_points(whole) if name.startswith("add")]
-    start = truncate(whole, additions[1])
-    for layer in start.layers:
-        if "layer_scale" in layer.name:
-            # 1e-6 at first: gradients below would be lost in rounding.
-            layer.set_weights([np.ones_like(layer.get_weights()[0])])
-    return start
-
-
-BACKBONES = {
-    "residual": residual_network,
-    "mobilenet": mobilenet,
-    "efficientnet": efficientnet_start,
-    "convnext": convnext_start,
-}
-
-
-def build(name="residual", **options):
-    keras.utils.set_random_seed(0)
-    preprocessing = "tf" if name == "residual" else None
-    return kerastl.build_classifier(
-        BACKBONES[name](), CLASSES, preprocessing=preprocessing, seed=0, **options
-    )
+from carriers import BACKBONES, SIZE, build
 
 
 @pytest.fixture
@@ -85,20 +23,3 @@ def data():
     labels = np.arange(18) % 3
     noise = rng.integers(0, 100, (18, SIZE, SIZE, 3))
     return (noise + 70 * labels[:, None, None, None]).astype("uint8"), labels
-
-
-def paths(variables):
-    return {variable.path for variable in variables}
-
-
-def values(model):
-    return [np.array(keras.ops.convert_to_numpy(w)) for w in model.weights]
-
-
-def moved(model, before):
-    """Paths of the weights that differ from an earlier `values(model)`."""
-    return {
-        weight.path
-        for weight, old, new in zip(model.weights, before, values(model), strict=True)
-        if not np.array_equal(old, new)
-    }

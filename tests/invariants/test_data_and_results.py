@@ -7,7 +7,7 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
-from conftest import CLASSES, SIZE, build, values
+from carriers import CLASSES, SIZE, build, values
 from PIL import Image
 
 import kerastl
@@ -108,7 +108,7 @@ def test_a_leak_in_brought_splits_is_dropped_by_name(tmp_path):
 
 
 def test_predictions_paths_and_labels_come_in_one_order(tmp_path, data):
-    write_classes(tmp_path, {name: 4 for name in CLASSES})
+    write_classes(tmp_path, dict.fromkeys(CLASSES, 4))
     model = build()
     kerastl.run_phases(model, data, phases=[HEAD], seed=0)
     images = kerastl.load_images(tmp_path, validation=0.0).train
@@ -140,9 +140,7 @@ def test_inference_changes_no_weight_and_repeats(model, data):
 
 
 @pytest.mark.parametrize("batch_norm", ["frozen", "affine", "train"])
-def test_a_saved_model_agrees_with_the_one_in_memory(
-    model, data, tmp_path, batch_norm
-):
+def test_a_saved_model_agrees_with_the_one_in_memory(model, data, tmp_path, batch_norm):
     phase = Phase(
         "top", trainable=1, epochs=1, learning_rate=0.01, batch_norm=batch_norm
     )

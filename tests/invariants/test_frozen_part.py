@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 import pytest
-from conftest import build, values
+from carriers import build, values
 
 import kerastl
 from kerastl import Phase

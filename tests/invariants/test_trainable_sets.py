@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 import pytest
-from conftest import build, moved, paths, values
+from carriers import build, moved, paths, values
 
 import kerastl
 from kerastl import Phase

@@ -8,12 +8,11 @@ from networks import CLASSES, coloured, pixels, small_classifier, small_network
 from PIL import Image
 
 import kerastl
+from kerastl.training.first_batch import check_first_batch, check_pixel_range
 from kerastl.training.sources import (
     ArraySource,
     ImageSource,
     StreamSource,
-    check_first_batch,
-    check_pixel_range,
     make_source,
 )
 
@@ -94,6 +93,8 @@ def test_files_are_read_at_the_models_size_and_policy(tmp_path):
     images = kerastl.ImageSet((str(tmp_path / "wide.png"),), np.array([0]), CLASSES)
     source = make_source(small_classifier(resize="crop"), images, "train")
     np.testing.assert_array_equal(source.rows(np.array([0]))[0], wide[:, 16:32])
+    ((batch, _),) = source.dataset(1)
+    np.testing.assert_array_equal(batch[0], wide[:, 16:32])
 
 
 def test_whole_floats_and_columns_are_labels(model):
@@ -176,7 +177,7 @@ def test_single_labels_do_not_fit_the_multilabel_task():
 
 def first_batch(model, images, labels):
     data = tf.data.Dataset.from_tensor_slices((images, labels)).batch(4)
-    check_first_batch(model, StreamSource(data), 4)
+    check_first_batch(model, StreamSource(data), "train")
 
 
 def test_a_batch_that_fits_passes(model):
@@ -204,7 +205,7 @@ def test_empty_and_unlabelled_batches_are_refused(model):
         first_batch(model, IMAGES[:0], LABELS[:0])
     data = tf.data.Dataset.from_tensor_slices(IMAGES).batch(4)
     with pytest.raises(ValueError, match=r"batches of \(images, labels\)"):
-        check_first_batch(model, StreamSource(data), 4)
+        check_first_batch(model, StreamSource(data), "train")
 
 
 def test_the_pixels_of_a_foreign_model_are_its_users_affair():

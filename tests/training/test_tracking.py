@@ -32,6 +32,8 @@ def bias(model, value=None):
 
 def test_a_snapshot_is_a_copy(model):
     taken = snapshot(model)
+    # On JAX the next step gives the variables' own memory away.
+    assert all(array.flags.writeable for array in taken)
     before = [array.copy() for array in taken]
     bias(model, 5.0)
     for now, then in zip(taken, before, strict=True):
@@ -100,9 +102,9 @@ def test_of_equals_the_lower_loss_is_better(model):
 
 
 def test_of_equals_a_loss_that_is_no_number_is_worst(model):
-    losses = (0.3, math.nan, 0.2, math.inf)
+    losses = (0.2, math.nan, 0.3, math.inf)
     logs = [{"val_accuracy": 0.5, "val_loss": loss} for loss in losses]
-    assert offered(model, "val_accuracy", logs) == 2
+    assert offered(model, "val_accuracy", logs) == 0
 
 
 def test_results_that_are_no_numbers_are_never_best(model):

@@ -1,0 +1,80 @@
+"""What can be said of a dataset of batches before anything trains on it."""
+
+from typing import Any
+
+import keras
+import numpy as np
+
+from kerastl._checks import fail
+from kerastl.models.manifest import find_manifest, find_preprocessing
+from kerastl.training.sources import Source, StreamSource, known_task
+
+
+def check_first_batch(model: keras.Model, source: Source | None, name: str) -> None:
+    """Check pixels and labels of a dataset's first batch against the model.
+
+    Args:
+        model: What it will be fed to.
+        source: Data; only a `tf.data.Dataset` is looked at, the other kinds have
+            been checked whole, and a generator's first batch would be lost.
+        name: The argument's name, for errors.
+
+    Raises:
+        ValueError: If pixels are not 0-255, of another shape than the model's, or
+            labels are out of range.
+    """
+    if not isinstance(source, StreamSource) or not hasattr(source.data, "take"):
+        return
+    first = next(iter(source.data.take(1)), None)
+    if first is None:
+        fail(name, "at least one batch", "none")
+    if not isinstance(first, tuple) or len(first) < 2:
+        fail(name, "batches of (images, labels)", type(first).__name__)
+    images, labels = np.asarray(first[0]), np.asarray(first[1])
+    if find_preprocessing(model) is not None:
+        check_pixel_range(images)
+    expected = model.input_shape[1:]
+    if images.ndim != len(expected) + 1 or any(
+        want is not None and want != got
+        for want, got in zip(expected, images.shape[1:], strict=True)
+    ):
+        fail(name, f"batches of shape (n, {str(expected)[1:]}", images.shape)
+    if find_manifest(model) is not None:
+        known_task(model).check_labels(labels)
+
+
+def check_pixel_range(images: np.ndarray) -> None:
+    """Raise unless a batch looks like pixels 0-255.
+
+    Raises:
+        ValueError: If there are negative values, values above 255 or none above 1.
+    """
+    low, high = float(images.min()), float(images.max())
+    scaled = 0 < high <= 1 and images.dtype.kind == "f"
+    if not (low >= 0 and high <= 255) or scaled:
+        fail(
+            "images",
+            "pixels from 0 to 255",
+            f"values from {low:.3g} to {high:.3g}",
+            "Leave out your own rescaling: the model has its backbone's inside.",
+        )
+
+
+def count_steps(data: Any) -> int:
+    """Batches in an epoch; a dataset that does not know is passed through once.
+
+    Raises:
+        ValueError: If nobody can know, as for a generator.
+    """
+    try:
+        return max(len(data), 1)
+    except TypeError:
+        pass
+    if hasattr(data, "cardinality") and int(data.cardinality()) == -2:
+        return max(sum(1 for _ in data), 1)
+    return fail(
+        "train",
+        "data with a known number of batches where the learning rate is scheduled",
+        type(data).__name__,
+        "Take a finite tf.data.Dataset, or schedule='constant' without warm-up.",
+    )
