@@ -88,6 +88,11 @@ def sublayers(layer: keras.Layer) -> tuple[keras.Layer, ...]:
     return tuple(layer._flatten_layers(include_self=True, recursive=True))
 
 
+def seed_generators(layer: keras.Layer) -> tuple[keras.random.SeedGenerator, ...]:
+    """The layer's own sources of random numbers."""
+    return tuple(layer._seed_generators)
+
+
 def compiled_trainable_state(model: keras.Model) -> tuple[str, ...] | None:
     """Paths that trained when the model was compiled, as Keras 3.15 remembers them.
 

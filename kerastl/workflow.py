@@ -14,6 +14,7 @@ from kerastl._progress import Progress
 from kerastl.artifacts import check_output, write_artifacts
 from kerastl.datasets.opening import open_splits
 from kerastl.datasets.sets import ImageSet, Splits
+from kerastl.inference.devices import device_strategy
 from kerastl.inference.scoring import evaluate
 from kerastl.models.heads import build_classifier
 from kerastl.models.saving import save_classifier
@@ -93,6 +94,7 @@ def transfer(
     validation: float = 0.15,
     test: float = 0.0,
     on_bad: str = "error",
+    on_leak: str = "drop",
     precision: str | None = None,
     strategy: Any = None,
     seed: int = 0,
@@ -128,9 +130,11 @@ def transfer(
             no validation part.
         test: Share of all images to score at the end, where the data bring no test.
         on_bad: `"error"` names files that cannot be read; `"skip"` leaves them out.
+        on_leak: `"drop"` leaves out the training copy of an image that a held-out
+            part holds too; `"error"` names it.
         precision: `"mixed_bfloat16"` or `"mixed_float16"` on devices that gain by
             it; None: as Keras is set.
-        strategy: A `tf.distribute` strategy: see `device_strategy`.
+        strategy: What `device_strategy` takes or gives; None: the one device.
         seed: Splits, order, augmentation and dropout follow from it.
         output: Folder for model, report and pictures; None: nothing is written.
         overwrite: Whether files of an earlier run in `output` may be replaced.
@@ -167,6 +171,7 @@ def transfer(
             test=test,
             seed=seed,
             on_bad=on_bad,
+            on_leak=on_leak,
             progress=progress,
         )
     clock.stop("reading")
@@ -179,6 +184,7 @@ def transfer(
         "dropout": dropout,
         "precision": precision,
     }
+    strategy = None if strategy is None else device_strategy(strategy)
     with strategy.scope() if strategy is not None else nullcontext():
         model = _model(backbone, splits, seed=seed, **building)
     training = {
@@ -186,7 +192,7 @@ def transfer(
         "epochs": epochs,
         "learning_rate": learning_rate,
         "batch_size": batch_size,
-        "augment": _augmentation(data, recipe) if augment == "auto" else augment,
+        "augment": _augmentation(splits, recipe) if augment == "auto" else augment,
         "class_weight": class_weight,
         "label_smoothing": label_smoothing,
         "seed": seed,
@@ -203,11 +209,12 @@ def transfer(
         clock.stop("training")
         settings = {**run_settings(model, training), "dropout": dropout}
         result = _finish(model, history, splits, settings, clock)
-    except KeyboardInterrupt:
+        if output is not None:
+            result.write(output, overwrite=overwrite)
+    # Whatever went wrong, Ctrl-C and a full memory included: keep what was learnt.
+    except BaseException:
         _rescue(model, output)
         raise
-    if output is not None:
-        result.write(output, overwrite=overwrite)
     return result
 
 
@@ -250,14 +257,14 @@ def _finish(
     return TransferResult(model, history, report, splits)
 
 
-def _augmentation(data: Any, recipe: str) -> str | None:
+def _augmentation(splits: Splits, recipe: str) -> str | None:
     """The default augmentation: a mirrored photo is a photo, a mirrored 2 is none.
 
     A probe gets none: its features are then computed once, which is its point.
     """
     if recipe == "linear_probe":
         return None
-    return "digits" if data == "digits" else DEFAULT_AUGMENT
+    return "digits" if splits.train.name == "digits" else DEFAULT_AUGMENT
 
 
 def _score(model: keras.Model, images: ImageSet | None, part: str) -> Any:

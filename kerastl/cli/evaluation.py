@@ -32,12 +32,18 @@ def add_command(commands: Any) -> argparse.ArgumentParser:
 
 
 def images_to_score(data: str) -> ImageSet:
-    """The test part of `data`, or all of it when it has none."""
+    """The test part of `data`, else its validation part, else all of it."""
     load = kerastl.load_images if Path(data).is_dir() else kerastl.load_dataset
     with Progress("reading images") as progress:
         splits = load(data, validation=0.0, progress=progress)
     if splits.test is not None:
         return splits.test
+    if splits.validation is not None:
+        print(
+            f"kerastl: {data} has no test part; scoring its validation part",
+            file=sys.stderr,
+        )
+        return splits.validation
     print(
         f"kerastl: {data} has no test part; scoring all of its {len(splits.train)} "
         "images, those that the model may have been trained on included",

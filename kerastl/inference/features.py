@@ -119,7 +119,8 @@ def _training_outputs(model: keras.Model, sample: Any) -> Iterator[np.ndarray]:
     trainable = [v.value for v in model.trainable_variables]
     others = [v.value for v in model.non_trainable_variables]
     for _ in range(2):
-        output, _ = model.stateless_call(trainable, others, sample, training=True)
+        # The state goes on, so that noise is drawn anew.
+        output, others = model.stateless_call(trainable, others, sample, training=True)
         yield keras.ops.convert_to_numpy(output)
 
 

@@ -25,6 +25,7 @@ from kerastl.models.manifest import (
     find_preprocessing,
 )
 from kerastl.models.precision import using_precision
+from kerastl.models.seeding import draw_weights
 from kerastl.models.specs import REGISTRY, match_spec
 from kerastl.models.tasks import make_task
 
@@ -74,7 +75,8 @@ def build_classifier(
             `"torch"`, `"none"`, or a Keras layer.
         precision: `"float32"`, `"mixed_bfloat16"` or `"mixed_float16"`; None: as
             Keras is set. The logits are float32 under each.
-        seed: For the random part of the head (hidden layers, dropout).
+        seed: For everything random: hidden layers, dropout, and a backbone built
+            here with `weights=None`.
         learning_rate: For a plain `model.fit`; `run_phases` compiles anew.
 
     Returns:
@@ -102,9 +104,12 @@ def build_classifier(
     for units in hidden:
         check_integer("hidden", units, 1)
     with using_precision(precision):
+        new = isinstance(backbone, str) and weights is None
         backbone = _resolve_backbone(
             backbone, image_size, weights, alpha, preprocessing
         )
+        if new and seed is not None:
+            draw_weights(backbone, seed)
         size = _input_size(backbone, image_size)
         logits, head = _attach(backbone, unit.units, pooling, hidden, dropout, l2, seed)
         source = find_preprocessing(backbone)

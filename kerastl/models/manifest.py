@@ -6,6 +6,7 @@ from typing import Any
 import keras
 
 from kerastl._checks import fail
+from kerastl._compat import sublayers
 from kerastl.models.layers import ClassLogits, Preprocessing
 
 TASKS = ("multiclass", "binary", "multilabel")
@@ -91,13 +92,26 @@ def find_preprocessing(model: keras.Model) -> Preprocessing | None:
     return None
 
 
-def is_pretrained(model: keras.Model) -> bool:
-    """Whether the backbone's weights were loaded.
-
-    Unknown models count as pretrained: holding their statistics is the safe side.
-    """
+def has_loaded_weights(model: keras.Model) -> bool:
+    """Whether the backbone was built with weights; unknown models count as such."""
     layer = find_preprocessing(model)
     return layer is None or layer.weights_source != "none"
+
+
+def is_pretrained(model: keras.Model) -> bool:
+    """Whether the backbone has learnt something: loaded, or trained since.
+
+    Read off the BatchNorm statistics where the weights began at random: those of a
+    new layer are zeros. Unknown models count as pretrained, which is the safe side.
+    """
+    if has_loaded_weights(model):
+        return True
+    means = (
+        part.moving_mean
+        for part in sublayers(model)
+        if isinstance(part, keras.layers.BatchNormalization)
+    )
+    return any(bool(keras.ops.any(mean != 0)) for mean in means)
 
 
 def class_names(model: keras.Model) -> tuple[str, ...]:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import keras
 import numpy as np
 
-from kerastl._compat import graph_nodes, sublayers
+from kerastl._compat import graph_nodes, seed_generators, sublayers
 from kerastl.inference.features import is_deterministic, run_batches
 from kerastl.models.graph import cut_points, split_model
 from kerastl.models.layers import is_noise
@@ -83,7 +83,8 @@ def freeze_boundary(model: keras.Model) -> str | None:
 def _trains(layer: keras.Layer) -> bool:
     """Whether the layer's output may differ from one epoch to the next."""
     return bool(layer.trainable_variables) or any(
-        is_noise(part) and part.trainable for part in sublayers(layer)
+        part.trainable if is_noise(part) else bool(seed_generators(part))
+        for part in sublayers(layer)
     )
 
 

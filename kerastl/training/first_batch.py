@@ -9,6 +9,9 @@ from kerastl._checks import fail
 from kerastl.models.manifest import find_manifest, find_preprocessing
 from kerastl.training.sources import Source, StreamSource, known_task
 
+#: `tf.data.UNKNOWN_CARDINALITY`, without importing TensorFlow for it.
+_UNKNOWN = -2
+
 
 def check_first_batch(model: keras.Model, source: Source | None, name: str) -> None:
     """Check pixels and labels of a dataset's first batch against the model.
@@ -60,18 +63,27 @@ def check_pixel_range(images: np.ndarray) -> None:
         )
 
 
-def count_steps(data: Any) -> int:
-    """Batches in an epoch; a dataset that does not know is passed through once.
+def with_length(data: Any, *, needed: bool) -> tuple[Any, int]:
+    """The data and the batches in an epoch; one that does not know is counted once.
+
+    Args:
+        data: What `fit` will be given.
+        needed: Whether a learning-rate schedule depends on it.
 
     Raises:
-        ValueError: If nobody can know, as for a generator.
+        ValueError: If it is needed and nobody can know, as for an endless dataset.
     """
     try:
-        return max(len(data), 1)
+        return data, max(len(data), 1)
     except TypeError:
         pass
-    if hasattr(data, "cardinality") and int(data.cardinality()) == -2:
-        return max(sum(1 for _ in data), 1)
+    if not needed:
+        return data, 1
+    if hasattr(data, "cardinality") and int(data.cardinality()) == _UNKNOWN:
+        import tensorflow as tf
+
+        steps = max(sum(1 for _ in data), 1)
+        return data.apply(tf.data.experimental.assert_cardinality(steps)), steps
     return fail(
         "train",
         "data with a known number of batches where the learning rate is scheduled",

@@ -39,6 +39,13 @@ class TrainableGuard(keras.callbacks.Callback):
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Compare what trains now with what was compiled."""
+        self._check()
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Compare again: another callback may have changed it."""
+        self._check()
+
+    def _check(self) -> None:
         model = self.model
         known = compiled_paths(model)
         if self._compiled is not None and model.optimizer is self._optimizer:

@@ -9,7 +9,7 @@ import keras
 from kerastl._checks import check_choice, check_integer, check_number, fail
 from kerastl.datasets.sets import ImageSet
 from kerastl.models.freezing import model_blocks
-from kerastl.models.manifest import is_pretrained
+from kerastl.models.manifest import has_loaded_weights, is_pretrained
 from kerastl.training.phase import Phase, TrainingHistory
 from kerastl.training.phases import run_phases
 
@@ -83,7 +83,7 @@ def _full(model: keras.Model) -> list[Phase]:
 
 
 def _scratch(model: keras.Model) -> list[Phase]:
-    if is_pretrained(model):
+    if has_loaded_weights(model):
         hint = "Build the backbone with weights=None, or take recipe='full'."
         fail("recipe", "another one for loaded weights", "scratch", hint)
     return [_fine("scratch", "all", 30, SCRATCH_RATE, batch_norm="train")]

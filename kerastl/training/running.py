@@ -13,9 +13,9 @@ import numpy as np
 from kerastl._progress import Progress
 from kerastl.models.compiling import compile_model, model_task, trainable_paths
 from kerastl.models.freezing import unfreeze
-from kerastl.models.manifest import find_manifest
+from kerastl.models.manifest import find_manifest, is_pretrained
 from kerastl.training.boundary import cached_part
-from kerastl.training.first_batch import count_steps
+from kerastl.training.first_batch import with_length
 from kerastl.training.guard import TrainableGuard
 from kerastl.training.phase import Phase, PhaseRecord, TrainingHistory
 from kerastl.training.replicated import PaddedValidation
@@ -49,6 +49,7 @@ class Run:
         verbose: 0, 1 or 2.
         history: Lists of values, one per epoch.
         records: One per finished phase.
+        pretrained: Whether the backbone had learnt something when the run began.
     """
 
     model: keras.Model
@@ -65,11 +66,14 @@ class Run:
     verbose: int
     history: dict[str, list[float]] = field(default_factory=dict)
     records: list[PhaseRecord] = field(default_factory=list)
+    pretrained: bool = True
 
     def all(self, phases: Sequence[Phase], monitor: str) -> TrainingHistory:
         """Every phase, then the best weights."""
         tracker = BestWeights(self.model, self._monitor(monitor))
         start = snapshot(self.model)
+        # Once, at the start: statistics that a phase has trained may train on.
+        self.pretrained = is_pretrained(self.model)
         try:
             self.decode()
             for number, phase in enumerate(phases):
@@ -115,10 +119,13 @@ class Run:
     ) -> None:
         began = time.perf_counter()
         model = self.model
-        unfreeze(model, phase.trainable, batch_norm=phase.batch_norm)
+        mode = phase.batch_norm
+        if mode == "auto":
+            mode = "frozen" if self.pretrained else "train"
+        unfreeze(model, phase.trainable, batch_norm=mode)
         if number == 0 and self.validation is not None and _has_learnt(model):
             self._offer_start(phase, tracker)
-        before = snapshot(model)
+        before, trainable = snapshot(model), trainable_paths(model)
         if self.verbose:
             self._announce(number, phase, count)
         watch = self._monitor_of(phase, tracker)
@@ -130,7 +137,7 @@ class Run:
             name=phase.name,
             start=first,
             stop=first + watch.epochs,
-            trainable=trainable_paths(model),
+            trainable=trainable,
             moved=moved,
             seconds=time.perf_counter() - began,
             cached=cached,
@@ -154,7 +161,7 @@ class Run:
             augment=self.augment if phase.augment else None,
             drop_remainder=self.replicas > 1,
         )
-        steps = count_steps(data) if phase.is_scheduled else 1
+        data, steps = with_length(data, needed=phase.is_scheduled)
         self._compile(part, phase, phase.rate_schedule(steps))
         checked, scorer = self._validation_data(validation)
         part.fit(

@@ -167,6 +167,9 @@ def make_source(model: keras.Model, data: Any, name: str) -> Source:
     if isinstance(data, ImageSource | ArraySource | StreamSource):
         return data
     record = find_manifest(model)
+    if isinstance(data, (tuple, list)) and any(isinstance(p, ImageSet) for p in data):
+        hint = "Pass training and validation images as two arguments."
+        fail(name, "one ImageSet", "several", hint, TypeError)
     if isinstance(data, (tuple, list)) and len(data) == 2:
         inputs, labels = (np.asarray(part) for part in data)
         if len(inputs) != len(labels):
@@ -187,6 +190,9 @@ def make_source(model: keras.Model, data: Any, name: str) -> Source:
         hint = "Load a folder with kerastl.load_images."
         kinds = "an ImageSet, an (images, labels) pair or a tf.data.Dataset"
         fail(name, kinds, type(data).__name__, hint, TypeError)
+    if iter(data) is data:
+        hint = "It ends after one epoch; pass a tf.data.Dataset or a PyDataset."
+        fail(name, "data that can be passed more than once", "a generator", hint)
     return StreamSource(data)
 
 

@@ -129,3 +129,43 @@ def test_without_validation_the_last_weights_are_kept(data):
     history = kerastl.run_phases(model, data, phases=[GOOD], seed=0)
     assert history.best is None
     assert not np.array_equal(values(model)[-1], 0 * values(model)[-1])
+
+
+@pytest.mark.parametrize("weights", [{"ash": 10, "beech": 10, "cedar": 10}, "balanced"])
+def test_class_weights_are_no_explosion(data, weights):
+    model = build(l2=0.01, hidden=(64,))
+    history = kerastl.run_phases(
+        model, data, data, phases=[GOOD], seed=0, class_weight=weights
+    )
+    assert history.phases[0].stopped == ""
+
+
+def test_patience_without_validation_is_refused(data):
+    phase = Phase("head", trainable="head", epochs=2, learning_rate=0.1, patience=1)
+    with pytest.raises(ValueError, match="`validation` must be given"):
+        kerastl.run_phases(build(), data, phases=[phase])
+
+
+def test_a_dataset_of_unknown_length_is_counted(data):
+    import tensorflow as tf
+
+    def rows():
+        for start in range(0, 18, 6):
+            yield data[0][start : start + 6], data[1][start : start + 6]
+
+    signature = (
+        tf.TensorSpec((None, 32, 32, 3), tf.uint8),
+        tf.TensorSpec((None,), tf.int64),
+    )
+    batches = tf.data.Dataset.from_generator(rows, output_signature=signature)
+    phase = Phase(
+        "head", trainable="head", epochs=3, learning_rate=0.1, schedule="cosine"
+    )
+    history = kerastl.run_phases(build(), batches, phases=[phase], seed=0)
+    rates = history.history["learning_rate"]
+    np.testing.assert_allclose(rates, [0.075, 0.025, 0.0], atol=1e-6)
+
+
+def test_a_generator_is_refused(data):
+    with pytest.raises(ValueError, match="more than once"):
+        kerastl.run_phases(build(), (batch for batch in [data]), phases=[GOOD])

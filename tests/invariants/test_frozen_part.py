@@ -134,3 +134,42 @@ def test_augmented_training_is_not_cached(data):
     phase = Phase("head", trainable="head", epochs=2, learning_rate=0.01)
     history = kerastl.run_phases(model, data, phases=[phase], seed=0, augment="light")
     assert not history.phases[0].cached
+
+
+def test_augmentation_inside_a_network_is_never_cached(data):
+    inputs = keras.Input((32, 32, 3))
+    x = keras.layers.RandomFlip(seed=0)(inputs)
+    x = keras.layers.Conv2D(4, 3, strides=2)(x)
+    x = keras.layers.GlobalAveragePooling2D()(x)
+    model = keras.Model(inputs, keras.layers.Dense(3)(x))
+    phase = Phase("head", trainable="head", epochs=2, learning_rate=0.01)
+    history = kerastl.run_phases(
+        model,
+        (data[0].astype("float32"), data[1]),
+        phases=[phase],
+        loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        seed=0,
+    )
+    assert not history.phases[0].cached
+
+
+def test_a_toggle_in_the_middle_of_fit_is_caught(data):
+    class Meddler(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            self.model.get_layer("conv2").trainable = True
+
+    model = build()
+    phase = Phase("head", trainable="head", epochs=3, learning_rate=0.1)
+    with pytest.raises(ValueError, match="2 unfrozen since compile"):
+        kerastl.run_phases(model, data, phases=[phase], seed=0, callbacks=[Meddler()])
+
+
+def test_statistics_of_a_network_trained_from_scratch_are_held_later(data):
+    model = build("efficientnet")
+    first = Phase("scratch", trainable="all", epochs=1, learning_rate=0.01)
+    kerastl.run_phases(model, data, phases=[first, first], seed=0)
+    before = values(model)
+    kerastl.run_phases(model, data, phases=[first], seed=0)
+    for weight, old, new in zip(model.weights, before, values(model), strict=True):
+        if "moving" in weight.path:
+            np.testing.assert_array_equal(old, new)

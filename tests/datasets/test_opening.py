@@ -1,0 +1,40 @@
+"""Parts that are at hand are checked as a folder's are."""
+
+import numpy as np
+import pytest
+
+from kerastl.datasets.opening import open_splits
+from kerastl.datasets.sets import ImageSet, Splits
+
+
+def images(count, seed, classes=("a", "b")):
+    rng = np.random.default_rng(seed)
+    pixels = rng.integers(0, 255, (count, 8, 8, 3)).astype("uint8")
+    return ImageSet(pixels, np.arange(count) % len(classes), classes)
+
+
+def content(part):
+    return {pixels.tobytes() for pixels in part.images}
+
+
+def test_missing_parts_are_cut_from_training():
+    splits = open_splits(Splits(images(40, 0), None, None), validation=0.25, test=0.25)
+    assert len(splits.validation) == len(splits.test) or splits.test is not None
+    assert not content(splits.train) & content(splits.validation)
+    assert not content(splits.train) & content(splits.test)
+
+
+def test_a_training_copy_of_a_held_out_image_is_dropped():
+    train, test = images(12, 0), images(6, 1)
+    pixels = np.concatenate([train.images, test.images[:1]])
+    leaking = ImageSet(pixels, np.append(train.labels, test.labels[0]), ("a", "b"))
+    with pytest.warns(UserWarning, match="Dropped 1 image that a held-out part"):
+        splits = open_splits((leaking, images(6, 2), test))
+    assert not content(splits.train) & content(test)
+    with pytest.raises(ValueError, match="parts that share no image"):
+        open_splits((leaking, images(6, 2), test), on_leak="error")
+
+
+def test_parts_of_other_classes_are_refused():
+    with pytest.raises(ValueError, match="of the classes"):
+        open_splits((images(6, 0), images(6, 1, ("a", "c"))))
