@@ -202,8 +202,9 @@ def test_another_seed_makes_other_parts(run, photos):
 def test_parts_and_a_network_of_ones_own_are_taken():
     images, labels = coloured(4)
     part = kerastl.ImageSet(images, labels, CLASSES, "own")
+    other = kerastl.ImageSet(255 - images, labels, CLASSES, "other")
     result = kerastl.transfer(
-        (part, part),
+        (part, other),
         backbone=small_network(),
         preprocessing="tf",
         recipe="linear_probe",

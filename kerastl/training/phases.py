@@ -9,6 +9,7 @@ import keras
 import numpy as np
 
 from kerastl._checks import check_choice, check_integer, fail
+from kerastl.datasets.augmentation import as_augmentation
 from kerastl.inference.devices import replicas
 from kerastl.training.first_batch import check_first_batch
 from kerastl.training.phase import Phase, TrainingHistory
@@ -93,6 +94,8 @@ def run_phases(
     phases = _check_phases(phases)
     check_integer("batch_size", batch_size, 1)
     check_choice("cache", cache, CACHE_MODES)
+    # Now, not in the second phase.
+    as_augmentation(augment)
     train = make_source(model, train, "train")
     if validation is not None:
         validation = make_source(model, validation, "validation")
