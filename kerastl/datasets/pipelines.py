@@ -106,6 +106,20 @@ def batches(
     return data.prefetch(tf.data.AUTOTUNE)
 
 
+def epoch_order(total: int, seed: int, epoch: int) -> np.ndarray:
+    """The shuffled order of one epoch, whatever is put in that order.
+
+    Args:
+        total: Number of images.
+        seed: Non-negative integer.
+        epoch: Number of the epoch, from 0.
+
+    Returns:
+        A permutation of `range(total)`.
+    """
+    return np.random.default_rng([seed, epoch, 0]).permutation(total)
+
+
 class _Plan:
     """What each batch of an epoch holds: indices, changes and labels."""
 
@@ -140,7 +154,7 @@ class _Plan:
         total = len(self.labels)
         order = np.arange(total)
         if self.shuffle:
-            order = np.random.default_rng([self.seed, number, 0]).permutation(total)
+            order = epoch_order(total, self.seed, number)
         geometry, factors = self._changes(number)
         for step in range(self.steps()):
             chosen = order[step * self.batch_size : (step + 1) * self.batch_size]

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 
 from kerastl._checks import fail
-from kerastl.datasets.pipelines import batches
+from kerastl.datasets.pipelines import batches, epoch_order
 from kerastl.datasets.sets import ImageSet
 from kerastl.datasets.stores import PixelStore
 from kerastl.models.manifest import find_manifest, find_preprocessing
@@ -105,8 +105,7 @@ class ArraySource:
         def order() -> Iterator[np.ndarray]:
             chosen = np.arange(total)
             if shuffle:
-                rng = np.random.default_rng([seed, next(epochs), 0])
-                chosen = rng.permutation(total)
+                chosen = epoch_order(total, seed, next(epochs))
             yield chosen
 
         def gather(indices: Any) -> Any:
