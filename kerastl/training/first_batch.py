@@ -6,8 +6,9 @@ import keras
 import numpy as np
 
 from kerastl._checks import fail
+from kerastl.models.compiling import model_task
 from kerastl.models.manifest import find_manifest, find_preprocessing
-from kerastl.training.sources import Source, StreamSource, known_task
+from kerastl.training.sources import Source, StreamSource
 
 #: `tf.data.UNKNOWN_CARDINALITY`, without importing TensorFlow for it.
 _UNKNOWN = -2
@@ -43,7 +44,7 @@ def check_first_batch(model: keras.Model, source: Source | None, name: str) -> N
     ):
         fail(name, f"batches of shape (n, {str(expected)[1:]}", images.shape)
     if find_manifest(model) is not None:
-        known_task(model).check_labels(labels)
+        model_task(model).check_labels(labels)
 
 
 def check_pixel_range(images: np.ndarray) -> None:

@@ -11,8 +11,8 @@ from kerastl._checks import fail
 from kerastl.datasets.pipelines import batches, epoch_order
 from kerastl.datasets.sets import ImageSet
 from kerastl.datasets.stores import PixelStore
+from kerastl.models.compiling import model_task
 from kerastl.models.manifest import find_manifest, find_preprocessing
-from kerastl.models.tasks import Task
 
 
 @dataclass(frozen=True, eq=False)
@@ -178,7 +178,7 @@ def make_source(model: keras.Model, data: Any, name: str) -> Source:
         if find_preprocessing(model) is None or (record is None and not whole):
             return _check_length(ArraySource(inputs, labels), name)
         if record is not None:
-            known_task(model).check_labels(labels)
+            model_task(model).check_labels(labels)
             names = record.class_names
         else:
             names = tuple(str(number) for number in range(int(labels.max()) + 1))
@@ -205,7 +205,7 @@ def _image_source(model: keras.Model, data: ImageSet, name: str) -> ImageSource:
             fail(name, "of the model's classes", data.class_names, hint)
         fail(name, "with classes in the model's order", data.class_names, hint)
     if record is not None:
-        known_task(model).check_labels(data.labels)
+        model_task(model).check_labels(data.labels)
     size = record.image_size if record else model.input_shape[1:3]
     if None in size:
         fail("model", "built for one image size", model.input_shape)
@@ -224,9 +224,3 @@ def _integers(labels: np.ndarray) -> np.ndarray:
     """Whole-number labels as integers, whatever type they came in."""
     labels = labels.reshape(-1) if labels.shape[1:] == (1,) else labels
     return labels if labels.dtype.kind in "iu" else labels.astype("int64")
-
-
-def known_task(model: keras.Model) -> Task:
-    """The task of a classifier built here."""
-    record = find_manifest(model)
-    return Task(record.task, record.num_classes)
