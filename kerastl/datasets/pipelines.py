@@ -1,6 +1,6 @@
 """Batches of images for training and for scoring."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,7 @@ from kerastl.datasets.augmentation import (
     transforms,
     windows,
 )
+from kerastl.datasets.ordering import epoch_order, in_batches
 from kerastl.datasets.sets import ImageSet
 from kerastl.datasets.stores import MEMORY_LIMIT, PixelStore
 
@@ -92,104 +93,77 @@ def batches(
         image_set, image_size=size, resize=resize, memory_limit=memory_limit
     )
     _check_store(store, image_set, size, resize)
-    plan = _Plan(
-        image_set, size, batch_size, augmentation, shuffle, seed, drop_remainder
-    )
+    plan = _Plan(image_set, size, augmentation, shuffle, seed)
     numbers = count(epoch)
-    data = tf.data.Dataset.from_generator(
-        lambda: plan.epoch(next(numbers)), output_signature=plan.signature()
+    data = in_batches(
+        lambda: plan.epoch(next(numbers)),
+        plan.signature(),
+        len(image_set),
+        batch_size,
+        drop_remainder,
     )
-    data = data.apply(tf.data.experimental.assert_cardinality(plan.steps()))
     data = data.map(
         _finish(store, plan), num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
     )
     return data.prefetch(tf.data.AUTOTUNE)
 
 
-def epoch_order(total: int, seed: int, epoch: int) -> np.ndarray:
-    """The shuffled order of one epoch, whatever is put in that order.
-
-    Args:
-        total: Number of images.
-        seed: Non-negative integer.
-        epoch: Number of the epoch, from 0.
-
-    Returns:
-        A permutation of `range(total)`.
-    """
-    return np.random.default_rng([seed, epoch, 0]).permutation(total)
-
-
 class _Plan:
-    """What each batch of an epoch holds: indices, changes and labels."""
+    """What happens in each epoch: the order of the images, and their changes."""
 
     def __init__(
         self,
         image_set: ImageSet,
         size: tuple[int, int],
-        batch_size: int,
         augmentation: Augmentation | None,
         shuffle: bool,
         seed: int,
-        drop_remainder: bool,
     ) -> None:
         self.labels = _batch_labels(image_set)
         self.labelled = image_set.labels is not None
         self.size = size
-        self.batch_size = batch_size
         self.augmentation = augmentation or Augmentation()
         self.shuffle = shuffle
         self.seed = seed
-        self.drop_remainder = drop_remainder
 
-    def steps(self) -> int:
-        """Batches in an epoch."""
-        total = len(self.labels)
-        if self.drop_remainder:
-            return total // self.batch_size
-        return -(-total // self.batch_size)
-
-    def epoch(self, number: int) -> Iterator[tuple[np.ndarray, ...]]:
-        """The batches of one epoch: (indices, geometry, tones, labels)."""
+    def epoch(self, number: int) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+        """The rows of one epoch: indices, and the changes of the images there."""
         total = len(self.labels)
         order = np.arange(total)
         if self.shuffle:
             order = epoch_order(total, self.seed, number)
-        geometry, factors = self._changes(number)
-        for step in range(self.steps()):
-            chosen = order[step * self.batch_size : (step + 1) * self.batch_size]
-            yield chosen, geometry[chosen], factors[chosen], self.labels[chosen]
+        changes = self._changes(number)
+        return order, {name: change[order] for name, change in changes.items()}
 
-    def _changes(self, number: int) -> tuple[np.ndarray, np.ndarray]:
-        """(geometry `(n, 0, 4 or 8)`, tones `(n, 0 or 3)`) of every image."""
+    def _changes(self, number: int) -> dict[str, np.ndarray]:
+        """`geometry` `(n, 4 or 8)` and `tones` `(n, 3)`, where there are such."""
         chance = self.augmentation
-        draws = draw(len(self.labels), self.seed, number) if self._random else None
-        geometry = factors = np.zeros((len(self.labels), 0), np.float32)
+        changes: dict[str, np.ndarray] = {}
+        if not chance.moves and not chance.recolours:
+            return changes
+        draws = draw(len(self.labels), self.seed, number)
         if chance.moves:
-            geometry = transforms(chance, draws, *self.size)
+            changes["geometry"] = transforms(chance, draws, *self.size)
         if chance.moves and chance.is_window:
-            geometry = windows(geometry, *self.size)
+            changes["geometry"] = windows(changes["geometry"], *self.size)
         if chance.recolours:
-            factors = tones(chance, draws)
-        return geometry, factors
+            changes["tones"] = tones(chance, draws)
+        return changes
 
-    @property
-    def _random(self) -> bool:
-        return self.augmentation.moves or self.augmentation.recolours
-
-    def signature(self) -> tuple["tf.TensorSpec", ...]:
-        """Shapes and types of what `epoch` yields."""
+    def signature(self) -> tuple["tf.TensorSpec", dict[str, "tf.TensorSpec"]]:
+        """Shapes and types of what `epoch` makes."""
         import tensorflow as tf
 
-        rows = self.batch_size if self.drop_remainder else None
+        total = len(self.labels)
         chance = self.augmentation
-        columns = 0 if not chance.moves else 4 if chance.is_window else 8
-        return (
-            tf.TensorSpec((rows,), tf.int64),
-            tf.TensorSpec((rows, columns), tf.float32),
-            tf.TensorSpec((rows, 3 if chance.recolours else 0), tf.float32),
-            tf.TensorSpec((rows, *self.labels.shape[1:]), self.labels.dtype),
-        )
+        changes = {}
+        # None of no columns: `Dataset.unbatch` crashes on empty rows.
+        if chance.moves:
+            columns = 4 if chance.is_window else 8
+            changes["geometry"] = tf.TensorSpec((total, columns), tf.float32)
+        if chance.recolours:
+            changes["tones"] = tf.TensorSpec((total, 3), tf.float32)
+        return tf.TensorSpec((total,), tf.int64), changes
 
 
 def _finish(store: PixelStore, plan: _Plan) -> Callable[..., Any]:
@@ -197,30 +171,42 @@ def _finish(store: PixelStore, plan: _Plan) -> Callable[..., Any]:
     import tensorflow as tf
 
     chance = plan.augmentation
+    fetch = _fetch(store)
+    every_label = tf.constant(plan.labels)
 
-    def fetch(indices: np.ndarray) -> np.ndarray:
+    def finish(indices: "tf.Tensor", changes: dict[str, "tf.Tensor"]) -> Any:
+        images = fetch(indices)
+        images.set_shape((indices.shape[0], *plan.size, 3))
+        if chance.moves and chance.is_window:
+            images = crop(images, changes["geometry"], size=plan.size)
+        elif chance.moves:
+            images = move(images, changes["geometry"], size=plan.size, fill=chance.fill)
+        images = tf.cast(images, tf.float32)
+        if chance.recolours:
+            images = recolour(images, changes["tones"])
+        images = tf.ensure_shape(images, (indices.shape[0], *plan.size, 3))
+        if not plan.labelled:
+            return images
+        return images, tf.gather(every_label, indices)
+
+    return finish
+
+
+def _fetch(store: PixelStore) -> Callable[["tf.Tensor"], "tf.Tensor"]:
+    """Pixels by index: within TensorFlow where they are at hand and small enough."""
+    import tensorflow as tf
+
+    known = store.known_pixels()
+    if known is not None and known.nbytes <= MEMORY_LIMIT // 4:
+        # Captured as a tensor, not as a constant, of which each graph has a copy.
+        pixels = tf.constant(known)
+        return lambda indices: tf.gather(pixels, indices)
+
+    def rows(indices: np.ndarray) -> np.ndarray:
         # The map runs several batches at once; threads within each would collide.
         return store.rows(indices, threads=1)
 
-    def finish(
-        indices: "tf.Tensor",
-        geometry: "tf.Tensor",
-        factors: "tf.Tensor",
-        labels: "tf.Tensor",
-    ) -> Any:
-        images = tf.numpy_function(fetch, [indices], tf.uint8)
-        images.set_shape((indices.shape[0], *plan.size, 3))
-        if chance.moves and chance.is_window:
-            images = crop(images, geometry, size=plan.size)
-        elif chance.moves:
-            images = move(images, geometry, size=plan.size, fill=chance.fill)
-        images = tf.cast(images, tf.float32)
-        if chance.recolours:
-            images = recolour(images, factors)
-        images = tf.ensure_shape(images, (indices.shape[0], *plan.size, 3))
-        return (images, labels) if plan.labelled else images
-
-    return finish
+    return lambda indices: tf.numpy_function(rows, [indices], tf.uint8)
 
 
 def _batch_labels(image_set: ImageSet) -> np.ndarray:

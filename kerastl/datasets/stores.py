@@ -103,6 +103,14 @@ class PixelStore:
                 progress(int(span[-1]) + 1, total)
         return pixels
 
+    def known_pixels(self) -> np.ndarray | None:
+        """All images, if nothing is left to decode or resize; do not write to it."""
+        if self._as_is():
+            return self.image_set.images
+        if self._pixels is not None and self._known.all():
+            return self._pixels
+        return None
+
     def _as_is(self) -> bool:
         """Whether the set's own array already has the size, type and channels."""
         images = self.image_set.images

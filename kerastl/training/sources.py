@@ -1,14 +1,16 @@
 """Training data in its three kinds: images, arrays, other people's datasets."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import count
 from typing import Any
 
 import keras
 import numpy as np
 
 from kerastl._checks import fail
-from kerastl.datasets.pipelines import batches, epoch_order
+from kerastl.datasets.ordering import epoch_order, in_batches
+from kerastl.datasets.pipelines import batches
 from kerastl.datasets.sets import ImageSet
 from kerastl.datasets.stores import PixelStore
 from kerastl.models.compiling import model_task
@@ -100,23 +102,17 @@ class ArraySource:
         total = len(self)
         # Constants in the graph would be copied; a closure over tensors is not.
         inputs, labels = tf.constant(self.inputs), tf.constant(self.labels)
-        epochs = iter(range(2**31))
+        numbers = count()
 
-        def order() -> Iterator[np.ndarray]:
-            chosen = np.arange(total)
-            if shuffle:
-                chosen = epoch_order(total, seed, next(epochs))
-            yield chosen
+        def epoch() -> tuple[np.ndarray]:
+            number = next(numbers)
+            return (epoch_order(total, seed, number) if shuffle else np.arange(total),)
 
         def gather(indices: Any) -> Any:
             return tf.gather(inputs, indices), tf.gather(labels, indices)
 
-        data = tf.data.Dataset.from_generator(
-            order, output_signature=tf.TensorSpec((total,), tf.int64)
-        )
-        data = data.unbatch().batch(batch_size, drop_remainder=drop_remainder)
-        whole = total // batch_size if drop_remainder else -(-total // batch_size)
-        data = data.apply(tf.data.experimental.assert_cardinality(whole))
+        rows = (tf.TensorSpec((total,), tf.int64),)
+        data = in_batches(epoch, rows, total, batch_size, drop_remainder)
         return data.map(gather, num_parallel_calls=1).prefetch(tf.data.AUTOTUNE)
 
 
