@@ -3,7 +3,6 @@
 import csv
 import io
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ import keras
 import numpy as np
 
 from kerastl._checks import fail
+from kerastl._files import whole_file
 from kerastl.datasets.decoding import load_pixels
 from kerastl.datasets.sets import ImageSet
 from kerastl.evaluation.confusion import plot_confusion
@@ -109,9 +109,5 @@ def _history_csv(history: TrainingHistory) -> str:
 
 def _write_text(path: Path, text: str) -> None:
     """Write a file whole or not at all."""
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
+    with whole_file(path) as draft:
         draft.write_text(text, encoding="utf-8")
-        draft.replace(path)
-    finally:
-        draft.unlink(missing_ok=True)

@@ -8,12 +8,12 @@ import base64
 import functools
 import io
 import os
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kerastl._checks import check_choice, check_integer, fail
+from kerastl._files import whole_file
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -129,20 +129,8 @@ def save_figure(figure: "Figure", path: str | os.PathLike, *, dpi: int = 120) ->
     drawn = io.BytesIO()
     metadata = {_FIELDS[ending]: alt_text(figure)} if alt_text(figure) else None
     figure.savefig(drawn, format=ending, dpi=dpi, metadata=metadata)
-    _write_whole(target, drawn.getvalue())
-
-
-def _write_whole(target: Path, content: bytes) -> None:
-    """Write a file beside its place, then move it there."""
-    handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}-")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-        # mkstemp makes private files; a picture is as readable as its neighbours.
-        Path(name).chmod(0o644)
-        Path(name).replace(target)
-    finally:
-        Path(name).unlink(missing_ok=True)
+    with whole_file(target) as draft:
+        draft.write_bytes(drawn.getvalue())
 
 
 def _mimebundle(

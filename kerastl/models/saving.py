@@ -1,7 +1,5 @@
 """Writing a classifier to one `.keras` file, and reading it back."""
 
-import os
-import tempfile
 import zipfile
 from pathlib import Path
 
@@ -9,6 +7,7 @@ import keras
 
 from kerastl._checks import fail
 from kerastl._compat import sublayers
+from kerastl._files import whole_file
 from kerastl.models.compiling import compile_model
 from kerastl.models.layers import make_freezable
 from kerastl.models.manifest import find_manifest, manifest
@@ -54,18 +53,8 @@ def save_classifier(
     if path.exists() and not overwrite:
         fail("path", "a new file", str(path), "Pass overwrite=True to replace it.")
     plain = keras.Model(model.input, model.output, name=model.name)
-    handle, draft = tempfile.mkstemp(_SUFFIX, f".{path.stem}-", path.parent)
-    os.close(handle)
-    draft = Path(draft)
-    try:
+    with whole_file(path) as draft:
         plain.save(draft)
-        # mkstemp keeps files to their owner; a model file is an ordinary file.
-        mask = os.umask(0)
-        os.umask(mask)
-        draft.chmod(0o666 & ~mask)
-        draft.replace(path)
-    finally:
-        draft.unlink(missing_ok=True)
 
 
 def load_classifier(path: str | Path) -> keras.Model:

@@ -97,7 +97,7 @@ def test_a_failed_write_keeps_the_old_file_and_leaves_no_other(tmp_path, monkeyp
     def full(*arguments):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("kerastl.evaluation.figures.os.fdopen", full)
+    monkeypatch.setattr("pathlib.Path.write_bytes", full)
     with pytest.raises(OSError, match="No space"):
         save_figure(PLOTS["confusion"](), target)
     assert target.read_bytes() == b"old"
