@@ -14,7 +14,15 @@ import warnings
 from collections.abc import Sequence
 
 import kerastl
-from kerastl.cli import auditing, backbones, evaluation, prediction, training
+from kerastl.cli import (
+    auditing,
+    backbones,
+    caching,
+    evaluation,
+    features,
+    prediction,
+    training,
+)
 
 FAILED, BAD_ARGUMENTS, INTERRUPTED = 1, 2, 130
 
@@ -31,7 +39,15 @@ def build_parser() -> argparse.ArgumentParser:
         "--version", action="version", version=f"kerastl {kerastl.__version__}"
     )
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for module in (training, prediction, evaluation, auditing, backbones):
+    for module in (
+        training,
+        prediction,
+        evaluation,
+        features,
+        auditing,
+        backbones,
+        caching,
+    ):
         command = module.add_command(commands)
         command.set_defaults(run=module.run)
         command.add_argument(

@@ -21,7 +21,10 @@ def test_version(command):
     assert (done.status, done.out) == (0, f"kerastl {kerastl.__version__}\n")
 
 
-@pytest.mark.parametrize("name", ["train", "predict", "evaluate", "audit", "backbones"])
+COMMANDS = ["train", "predict", "evaluate", "features", "audit", "backbones", "cache"]
+
+
+@pytest.mark.parametrize("name", COMMANDS)
 def test_each_command_explains_itself(command, name):
     done = command(name, "--help")
     assert done.status == 0

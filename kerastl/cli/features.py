@@ -1,0 +1,169 @@
+"""`kerastl features`: what a backbone makes of images, as arrays in one .npz file.
+
+The file holds `features` (n, d) float32, `labels` (n,) (0/1 rows where an image may
+have several; -1 where there are none), `class_names`, `paths` (empty texts for a data
+set of arrays), `split` ("train", "validation" or "test") and `feature_names`.
+"""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from kerastl._checks import fail
+from kerastl._files import whole_file
+from kerastl._progress import Progress
+from kerastl.cli.printing import json_line
+from kerastl.cli.training import whole
+from kerastl.datasets.files import list_files, subfolders
+from kerastl.datasets.opening import open_splits
+from kerastl.datasets.sets import ImageSet
+
+_SUFFIX = ".npz"
+
+
+def add_command(commands: Any) -> argparse.ArgumentParser:
+    """Add the command's parser to `commands`."""
+    # A suppressed default stays out of the call: the library's is the only default.
+    command = commands.add_parser(
+        "features",
+        help="write the features of images to a file",
+        description=__doc__,
+        argument_default=argparse.SUPPRESS,
+    )
+    option = command.add_argument
+    option(
+        "data",
+        metavar="DATA",
+        help="a folder of class folders, a plain folder of images, or the name of a "
+        "dataset",
+    )
+    option("-o", "--output", metavar="FILE", required=True, help="an .npz file")
+    option("--backbone", metavar="NAME", help="see `kerastl backbones`")
+    option("--alpha", type=float, metavar="A", help="width of a MobileNet")
+    option(
+        "--weights",
+        metavar="W",
+        help="tiny (bundled), imagenet (downloaded once), none, or a file",
+    )
+    option("--image-size", type=whole, metavar="N", help="side in pixels")
+    option(
+        "--at",
+        metavar="LAYER",
+        nargs="+",
+        help="where to take them: names of cut points; the top if absent",
+    )
+    option("--pooling", metavar="P", help="avg, max or spp (a spatial pyramid)")
+    option("--resize", metavar="R", help="stretch, crop or pad")
+    option(
+        "--overwrite",
+        action="store_true",
+        default=False,
+        help="replace FILE if it exists",
+    )
+    option(
+        "--json",
+        action="store_true",
+        default=False,
+        help="print one JSON object as the last line on standard output",
+    )
+    return command
+
+
+def check_file(output: Path, overwrite: bool) -> None:
+    """Raise unless the features may be written to this file."""
+    if output.suffix != _SUFFIX:
+        fail("output", f"a file name ending in {_SUFFIX}", str(output))
+    if not output.parent.is_dir():
+        hint = f"Make the folder {str(output.parent)!r} first."
+        fail("output", "in a folder that exists", str(output), hint)
+    if output.exists() and not overwrite:
+        hint = "Pass overwrite=True to replace it."
+        fail("output", "a new file", str(output), hint)
+
+
+def read_parts(data: str) -> dict[str, ImageSet]:
+    """The images by part; those of a plain folder are `train`, without labels."""
+    folder = Path(data).expanduser()
+    if folder.is_dir() and not subfolders(folder) and list_files(folder)[0]:
+        paths = tuple(str(path) for path in list_files(folder)[0])
+        return {"train": ImageSet(paths, None, (), folder.resolve().name)}
+    with Progress("reading images") as progress:
+        splits = open_splits(data, validation=0.0, progress=progress)
+    return {name: part for name, part in vars(splits).items() if part is not None}
+
+
+def labels_of(part: ImageSet) -> np.ndarray:
+    """The labels, -1 where there are none."""
+    return np.full(len(part), -1) if part.labels is None else part.labels
+
+
+def write_arrays(output: Path, arrays: dict[str, np.ndarray]) -> None:
+    """Write an .npz file, whole or not at all."""
+    with whole_file(output) as draft, draft.open("wb") as file:
+        np.savez(file, **arrays)
+
+
+def compute(
+    arguments: argparse.Namespace, parts: dict[str, ImageSet]
+) -> tuple[np.ndarray, list[str], Any]:
+    """Features of all parts, the names of their columns, and the network."""
+    # Imported here: these load Keras, and `kerastl --help` must not.
+    from kerastl.inference.feature_layers import feature_columns
+    from kerastl.inference.feature_networks import (
+        feature_network,
+        network_size,
+        open_backbone,
+    )
+    from kerastl.inference.features import extract_features
+
+    given = vars(arguments)
+    building = {k: given[k] for k in ("alpha", "image_size", "weights") if k in given}
+    if building.get("weights") == "none":
+        building["weights"] = None
+    taking = {k: given[k] for k in ("at", "pooling") if k in given}
+    reading = {k: given[k] for k in ("resize",) if k in given}
+    backbone = open_backbone(given.get("backbone", "MobileNet"), **building)
+    network = feature_network(backbone, **taking)
+    made = []
+    for name, part in parts.items():
+        with Progress(f"computing features, {name}") as progress:
+            made.append(
+                extract_features(
+                    network,
+                    part,
+                    image_size=network_size(network),
+                    progress=progress,
+                    **reading,
+                )
+            )
+    return np.concatenate(made), feature_columns(network).column_names(), network
+
+
+def run(arguments: argparse.Namespace) -> str:
+    """Compute and write the features, and return what to print."""
+    output = Path(arguments.output)
+    check_file(output, arguments.overwrite)
+    parts = read_parts(arguments.data)
+    features, names, network = compute(arguments, parts)
+    paths = [part.paths or ("",) * len(part) for part in parts.values()]
+    class_names = next(iter(parts.values())).class_names
+    arrays = {
+        "features": features,
+        "labels": np.concatenate([labels_of(part) for part in parts.values()]),
+        "class_names": np.array(class_names, str),
+        "paths": np.array([path for some in paths for path in some], str),
+        "split": np.repeat(list(parts), [len(part) for part in parts.values()]),
+        "feature_names": np.array(names, str),
+    }
+    write_arrays(output, arrays)
+    images, width = features.shape
+    counts = {name: len(part) for name, part in parts.items()}
+    if arguments.json:
+        report = {"images": images, "features": width, "splits": counts}
+        size = list(network.input_shape[1:3])
+        report |= {"class_names": list(class_names), "image_size": size}
+        return json_line({**report, "output": str(output)})
+    shown = ", ".join(f"{count} {name}" for name, count in counts.items())
+    return f"{images} images ({shown}), {width} features each, written to {output}"
