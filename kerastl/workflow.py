@@ -86,8 +86,11 @@ def transfer(
     recipe: str = DEFAULT_RECIPE,
     epochs: int | Sequence[int] | None = None,
     learning_rate: float | None = None,
+    patience: int | None = None,
     batch_size: int = 32,
     augment: Any = "auto",
+    views: int | None = None,
+    cache: str = "auto",
     dropout: float = 0.2,
     class_weight: str | Mapping[str, float] | None = None,
     label_smoothing: float = 0.0,
@@ -120,9 +123,14 @@ def transfer(
         recipe: How to train: see `fine_tune`.
         epochs: One number for every phase, or one per phase; None: the recipe's.
         learning_rate: Peak rate of the last phase; None: the recipe's.
+        patience: Epochs without a better validation result after which a phase
+            stops; None: never.
         batch_size: Images in an optimizer step.
         augment: `None`, a preset of `batches`, or `"auto"`: `"light"`, which mirrors
             (take `"digits"` for signs and letters); none for `linear_probe`.
+        views: Augmented versions of each image to compute the frozen part for, once,
+            instead of another in each epoch: see `run_phases`.
+        cache: Where the frozen part's outputs are kept: see `run_phases`.
         dropout: On the head's features, in [0, 1).
         class_weight: By name, or `"balanced"`.
         label_smoothing: In [0, 1).
@@ -164,16 +172,8 @@ def transfer(
     import tensorflow as tf  # noqa: F401
 
     clock = Clock()
-    with Progress("reading images") as progress:
-        splits = open_splits(
-            data,
-            validation=validation,
-            test=test,
-            seed=seed,
-            on_bad=on_bad,
-            on_leak=on_leak,
-            progress=progress,
-        )
+    parts = {"validation": validation, "test": test, "seed": seed}
+    splits = _read(data, **parts, on_bad=on_bad, on_leak=on_leak)
     clock.stop("reading")
     building = {
         "alpha": alpha,
@@ -191,6 +191,9 @@ def transfer(
         "recipe": recipe,
         "epochs": epochs,
         "learning_rate": learning_rate,
+        "patience": patience,
+        "views": views,
+        "cache": cache,
         "batch_size": batch_size,
         "augment": _augmentation(splits, recipe) if augment == "auto" else augment,
         "class_weight": class_weight,
@@ -220,6 +223,11 @@ def transfer(
 
 _PARTS = ("validation", "test")
 _ALL_PARTS = ("train", *_PARTS)
+
+
+def _read(data: Any, **options: Any) -> Splits:
+    with Progress("reading images") as progress:
+        return open_splits(data, **options, progress=progress)
 
 
 def _model(

@@ -65,6 +65,7 @@ def add_settings(option: Callable[..., Any]) -> None:
     option("--epochs", type=whole, nargs="+", metavar="N", help="one, or one a phase")
     option("--batch-size", type=whole, metavar="N", help="images in a step")
     option("--learning-rate", type=float, metavar="LR", help="of the last phase")
+    option("--patience", type=whole, metavar="N", help="epochs without a better result")
     option("--resize", metavar="R", help="stretch, crop, or pad")
     option("--dropout", type=float, metavar="P", help="on the head's features")
     option("--label-smoothing", type=float, metavar="E", help="share, 0 to 1")
@@ -72,6 +73,9 @@ def add_settings(option: Callable[..., Any]) -> None:
     option("--precision", metavar="P", help="mixed_bfloat16 or mixed_float16")
     option("--on-leak", metavar="L", help="drop or error: copies of held-out images")
     option("--augment", metavar="A", help="none, light, standard, strong, or digits")
+    option("--views", type=whole, metavar="K", help="augmented versions kept of each")
+    option("--cache", metavar="C", help="frozen outputs: auto, memory, disk, or off")
+    option("--strategy", metavar="D", help="auto, cpu, mirrored, or tpu")
     option(
         "--validation",
         type=float,

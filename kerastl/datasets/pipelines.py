@@ -1,7 +1,6 @@
 """Batches of images for training and for scoring."""
 
 from collections.abc import Callable
-from itertools import count
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,7 +17,12 @@ from kerastl.datasets.augmentation import (
     transforms,
     windows,
 )
-from kerastl.datasets.ordering import epoch_order, in_batches
+from kerastl.datasets.ordering import (
+    epoch_counter,
+    epoch_order,
+    in_batches,
+    row_getter,
+)
 from kerastl.datasets.sets import ImageSet
 from kerastl.datasets.stores import MEMORY_LIMIT, PixelStore
 
@@ -36,7 +40,7 @@ def batches(
     seed: int | None = None,
     resize: str = "stretch",
     drop_remainder: bool = False,
-    epoch: int = 0,
+    epoch: int | Callable[[], int] = 0,
     memory_limit: int = MEMORY_LIMIT,
     pixels: PixelStore | None = None,
 ) -> "tf.data.Dataset":
@@ -58,7 +62,8 @@ def batches(
         seed: Non-negative integer, or None for another one at each call.
         resize: `"stretch"`, `"crop"` or `"pad"`, as in `decode_images`.
         drop_remainder: Whether a last, smaller batch is left out.
-        epoch: Number of the first iteration's epoch.
+        epoch: Number of the first iteration's epoch; or a function that tells the
+            number whenever an iteration begins, for whoever begins some in vain.
         memory_limit: Bytes of decoded pixels to keep between epochs; a larger set
             is decoded in each epoch.
         pixels: A `PixelStore` of this set, to share decoded pixels between calls.
@@ -83,7 +88,7 @@ def batches(
 
     size = image_size_pair("image_size", image_size)
     check_integer("batch_size", batch_size, 1)
-    check_integer("epoch", epoch, 0)
+    next_epoch = epoch_counter(epoch)
     augmentation = as_augmentation(augment)
     _check_length(len(image_set), batch_size, drop_remainder)
     if seed is None:
@@ -94,9 +99,8 @@ def batches(
     )
     _check_store(store, image_set, size, resize)
     plan = _Plan(image_set, size, augmentation, shuffle, seed)
-    numbers = count(epoch)
     data = in_batches(
-        lambda: plan.epoch(next(numbers)),
+        lambda: plan.epoch(next_epoch()),
         plan.signature(),
         len(image_set),
         batch_size,
@@ -171,12 +175,17 @@ def _finish(store: PixelStore, plan: _Plan) -> Callable[..., Any]:
     import tensorflow as tf
 
     chance = plan.augmentation
-    fetch = _fetch(store)
+    fetch = row_getter(
+        # The map runs several batches at once; threads within each would collide.
+        lambda indices: store.rows(indices, threads=1),
+        (*plan.size, 3),
+        np.dtype(np.uint8),
+        store.known_pixels(),
+    )
     every_label = tf.constant(plan.labels)
 
     def finish(indices: "tf.Tensor", changes: dict[str, "tf.Tensor"]) -> Any:
         images = fetch(indices)
-        images.set_shape((indices.shape[0], *plan.size, 3))
         if chance.moves and chance.is_window:
             images = crop(images, changes["geometry"], size=plan.size)
         elif chance.moves:
@@ -190,23 +199,6 @@ def _finish(store: PixelStore, plan: _Plan) -> Callable[..., Any]:
         return images, tf.gather(every_label, indices)
 
     return finish
-
-
-def _fetch(store: PixelStore) -> Callable[["tf.Tensor"], "tf.Tensor"]:
-    """Pixels by index: within TensorFlow where they are at hand and small enough."""
-    import tensorflow as tf
-
-    known = store.known_pixels()
-    if known is not None and known.nbytes <= MEMORY_LIMIT // 4:
-        # Captured as a tensor, not as a constant, of which each graph has a copy.
-        pixels = tf.constant(known)
-        return lambda indices: tf.gather(pixels, indices)
-
-    def rows(indices: np.ndarray) -> np.ndarray:
-        # The map runs several batches at once; threads within each would collide.
-        return store.rows(indices, threads=1)
-
-    return lambda indices: tf.numpy_function(rows, [indices], tf.uint8)
 
 
 def _batch_labels(image_set: ImageSet) -> np.ndarray:

@@ -1,6 +1,6 @@
 """What a frozen network makes of images, computed once."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import keras
@@ -39,23 +39,44 @@ def run_batches(
     replicas = replica_count(model)
     batch_size = min(batch_size, max(total, 1))
     batch_size = -(-batch_size // replicas) * replicas
-    if model.jit_compile is not False:
-        model.jit_compile = jit_mode()
+    inputs = (
+        rows(np.arange(start, min(start + batch_size, total)))
+        for start in range(0, total, batch_size)
+    )
     outputs: np.ndarray | None = None
-    for start in range(0, total, batch_size):
-        chosen = np.arange(start, min(start + batch_size, total))
-        batch = rows(chosen).astype("float32", copy=False)
-        if len(chosen) < batch_size:
-            batch = batch[np.resize(np.arange(len(chosen)), batch_size)]
-        made = _outputs(model, batch, replicas)[: len(chosen)]
+    done = 0
+    for made in output_blocks(model, inputs, batch_size):
         if outputs is None:
             outputs = np.empty((total, *made.shape[1:]), made.dtype)
-        outputs[chosen] = made
+        outputs[done : done + len(made)] = made
+        done += len(made)
         if progress is not None:
-            progress(int(chosen[-1]) + 1, total)
+            progress(done, total)
     if outputs is None:
         outputs = np.empty((0, *model.output_shape[1:]), "float32")
     return outputs
+
+
+def output_blocks(
+    model: keras.Model, inputs: Iterable[np.ndarray], batch_size: int
+) -> Iterator[np.ndarray]:
+    """A network's outputs in inference mode, batch after batch.
+
+    Args:
+        model: Network with one input and one output.
+        inputs: Batches of at most `batch_size` inputs; smaller ones are filled up,
+            and the outputs cut.
+        batch_size: A multiple of the number of replicas.
+    """
+    replicas = replica_count(model)
+    if model.jit_compile is not False:
+        model.jit_compile = jit_mode()
+    for batch in inputs:
+        batch = batch.astype("float32", copy=False)
+        count = len(batch)
+        if count < batch_size:
+            batch = batch[np.resize(np.arange(count), batch_size)]
+        yield _outputs(model, batch, replicas)[:count]
 
 
 def _outputs(model: keras.Model, batch: np.ndarray, replicas: int) -> np.ndarray:

@@ -1,97 +1,70 @@
-"""Computing the frozen part of a network once, and training only what lies above it."""
+"""Where the frozen part of a network ends, and whether it may be computed once."""
 
 import math
-from collections.abc import Callable
 
 import keras
-import numpy as np
 
 from kerastl._compat import graph_nodes, seed_generators, sublayers
-from kerastl.inference.features import is_deterministic, run_batches
-from kerastl.models.graph import cut_points, split_model
-from kerastl.models.layers import is_noise
-from kerastl.training.sources import ArraySource, ImageSource, Source
-
-#: Largest size of what is kept in memory, in bytes.
-MEMORY_LIMIT = 1_000_000_000
+from kerastl.inference.planning import Cut
+from kerastl.models.costs import node_multiplications
+from kerastl.models.graph import cut_points
+from kerastl.models.layers import is_holding_statistics, is_noise
 
 
-def cached_part(
-    model: keras.Model,
-    train: Source,
-    validation: Source | None,
-    epochs: int,
-    progress: Callable[[int, int], None] | None = None,
-) -> tuple[keras.Model, Source, Source | None]:
-    """The part of the model above the freeze boundary, and its inputs computed once.
-
-    Args:
-        model: Model whose trainable flags are set.
-        train: Training data.
-        validation: Validation data of any kind, or None.
-        epochs: How often the data will be passed.
-        progress: Called with (done, total).
-
-    Returns:
-        `(part, train, validation)`: a model that shares the trainable variables, and
-        features in place of images; the arguments themselves where nothing is
-        gained or the result would not be the same.
-    """
-    unchanged = model, train, validation
-    cacheable = (ImageSource, ArraySource)
-    if not isinstance(train, cacheable) or epochs < 2:
-        return unchanged
-    if validation is not None and not isinstance(validation, cacheable):
-        return unchanged
-    boundary = freeze_boundary(model)
-    if boundary is None:
-        return unchanged
-    prefix, part = split_model(model, boundary)
-    images = len(train) + (len(validation) if validation is not None else 0)
-    if 4 * math.prod(prefix.output_shape[1:]) * images > MEMORY_LIMIT:
-        return unchanged
-    sample = train.rows(np.arange(min(4, len(train)))).astype("float32")
-    if not is_deterministic(prefix, sample):
-        return unchanged
-    features = _features(prefix, train, progress)
-    checked = None if validation is None else _features(prefix, validation, progress)
-    return part, features, checked
-
-
-def freeze_boundary(model: keras.Model) -> str | None:
-    """The last layer below everything that trains through which all must pass.
+def possible_cuts(model: keras.Model) -> tuple[Cut, ...]:
+    """The places below everything that trains through which all must pass.
 
     Args:
         model: Functional model whose trainable flags are set.
 
     Returns:
-        Its name, or None if nothing with weights lies below what trains.
+        From input to output; only those with weights below them. Up to the last,
+        an image gives the same activations each time.
     """
     legal = set(cut_points(model)[:-1])
-    best, weights = None, False
+    found, below, weights = [], 0, False
     for node in graph_nodes(model):
         layer = node.layer
         if isinstance(layer, keras.Layer):
-            if _trains(layer):
+            if changes(layer):
                 break
             weights = weights or bool(layer.weights)
-        if weights and layer.name in legal:
-            best = layer.name
-    return best
+        below += node_multiplications(layer, node.outputs)
+        shape = node.outputs[0].shape[1:]
+        if weights and layer.name in legal and None not in shape:
+            dtype = "float16" if node.outputs[0].dtype == "float16" else "float32"
+            found.append(Cut(layer.name, math.prod(shape), below, dtype))
+    return tuple(found)
 
 
-def _trains(layer: keras.Layer) -> bool:
+def changes(layer: keras.Layer) -> bool:
     """Whether the layer's output may differ from one epoch to the next."""
-    return bool(layer.trainable_variables) or any(
-        part.trainable if is_noise(part) else bool(seed_generators(part))
-        for part in sublayers(layer)
+    return bool(layer.trainable_variables) or any(map(_varies, sublayers(layer)))
+
+
+def _varies(layer: keras.Layer) -> bool:
+    if is_noise(layer):
+        return layer.trainable
+    return bool(seed_generators(layer)) or _uses_batch_statistics(layer)
+
+
+def _uses_batch_statistics(layer: keras.Layer) -> bool:
+    """Whether it is a BatchNormalization whose statistics train."""
+    # Without gamma and beta it has nothing else by which to see that it trains.
+    return (
+        isinstance(layer, keras.layers.BatchNormalization)
+        and not is_holding_statistics(layer)
+        and layer.trainable
     )
 
 
-def _features(
-    prefix: keras.Model,
-    source: ImageSource | ArraySource,
-    progress: Callable[[int, int], None] | None,
-) -> ArraySource:
-    made = run_batches(prefix, source.rows, len(source), progress=progress)
-    return ArraySource(made, source.labels)
+def is_understood(model: keras.Model) -> bool:
+    """Whether every layer is Keras's or ours, so that `changes` knows what it does.
+
+    Wrappers are not: `SpectralNormalization` updates its state whenever it trains.
+    """
+    return not any(
+        isinstance(layer, keras.layers.Wrapper)
+        or type(layer).__module__.partition(".")[0] not in ("keras", "kerastl")
+        for layer in sublayers(model)
+    )

@@ -117,6 +117,7 @@ class PhaseRecord:
         moved: Paths of the variables whose values changed, statistics included.
         seconds: Wall time, features and validation included.
         cached: Whether the frozen part was computed once instead of every epoch.
+        cache: What was kept of it and where, or why nothing was.
         stopped: Why the phase ended early; empty if it did not.
     """
 
@@ -127,6 +128,7 @@ class PhaseRecord:
     moved: tuple[str, ...]
     seconds: float
     cached: bool = False
+    cache: str = ""
     stopped: str = ""
 
 

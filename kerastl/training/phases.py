@@ -11,14 +11,13 @@ import numpy as np
 from kerastl._checks import check_choice, check_integer, fail
 from kerastl.datasets.augmentation import as_augmentation
 from kerastl.inference.devices import replicas
+from kerastl.inference.planning import CACHE_MODES
 from kerastl.training.first_batch import check_first_batch
 from kerastl.training.phase import Phase, TrainingHistory
 from kerastl.training.replicated import replica_batch_size
 from kerastl.training.running import Run
 from kerastl.training.sources import StreamSource, make_source
 from kerastl.training.weighting import class_weights, seed_noise
-
-CACHE_MODES = ("auto", "off")
 
 
 def run_phases(
@@ -36,6 +35,7 @@ def run_phases(
     monitor: str = "auto",
     strategy: Any = None,
     cache: str = "auto",
+    views: int | None = None,
     callbacks: Sequence[keras.callbacks.Callback] = (),
     seed: int | None = None,
     verbose: int | str = "auto",
@@ -64,7 +64,13 @@ def run_phases(
             accuracy, or validation loss where no accuracy is measured.
         strategy: A `tf.distribute` strategy in whose scope the model was built.
         cache: `"auto"` computes the frozen part once per phase where that gives the
-            same result; `"off"` never does.
+            same result and is quicker, and keeps it in memory, else on disk;
+            `"memory"` and `"disk"` say where; `"off"` never does. With `"disk"` no
+            decoded image stays in memory either.
+        views: With augmentation, how many augmented versions of each image to keep:
+            as many epochs are what they would be without, then the versions come
+            again, each image's in an order of its own. None: nothing augmented is
+            kept.
         callbacks: Keras callbacks for each `fit`. They see the whole model, so
             nothing is cached when there are any.
         seed: Order, augmentation and dropout follow from it; None: another each time.
@@ -96,9 +102,11 @@ def run_phases(
     check_choice("cache", cache, CACHE_MODES)
     # Now, not in the second phase.
     as_augmentation(augment)
-    train = make_source(model, train, "train")
+    _check_views(views, augment)
+    keep = cache != "disk"
+    train = make_source(model, train, "train", keep_pixels=keep)
     if validation is not None:
-        validation = make_source(model, validation, "validation")
+        validation = make_source(model, validation, "validation", keep_pixels=keep)
     check_first_batch(model, train, "train")
     check_first_batch(model, validation, "validation")
     _check_patience(phases, validation)
@@ -123,6 +131,7 @@ def run_phases(
         },
         replicas=count,
         cache=cache,
+        views=views,
         callbacks=tuple(callbacks),
         seed=seed,
         verbose=_verbosity(verbose),
@@ -139,6 +148,14 @@ def _check_phases(phases: Any) -> tuple[Phase, ...]:
     if not listed or not all(isinstance(phase, Phase) for phase in phases):
         fail("phases", "a list of Phase objects", phases)
     return tuple(phases)
+
+
+def _check_views(views: Any, augment: Any) -> None:
+    if views is None:
+        return
+    check_integer("views", views, 1)
+    if augment is None:
+        fail("augment", "given, for the views to differ", None)
 
 
 def _check_patience(phases: Sequence[Phase], validation: Any) -> None:

@@ -181,12 +181,16 @@ def fine_tune(
     recipe: str = DEFAULT_RECIPE,
     epochs: int | Sequence[int] | None = None,
     learning_rate: float | None = None,
+    patience: int | None = None,
+    loss: Any = None,
+    metrics: Sequence[Any] | None = None,
     batch_size: int = 32,
     augment: Any = None,
     class_weight: str | Mapping[str, float] | None = None,
     label_smoothing: float = 0.0,
     strategy: Any = None,
     cache: str = "auto",
+    views: int | None = None,
     callbacks: Sequence[keras.callbacks.Callback] = (),
     seed: int | None = None,
     verbose: int | str = "auto",
@@ -194,7 +198,8 @@ def fine_tune(
     """Train a classifier by a named recipe, and keep the best weights of all phases.
 
     Args:
-        model: A classifier from `build_classifier`.
+        model: A classifier from `build_classifier`, or any functional model (then
+            `loss` is needed).
         train: An `ImageSet`, a pair `(images, labels)` of arrays, or a
             `tf.data.Dataset` of batches.
         validation: The same kinds, or None: then the last weights are kept.
@@ -205,12 +210,17 @@ def fine_tune(
             `"full"`: everything at once. `"scratch"`: for `weights=None` only.
         epochs: One number for every phase, or one per phase; None: the recipe's own.
         learning_rate: Peak rate of the last phase; None: the recipe's own.
+        patience: Epochs without a better validation result after which a phase
+            stops; None: never.
+        loss: Loss on the outputs; None: the task's.
+        metrics: Metrics; None: the task's.
         batch_size: Images in an optimizer step.
         augment: Augmentation of the training images: see `batches`.
         class_weight: By name, or `"balanced"`: see `run_phases`.
         label_smoothing: In [0, 1).
         strategy: A `tf.distribute` strategy in whose scope the model was built.
-        cache: `"auto"` or `"off"`: see `run_phases`.
+        cache: `"auto"`, `"off"`, `"memory"` or `"disk"`: see `run_phases`.
+        views: Augmented versions of each image to keep: see `run_phases`.
         callbacks: Keras callbacks for each phase.
         seed: Order, augmentation and dropout follow from it.
         verbose: As for `Model.fit`, or `"auto"`.
@@ -246,13 +256,16 @@ def fine_tune(
         model,
         train,
         validation,
-        phases=phases,
+        phases=[replace(phase, patience=patience) for phase in phases],
+        loss=loss,
+        metrics=metrics,
         batch_size=batch_size,
         augment=augment,
         class_weight=class_weight,
         label_smoothing=label_smoothing,
         strategy=strategy,
         cache=cache,
+        views=views,
         callbacks=callbacks,
         seed=seed,
         verbose=verbose,

@@ -11,11 +11,12 @@ import keras
 import numpy as np
 
 from kerastl._progress import Progress
+from kerastl.inference.planning import CachePlan
 from kerastl.models.compiling import compile_model, model_task, trainable_paths
 from kerastl.models.freezing import unfreeze
 from kerastl.models.manifest import find_manifest, is_pretrained
-from kerastl.training.boundary import cached_part
 from kerastl.training.first_batch import with_length
+from kerastl.training.frozen_part import Views, cached_part
 from kerastl.training.guard import TrainableGuard
 from kerastl.training.phase import Phase, PhaseRecord, TrainingHistory
 from kerastl.training.replicated import PaddedValidation
@@ -43,7 +44,8 @@ class Run:
         weights: Class weights by index, or None.
         settings: `loss`, `metrics` and `label_smoothing` for `compile_model`.
         replicas: Devices that share a batch.
-        cache: `"auto"` or `"off"`.
+        cache: `"auto"`, `"off"`, `"memory"` or `"disk"`.
+        views: Augmented versions of each image to keep, or None.
         callbacks: The user's.
         seed: Non-negative integer.
         verbose: 0, 1 or 2.
@@ -61,6 +63,7 @@ class Run:
     settings: dict[str, Any]
     replicas: int
     cache: str
+    views: int | None
     callbacks: tuple[keras.callbacks.Callback, ...]
     seed: int
     verbose: int
@@ -89,14 +92,18 @@ class Run:
         self.model.optimizer.build(self.model.trainable_variables)
         return TrainingHistory(self.history, tuple(self.records), tracker.best)
 
-    def may_cache(self, phase: Phase) -> bool:
-        """Whether the same inputs come every epoch and nobody looks at the model.
+    def obstacle(self, phase: Phase) -> str:
+        """Why the frozen part must not be computed once; empty if nothing is known.
 
         A user's callback is promised the whole model, so it rules caching out.
         """
-        same = self.augment is None or not phase.augment
-        alone = self.replicas == 1 and not self.callbacks
-        return self.cache == "auto" and same and alone
+        if self.replicas > 1:
+            return "several devices share a batch"
+        if self.callbacks:
+            return "callbacks are promised the whole model"
+        if self.augment is not None and phase.augment and self.views is None:
+            return "each epoch augments anew"
+        return ""
 
     def chance_loss(self) -> float | None:
         """Training loss of a head that knows nothing; None where nobody can say."""
@@ -130,7 +137,7 @@ class Run:
             self._announce(number, phase, count)
         watch = self._monitor_of(phase, tracker)
         first = max((len(column) for column in self.history.values()), default=0)
-        cached = self._fit(number, phase, watch)
+        plan = self._fit(number, phase, watch, before)
         moved = moved_paths(model, before)
         self._settle(phase, watch, tracker.weights or before)
         record = PhaseRecord(
@@ -140,26 +147,30 @@ class Run:
             trainable=trainable,
             moved=moved,
             seconds=time.perf_counter() - began,
-            cached=cached,
+            cached=plan.mode != "off",
+            cache=str(plan),
             stopped=watch.stopped,
         )
         self.records.append(record)
 
-    def _fit(self, number: int, phase: Phase, watch: PhaseMonitor) -> bool:
-        """Fit one phase; returns whether its frozen part was computed once."""
-        part, train, validation = self.model, self.train, self.validation
-        if self.may_cache(phase):
-            with Progress("computing features") as progress:
-                part, train, validation = cached_part(
-                    part, train, validation, phase.epochs, progress
-                )
+    def _fit(
+        self, number: int, phase: Phase, watch: PhaseMonitor, before: list[np.ndarray]
+    ) -> CachePlan:
+        """Fit one phase; returns what of its frozen part was computed once."""
         seed = np.random.SeedSequence([self.seed, number]).generate_state(1)[0]
+        part, train, validation, plan = self._cached(phase, int(seed))
+        watch.tracker.hold(before, part)
+        if self.verbose:
+            sys.stdout.write(f"  {plan}\n")
+        augment = self.augment if phase.augment and part is self.model else None
         data = train.dataset(
             self.batch_size,
             seed=int(seed),
             shuffle=True,
-            augment=self.augment if phase.augment else None,
+            augment=augment,
             drop_remainder=self.replicas > 1,
+            # On JAX `fit` begins the data once more than it passes them.
+            epoch=lambda: watch.epoch,
         )
         data, steps = with_length(data, needed=phase.is_scheduled)
         self._compile(part, phase, phase.rate_schedule(steps))
@@ -174,7 +185,28 @@ class Run:
             verbose=self.verbose,
             shuffle=False,
         )
-        return part is not self.model
+        return plan
+
+    def _cached(
+        self, phase: Phase, seed: int
+    ) -> tuple[keras.Model, Source, Source | None, CachePlan]:
+        """What is fitted on what: the model on images, or its end on activations."""
+        plain = self.model, self.train, self.validation
+        obstacle = self.obstacle(phase)
+        if obstacle and self.cache != "off":
+            return *plain, CachePlan("off", reason=obstacle)
+        views = None
+        if self.augment is not None and phase.augment and self.views is not None:
+            views = Views(self.views, self.augment, seed)
+        with Progress("computing features") as progress:
+            return cached_part(
+                *plain,
+                epochs=phase.epochs,
+                batch_size=self.batch_size,
+                cache=self.cache,
+                views=views,
+                progress=progress,
+            )
 
     def _monitor_of(self, phase: Phase, tracker: BestWeights) -> PhaseMonitor:
         chance = self.chance_loss()

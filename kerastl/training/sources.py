@@ -1,18 +1,24 @@
 """Training data in its three kinds: images, arrays, other people's datasets."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from itertools import count
 from typing import Any
 
 import keras
 import numpy as np
 
 from kerastl._checks import fail
-from kerastl.datasets.ordering import epoch_order, in_batches
+from kerastl.datasets.ordering import (
+    epoch_counter,
+    epoch_order,
+    epoch_views,
+    in_batches,
+    row_getter,
+)
 from kerastl.datasets.pipelines import batches
 from kerastl.datasets.sets import ImageSet
-from kerastl.datasets.stores import PixelStore
+from kerastl.datasets.stores import MEMORY_LIMIT, PixelStore
+from kerastl.inference.row_reading import CachedRows
 from kerastl.models.compiling import model_task
 from kerastl.models.manifest import find_manifest, find_preprocessing
 
@@ -50,6 +56,7 @@ class ImageSource:
         shuffle: bool = False,
         augment: Any = None,
         drop_remainder: bool = False,
+        epoch: int | Callable[[], int] = 0,
     ) -> Any:
         """Batches of `(float32 pixels 0-255, labels)`."""
         return batches(
@@ -61,6 +68,7 @@ class ImageSource:
             seed=seed,
             resize=self.store.resize,
             drop_remainder=drop_remainder,
+            epoch=epoch,
             pixels=self.store,
         )
 
@@ -70,20 +78,26 @@ class ArraySource:
     """Arrays as they are: features, or the input of a model that was not built here.
 
     Attributes:
-        inputs: `(n, ...)`.
+        inputs: `(n, ...)`, or `(views * n, ...)`: all of the first view, then all of
+            the second. In memory, or rows of a file.
         labels: `(n, ...)`.
+        views: How many versions of each row there are. Each epoch has another one,
+            all before any comes again.
     """
 
-    inputs: np.ndarray
+    inputs: np.ndarray | CachedRows
     labels: np.ndarray
+    views: int = 1
 
     def __len__(self) -> int:
-        """Number of rows."""
-        return len(self.inputs)
+        """Number of rows in an epoch."""
+        return len(self.labels)
 
     def rows(self, indices: np.ndarray) -> np.ndarray:
-        """Inputs at `indices`."""
-        return self.inputs[indices]
+        """Inputs at `indices`, of the first view."""
+        if isinstance(self.inputs, np.ndarray):
+            return self.inputs[indices]
+        return self.inputs.rows(indices)
 
     def dataset(
         self,
@@ -93,6 +107,7 @@ class ArraySource:
         shuffle: bool = False,
         augment: Any = None,
         drop_remainder: bool = False,
+        epoch: int | Callable[[], int] = 0,
     ) -> Any:
         """Batches of `(inputs, labels)`, in the same order as images would come."""
         import tensorflow as tf
@@ -100,19 +115,27 @@ class ArraySource:
         if augment is not None:
             fail("augment", "None for arrays that are not images", augment)
         total = len(self)
-        # Constants in the graph would be copied; a closure over tensors is not.
-        inputs, labels = tf.constant(self.inputs), tf.constant(self.labels)
-        numbers = count()
+        known = self.inputs if isinstance(self.inputs, np.ndarray) else None
+        inputs = row_getter(self.rows, self.inputs.shape[1:], self.inputs.dtype, known)
+        labels = tf.constant(self.labels)
+        next_epoch = epoch_counter(epoch)
 
-        def epoch() -> tuple[np.ndarray]:
-            number = next(numbers)
-            return (epoch_order(total, seed, number) if shuffle else np.arange(total),)
+        def rows() -> tuple[np.ndarray]:
+            number = next_epoch()
+            order = np.arange(total)
+            if shuffle:
+                order = epoch_order(total, seed, number)
+            views = epoch_views(total, self.views, seed, number)
+            return (views[order] * total + order,)
 
-        def gather(indices: Any) -> Any:
-            return tf.gather(inputs, indices), tf.gather(labels, indices)
+        def gather(places: Any) -> Any:
+            found = inputs(places)
+            if found.dtype == tf.float16:
+                found = tf.cast(found, tf.float32)
+            return found, tf.gather(labels, places % total)
 
-        rows = (tf.TensorSpec((total,), tf.int64),)
-        data = in_batches(epoch, rows, total, batch_size, drop_remainder)
+        signature = (tf.TensorSpec((total,), tf.int64),)
+        data = in_batches(rows, signature, total, batch_size, drop_remainder)
         return data.map(gather, num_parallel_calls=1).prefetch(tf.data.AUTOTUNE)
 
 
@@ -136,6 +159,7 @@ class StreamSource:
         shuffle: bool = False,
         augment: Any = None,
         drop_remainder: bool = False,
+        epoch: int | Callable[[], int] = 0,
     ) -> Any:
         """The data itself; the arguments were the maker's to choose."""
         if augment is not None:
@@ -147,13 +171,16 @@ class StreamSource:
 Source = ImageSource | ArraySource | StreamSource
 
 
-def make_source(model: keras.Model, data: Any, name: str) -> Source:
+def make_source(
+    model: keras.Model, data: Any, name: str, *, keep_pixels: bool = True
+) -> Source:
     """The data as a source that fits the model.
 
     Args:
         model: What it will be fed to.
         data: `ImageSet`, `(images, labels)` arrays, or batches.
         name: The argument's name, for errors.
+        keep_pixels: Whether decoded images may stay in memory.
 
     Raises:
         ValueError: If the data have no labels or are empty.
@@ -180,7 +207,7 @@ def make_source(model: keras.Model, data: Any, name: str) -> Source:
             names = tuple(str(number) for number in range(int(labels.max()) + 1))
         data = ImageSet(inputs, _integers(labels), names)
     if isinstance(data, ImageSet):
-        return _image_source(model, data, name)
+        return _image_source(model, data, name, MEMORY_LIMIT if keep_pixels else 0)
     if isinstance(data, (np.ndarray, str, Mapping)) or not hasattr(data, "__iter__"):
         hint = "Load a folder with kerastl.load_images."
         kinds = "an ImageSet, an (images, labels) pair or a tf.data.Dataset"
@@ -191,7 +218,9 @@ def make_source(model: keras.Model, data: Any, name: str) -> Source:
     return StreamSource(data)
 
 
-def _image_source(model: keras.Model, data: ImageSet, name: str) -> ImageSource:
+def _image_source(
+    model: keras.Model, data: ImageSet, name: str, memory_limit: int
+) -> ImageSource:
     record = find_manifest(model)
     if data.labels is None:
         fail(name, "labelled", data)
@@ -206,8 +235,8 @@ def _image_source(model: keras.Model, data: ImageSet, name: str) -> ImageSource:
     if None in size:
         fail("model", "built for one image size", model.input_shape)
     resize = record.resize if record else "stretch"
-    source = ImageSource(data, PixelStore(data, image_size=size, resize=resize))
-    return _check_length(source, name)
+    store = PixelStore(data, image_size=size, resize=resize, memory_limit=memory_limit)
+    return _check_length(ImageSource(data, store), name)
 
 
 def _check_length(source: Any, name: str) -> Any:

@@ -2,6 +2,7 @@
 
 import math
 import time
+from collections.abc import Mapping
 from typing import Any
 
 import keras
@@ -19,10 +20,21 @@ _MINIMISED = ("loss", "error", "crossentropy", "mse", "mae", "mape", "msle")
 _BATCHES_BETWEEN_CHECKS = 16
 
 
-def snapshot(model: keras.Model) -> list[np.ndarray]:
-    """Copies of every weight, in the order of `model.weights`."""
+def snapshot(
+    model: keras.Model, held: Mapping[int, np.ndarray] | None = None
+) -> list[np.ndarray]:
+    """Copies of every weight, in the order of `model.weights`.
+
+    Args:
+        model: Any model.
+        held: Copies at hand, by the `id` of weights that cannot have changed since.
+    """
+    held = held or {}
     # A copy: on JAX the buffer behind the view is given away by the next step.
-    return [np.array(keras.ops.convert_to_numpy(w)) for w in model.weights]
+    return [
+        held[id(w)] if id(w) in held else np.array(keras.ops.convert_to_numpy(w))
+        for w in model.weights
+    ]
 
 
 def restore(model: keras.Model, values: list[np.ndarray]) -> None:
@@ -60,6 +72,22 @@ class BestWeights:
         self.weights: list[np.ndarray] | None = None
         self.latest: list[np.ndarray] | None = None
         self._score: tuple[float, float] | None = None
+        self._held: dict[int, np.ndarray] = {}
+
+    def hold(self, values: list[np.ndarray], part: keras.Model) -> None:
+        """Copy only a part's weights from now on: the others cannot change.
+
+        Args:
+            values: A snapshot of the whole model as it is.
+            part: What is fitted; the whole model, or the part above a cut.
+        """
+        fitted = {id(weight) for weight in part.weights}
+        pairs = zip(self.model.weights, values, strict=True)
+        self._held = {id(w): value for w, value in pairs if id(w) not in fitted}
+
+    def snapshot(self) -> list[np.ndarray]:
+        """Copies of every weight; of those that are held, the copies at hand."""
+        return snapshot(self.model, self._held)
 
     def score(self, logs: dict[str, float]) -> tuple[float, float] | None:
         """What is compared, higher is better; None if it was not measured."""
@@ -75,16 +103,18 @@ class BestWeights:
         """Keep the model's weights if they are better than the best so far."""
         score = self.score(logs)
         if score is None and self.weights is None:
-            self.latest = snapshot(self.model)
+            self.latest = self.snapshot()
         if score is None or (self._score is not None and score <= self._score):
             return
         self._score = score
         self.best = BestEpoch(phase, epoch, self.monitor, float(logs[self.monitor]))
-        self.weights = snapshot(self.model)
+        self.weights = self.snapshot()
 
 
 class PhaseMonitor(keras.callbacks.Callback):
     """Records epochs, keeps the best weights and stops a phase that goes wrong.
+
+    Its `epoch` is the number, from 0, of the epoch that runs.
 
     Args:
         tracker: Best weights over all phases.
@@ -94,6 +124,10 @@ class PhaseMonitor(keras.callbacks.Callback):
         ceiling: Largest mean training loss that is not an explosion; None: only
             losses that are not finite are caught.
     """
+
+    # Keras then starts a step before it has the loss of the one before. Between
+    # epochs it still waits.
+    async_safe = True
 
     def __init__(
         self,
@@ -112,6 +146,7 @@ class PhaseMonitor(keras.callbacks.Callback):
         self.ceiling = ceiling
         self.stopped = ""
         self.diverged = False
+        self.epoch = 0
         self.epochs = 0
         self.first_loss = 0.0
         self.best_in_phase: list[np.ndarray] | None = None
@@ -120,7 +155,8 @@ class PhaseMonitor(keras.callbacks.Callback):
         self._began = 0.0
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Start the clock."""
+        """Start the clock, and tell the data which epoch begins."""
+        self.epoch = epoch
         self._began = time.perf_counter()
 
     def on_train_batch_end(
@@ -180,7 +216,7 @@ class PhaseMonitor(keras.callbacks.Callback):
         score = self.tracker.score(logs)
         if score is not None and (self._best_score is None or score > self._best_score):
             self._best_score, self._waited = score, 0
-            self.best_in_phase = snapshot(self.tracker.model)
+            self.best_in_phase = self.tracker.snapshot()
             return
         self._waited += 1
         if self._waited >= self.patience:

@@ -1,0 +1,181 @@
+"""Deciding what of a frozen network is worth keeping, where, and how precisely."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from kerastl._checks import check_choice
+
+CACHE_MODES = ("auto", "off", "memory", "disk")
+
+# Of a laptop with two cores. Only their ratios decide, and by large factors.
+_MULTIPLICATIONS_PER_SECOND = 2e10
+_BYTES_PER_SECOND = {"memory": 2e9, "disk": 5e8}
+
+
+@dataclass(frozen=True)
+class Cut:
+    """A place in a frozen network where its activations may be kept.
+
+    Attributes:
+        name: Name of the layer.
+        size: Numbers in its output, for one image.
+        below: Multiplications up to and with it, for one image.
+        dtype: NumPy's name of the type in which it computes.
+    """
+
+    name: str
+    size: int
+    below: int
+    dtype: str = "float32"
+
+
+@dataclass(frozen=True)
+class CachePlan:
+    """What is kept of the frozen part of a network during a phase.
+
+    Attributes:
+        mode: `"memory"`, `"disk"`, or `"off"`: nothing is kept.
+        cut: Name of the layer whose output is kept; empty when off.
+        dtype: NumPy's name of the type in which it is kept.
+        nbytes: Bytes in all.
+        reason: Why, in one sentence.
+    """
+
+    mode: str
+    cut: str = ""
+    dtype: str = ""
+    nbytes: int = 0
+    reason: str = ""
+
+    def __str__(self) -> str:
+        """One line for people."""
+        if self.mode == "off":
+            return f"not cached: {self.reason}"
+        return (
+            f"output of {self.cut!r} cached "
+            f"{'in memory' if self.mode == 'memory' else 'on disk'}, "
+            f"{self.nbytes / 1e6:.1f} MB of {self.dtype}"
+            f"{f' ({self.reason})' if self.reason else ''}"
+        )
+
+
+def plan_cache(
+    cuts: Sequence[Cut],
+    *,
+    rows: int,
+    epochs: int,
+    input_size: int,
+    cache: str = "auto",
+    memory: int,
+    disk: int,
+) -> CachePlan:
+    """Choose the cut, the place and the precision.
+
+    Full precision comes first: in memory, else on disk. Half precision is only for
+    what fits in neither place otherwise. Among the cuts that fit, the one that makes
+    an epoch shortest is taken: a late one saves work, a narrow one saves reading.
+
+    Args:
+        cuts: Possible cuts from input to output; the last has all that is frozen
+            below it.
+        rows: Images, those of the validation and all views included.
+        epochs: How often each is passed.
+        input_size: Numbers in one image.
+        cache: `"auto"`, `"off"`, or where to keep the activations.
+        memory: Bytes that may be taken of the memory.
+        disk: Bytes that may be taken of the disk; 0 if it cannot be used.
+
+    Returns:
+        The plan; `"off"` if keeping would not make the phase shorter.
+
+    Raises:
+        ValueError: If `cache` is none of those.
+
+    Example:
+        >>> cuts = [Cut("block", size=50_000, below=10**8)]
+        >>> given = dict(rows=1000, epochs=5, input_size=30_000, disk=0)
+        >>> print(plan_cache(cuts, memory=10**9, **given))
+        output of 'block' cached in memory, 200.0 MB of float32
+        >>> plan_cache(cuts, memory=10**6, **given).mode
+        'off'
+    """
+    check_choice("cache", cache, CACHE_MODES)
+    if cache == "off":
+        return CachePlan("off", reason="switched off")
+    if not cuts:
+        return CachePlan("off", reason="nothing is frozen below what trains")
+    if epochs < 2 and cache != "disk":
+        return CachePlan("off", reason="each image is passed once")
+    room = {"memory": memory, "disk": disk}
+    frozen = cuts[-1].below
+    direct = _seconds(frozen, 4 * input_size, "memory")
+    slow = False
+    for half, mode in ((h, m) for h in (False, True) for m in room):
+        if cache not in ("auto", mode) or (half and slow):
+            continue
+        fitting = [cut for cut in cuts if _bytes(cut, half) * rows <= room[mode]]
+        if not fitting:
+            continue
+        ranked = {c: _epoch(c, frozen, half, mode) for c in fitting}
+        # Of equals the latest, with the least left to compute.
+        chosen = min(reversed(fitting), key=ranked.__getitem__)
+        once = _seconds(chosen.below, _bytes(chosen, half), mode)
+        if cache == "auto" and once + epochs * ranked[chosen] >= epochs * direct:
+            slow = True
+            continue
+        return _plan(chosen, mode, half, rows)
+    if slow:
+        return CachePlan("off", reason="computing is quicker than reading it back")
+    smallest = rows * min(_bytes(cut, half=True) for cut in cuts)
+    return CachePlan("off", reason=f"even half precision takes {smallest / 1e9:.1f} GB")
+
+
+def _plan(cut: Cut, mode: str, half: bool, rows: int) -> CachePlan:
+    dtype = "float16" if half else cut.dtype
+    reason = "half precision: all of it fits nowhere" if dtype != cut.dtype else ""
+    return CachePlan(mode, cut.name, dtype, rows * _bytes(cut, half), reason)
+
+
+def _bytes(cut: Cut, half: bool) -> int:
+    """Bytes of one image's activations."""
+    return cut.size * (2 if half or cut.dtype == "float16" else 4)
+
+
+def _seconds(multiplications: int, read: int, mode: str) -> float:
+    speed = _BYTES_PER_SECOND[mode]
+    return multiplications / _MULTIPLICATIONS_PER_SECOND + read / speed
+
+
+def _epoch(cut: Cut, frozen: int, half: bool, mode: str) -> float:
+    """Seconds an image costs in each epoch: reading it, and the rest of the way."""
+    return _seconds(frozen - cut.below, _bytes(cut, half), mode)
+
+
+def available_memory() -> int:
+    """Bytes of memory that programs may still take, the container's limit included."""
+    found = []
+    meminfo = Path("/proc/meminfo")
+    if meminfo.exists():
+        for line in meminfo.read_text().splitlines():
+            if line.startswith("MemAvailable:"):
+                found.append(1024 * int(line.split()[1]))
+    elif hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
+        # What is free is not told everywhere; half of all is a fair guess.
+        found.append(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2)
+    limit, used = (
+        _number(Path("/sys/fs/cgroup") / name)
+        for name in ("memory.max", "memory.current")
+    )
+    if limit is not None and used is not None:
+        found.append(max(limit - used, 0))
+    return min(found, default=4_000_000_000)
+
+
+def _number(path: Path) -> int | None:
+    """The number in a file; None if there is none, or no limit ("max")."""
+    try:
+        return int(path.read_text())
+    except (OSError, ValueError):
+        return None

@@ -1,0 +1,51 @@
+"""What a network's layers cost: multiplications, counted from shapes."""
+
+import math
+from typing import Any
+
+import keras
+
+from kerastl._compat import graph_nodes, is_functional, sublayers
+
+
+def node_multiplications(layer: Any, outputs: tuple[keras.KerasTensor, ...]) -> int:
+    """Multiplications by weights in one call of a layer, for one image.
+
+    A kernel is applied at each position of the output: a convolution's at each
+    pixel, a dense layer's at each token. Element-wise work is left out.
+
+    Args:
+        layer: Layer, model or operation of a graph.
+        outputs: The symbolic tensors of that call.
+    """
+    if not isinstance(layer, keras.Layer):
+        return 0
+    if is_functional(layer):
+        return multiplications(layer)
+    shape = outputs[0].shape
+    positions = math.prod(side or 1 for side in shape[1:-1])
+    if keras.config.image_data_format() == "channels_first" and len(shape) == 4:
+        positions = math.prod(side or 1 for side in shape[2:])
+    kernels = {
+        id(weight): math.prod(weight.shape)
+        for part in sublayers(layer)
+        for weight in part.trainable_weights + part.non_trainable_weights
+        # Embeddings are looked up; vectors scale or shift.
+        if len(weight.shape) > 1 and not isinstance(part, keras.layers.Embedding)
+    }
+    return positions * sum(kernels.values())
+
+
+def multiplications(model: keras.Model) -> int:
+    """Multiplications by weights in one pass of a functional model, for one image.
+
+    Args:
+        model: Functional model.
+
+    Example:
+        >>> x = keras.Input((8, 8, 3))
+        >>> network = keras.Model(x, keras.layers.Conv2D(4, 3, padding="same")(x))
+        >>> multiplications(network) == 8 * 8 * (3 * 3 * 3 * 4)
+        True
+    """
+    return sum(node_multiplications(n.layer, n.outputs) for n in graph_nodes(model))

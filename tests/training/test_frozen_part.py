@@ -1,0 +1,237 @@
+"""Cached training: the same weights, wherever the activations are kept."""
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+from networks import CLASSES, coloured, small_classifier, values
+
+import kerastl
+from kerastl.datasets.sets import ImageSet
+from kerastl.inference.disk_cache import DiskCache
+from kerastl.training import frozen_part
+
+IMAGES, LABELS = coloured(6)
+HEAD = kerastl.Phase("head", trainable="head", epochs=4, learning_rate=0.05)
+TOP = kerastl.Phase(
+    "top", trainable=1, epochs=3, learning_rate=0.02, batch_norm="frozen"
+)
+
+
+@pytest.fixture(autouse=True)
+def cache_folder(tmp_path, monkeypatch):
+    folder = tmp_path / "cache"
+    monkeypatch.setenv("KERASTL_CACHE", str(folder))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def start():
+    """A model and its first weights, to begin every run with."""
+    model = small_classifier()
+    return model, values(model)
+
+
+def run(start, phase=HEAD, data=(IMAGES, LABELS), **options):
+    """The weights after training, and what the phase says of its cache."""
+    model, first = start
+    for weight, value in zip(model.weights, first, strict=True):
+        weight.assign(value)
+    options = {"seed": 0, "batch_size": 6, **options}
+    history = kerastl.run_phases(model, data, phases=[phase], **options)
+    return values(model), history.phases[0]
+
+
+def assert_alike(one, other):
+    """Equal but for the rounding of kernels that sum in another order."""
+    for a, b in zip(one, other, strict=True):
+        np.testing.assert_allclose(a, b, rtol=2e-4, atol=2e-6)
+
+
+@pytest.mark.parametrize("phase", [HEAD, TOP])
+@pytest.mark.parametrize("where", ["memory", "disk"])
+def test_weights_are_those_of_uncached_training(start, phase, where):
+    plain, record = run(start, phase, cache="off")
+    assert not record.cached
+    cached, record = run(start, phase, cache=where)
+    assert record.cached
+    assert ("on disk" in record.cache) == (where == "disk")
+    assert_alike(cached, plain)
+
+
+def test_the_validation_is_scored_on_the_same_features(start):
+    model, _ = start
+    scores = []
+    for cache in ("off", "disk"):
+        run(start, cache=cache, validation=(IMAGES[:9], LABELS[:9]))
+        scores.append(model.evaluate(IMAGES[:9].astype("float32"), LABELS[:9]))
+    np.testing.assert_allclose(*scores, rtol=1e-4)
+
+
+def counted(monkeypatch):
+    """How many batches go through frozen networks."""
+    passed = []
+    original = frozen_part.output_blocks
+
+    def blocks(model, inputs, batch_size):
+        for block in original(model, inputs, batch_size):
+            passed.append(len(block))
+            yield block
+
+    monkeypatch.setattr(frozen_part, "output_blocks", blocks)
+    return passed
+
+
+def test_a_second_run_finds_what_the_first_wrote(start, monkeypatch):
+    passed = counted(monkeypatch)
+    first, _ = run(start, cache="disk")
+    assert sum(passed) == len(IMAGES)
+    second, _ = run(start, cache="disk")
+    assert sum(passed) == len(IMAGES)
+    assert_alike(first, second)
+
+
+@pytest.mark.parametrize("change", ["weight", "image", "batch"])
+def test_what_has_changed_is_computed_anew(start, monkeypatch, change):
+    passed = counted(monkeypatch)
+    run(start, cache="disk")
+    images, (model, first) = IMAGES.copy(), start
+    first, batch = [np.array(value) for value in first], 6
+    if change == "weight":
+        first[0].flat[0] += 1e-3
+    elif change == "image":
+        images[3, 0, 0, 0] ^= 1
+    else:
+        batch = 5
+    again = (model, first)
+    options = {"data": (images, LABELS), "batch_size": batch}
+    cached, _ = run(again, cache="disk", **options)
+    assert sum(passed) == 2 * len(IMAGES)
+    assert_alike(cached, run(again, cache="off", **options)[0])
+
+
+def test_a_damaged_file_is_computed_anew(start, cache_folder):
+    plain, _ = run(start, cache="off")
+    run(start, cache="disk")
+    (path,) = cache_folder.glob("*.rows")
+    content = bytearray(path.read_bytes())
+    content[-5] ^= 1
+    path.write_bytes(content)
+    with pytest.warns(RuntimeWarning, match="damaged"):
+        again, record = run(start, cache="disk")
+    assert record.cached
+    assert_alike(again, plain)
+
+
+def test_a_full_disk_ends_no_training(start, monkeypatch):
+    plain, _ = run(start, cache="off")
+
+    def full(*_, **__):
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(DiskCache, "store", full)
+    with pytest.warns(RuntimeWarning, match=r"Nothing is cached: No space"):
+        weights, record = run(start, cache="disk")
+    assert record.cache == "not cached: the disk could not be used"
+    assert_alike(weights, plain)
+
+
+def test_a_network_with_unknown_code_is_not_kept_on_disk():
+    class Half(layers.Layer):
+        def call(self, x):
+            return x / 2
+
+    model = small_classifier(extra=Half())
+    with pytest.warns(RuntimeWarning, match="Nothing is cached"):
+        _, record = run((model, values(model)), cache="disk")
+    assert not record.cached
+
+
+def test_a_missing_image_is_not_taken_for_a_full_disk(start, tmp_path):
+    files = ImageSet((str(tmp_path / "gone.png"),), np.array([0]), CLASSES)
+    with pytest.raises(FileNotFoundError, match=r"gone\.png"):
+        run(start, data=files, cache="disk")
+
+
+def test_with_disk_no_pixels_stay_in_memory(start):
+    source = frozen_part.ArraySource
+    made = kerastl.training.sources.make_source(
+        start[0], (IMAGES[:, :8], LABELS), "train", keep_pixels=False
+    )
+    assert not made.store.keeps
+    assert source is not type(made)
+
+
+def test_half_precision_costs_less_than_a_thousandth(start, monkeypatch):
+    """Accuracy and outputs, against full precision in the same test."""
+    run(start, TOP, cache="memory")
+    model, _ = start
+    probe = IMAGES.astype("float32")
+    before = keras.ops.convert_to_numpy(model(probe))
+    original = frozen_part.plan_cache
+
+    def halved(*cuts, **given):
+        plan = original(*cuts, **given)
+        return frozen_part.CachePlan(plan.mode, plan.cut, "float16", plan.nbytes // 2)
+
+    monkeypatch.setattr(frozen_part, "plan_cache", halved)
+    run(start, TOP, cache="memory")
+    after = keras.ops.convert_to_numpy(model(probe))
+    assert np.abs(after - before).max() > 0
+    np.testing.assert_allclose(after, before, rtol=1e-2, atol=1e-2)
+    correct = [(made.argmax(axis=1) == LABELS).mean() for made in (before, after)]
+    assert abs(correct[0] - correct[1]) <= 1e-3
+
+
+def test_as_many_views_as_epochs_are_ordinary_augmentation(start):
+    given = {"augment": "standard"}
+    plain, record = run(start, **given)
+    assert record.cache == "not cached: each epoch augments anew"
+    cached, record = run(start, **given, views=HEAD.epochs)
+    assert record.cached
+    assert_alike(cached, plain)
+
+
+def test_the_image_itself_is_no_view(start):
+    plain, _ = run(start)
+    views, _ = run(start, augment="standard", views=1)
+    assert any(np.abs(a - b).max() > 1e-4 for a, b in zip(plain, views, strict=True))
+
+
+def test_few_views_are_computed_once_for_many_epochs(start, monkeypatch):
+    passed = counted(monkeypatch)
+    _, record = run(start, augment="standard", views=2)
+    assert record.cached
+    assert sum(passed) == 2 * len(IMAGES)
+
+
+def test_views_on_disk_are_the_views_in_memory(start):
+    given = {"augment": "standard", "views": 2}
+    memory, _ = run(start, cache="memory", **given)
+    disk, _ = run(start, cache="disk", **given)
+    assert_alike(memory, disk)
+
+
+def test_views_of_another_seed_are_others(start, monkeypatch):
+    passed = counted(monkeypatch)
+    for seed in (0, 0, 1):
+        run(start, cache="disk", augment="light", views=2, seed=seed)
+    assert sum(passed) == 2 * 2 * len(IMAGES)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"views": 0, "augment": "light"}, "`views` must be"),
+        ({"views": 2}, "`augment` must be given, for the views to differ"),
+        ({"cache": "gpu"}, "`cache` must be one of"),
+    ],
+)
+def test_bad_settings_are_refused(start, options, words):
+    with pytest.raises(ValueError, match=words):
+        run(start, **options)
+
+
+def test_a_users_callback_rules_caching_out_and_says_so(start):
+    _, record = run(start, callbacks=[keras.callbacks.Callback()])
+    assert record.cache == "not cached: callbacks are promised the whole model"
