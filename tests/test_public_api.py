@@ -13,12 +13,14 @@ import pytest
 import kerastl
 
 EXACTLY = """
-AuditReport EvaluationReport ImageSet Phase Predictions Splits TrainableGuard
-TrainingHistory TransferResult audit batches build_backbone build_classifier class_names
-cut_points device_strategy evaluate fine_tune freeze list_backbones load_classifier
-load_dataset load_images make_shapes plot_confusion plot_history plot_mistakes
-plot_reliability predict run_phases save_classifier show_images split_model
-trainable_report transfer truncate unfreeze
+AuditReport DepthProfile EvaluationReport FeatureExtractor ImageSet LooRidge Phase
+Predictions Splits TrainableGuard TrainingHistory TransferResult audit batches
+build_backbone build_classifier class_names classical_head cut_points depth_profile
+device_strategy evaluate fine_tune fold_pipeline freeze gbc h_score knn_score leep
+linear_probe_score list_backbones load_classifier load_dataset load_images logme
+loo_ridge make_shapes nleep plot_confusion plot_history plot_mistakes plot_reliability
+predict run_phases save_classifier set_head show_images split_model trainable_report
+transfer truncate unfreeze
 """
 LIGHT = ("sklearn", "matplotlib", "PIL", "keras_hub", "keras_cv", "pandas")
 # Data arguments that may be left out, and so may follow others without their name.

@@ -1,0 +1,270 @@
+"""How deep to take features: the accuracy of a probe at several cuts of a backbone."""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from kerastl._checks import check_integer, fail
+from kerastl.datasets.duplicates import digests, integer_codes
+from kerastl.datasets.opening import open_splits
+from kerastl.datasets.sets import ImageSet, Splits
+from kerastl.inference.feature_layers import feature_columns
+from kerastl.inference.feature_networks import (
+    feature_network,
+    network_size,
+    open_backbone,
+)
+from kerastl.inference.features import extract_features
+from kerastl.models.blocks import blocks
+from kerastl.models.costs import multiplications
+from kerastl.models.graph import cut_points, truncate
+
+#: Ridge penalties for standardised features: from none to a probe of the class means.
+ALPHAS = tuple(float(alpha) for alpha in np.logspace(-1, 6, 15))
+
+
+@dataclass(frozen=True)
+class DepthProfile:
+    """Accuracy of a linear probe by depth.
+
+    Attributes:
+        cuts: Names of the cut points, from input to output.
+        accuracies: Mean accuracy over the folds at each, 0 to 1.
+        standard_errors: Of these means, over the folds. The folds share training
+            images, so the truth is somewhat larger.
+        widths: Number of features at each.
+        computation: Multiplications up to each, as a share of the whole backbone's.
+        chosen: The earliest cut within one standard error of the best.
+        folds: Number of folds.
+    """
+
+    cuts: tuple[str, ...]
+    accuracies: tuple[float, ...]
+    standard_errors: tuple[float, ...]
+    widths: tuple[int, ...]
+    computation: tuple[float, ...]
+    chosen: str
+    folds: int
+
+    @property
+    def best(self) -> str:
+        """The cut of highest accuracy; the earliest of equals."""
+        return self.cuts[int(np.argmax(self.accuracies))]
+
+    def __str__(self) -> str:
+        """One line a cut, the chosen one marked."""
+        width = max(len("cut"), *map(len, self.cuts))
+        lines = [f"  {'cut'.ljust(width)}  features  computation  accuracy"]
+        rows = zip(
+            self.cuts,
+            self.widths,
+            self.computation,
+            self.accuracies,
+            self.standard_errors,
+            strict=True,
+        )
+        for cut, features, share, accuracy, error in rows:
+            mark = "*" if cut == self.chosen else " "
+            lines.append(
+                f"{mark} {cut.ljust(width)}  {features:8,}  {share:11.0%}  "
+                f"{accuracy:.1%} +- {error:.1%}"
+            )
+        lines.append(
+            f"* the earliest within one standard error of the best, {self.folds} folds"
+        )
+        return "\n".join(lines)
+
+
+def depth_profile(
+    backbone: str | keras.Model,
+    data: ImageSet | Splits | str | Path,
+    *,
+    cuts: int | Sequence[str] = 6,
+    folds: int = 5,
+    alpha: float | None = None,
+    image_size: int | tuple[int, int] | None = None,
+    weights: str | Path | None = "tiny",
+    preprocessing: Any = None,
+    resize: str = "stretch",
+    batch_size: int = 64,
+    seed: int = 0,
+    progress: Callable[[int, int], None] | None = None,
+) -> DepthProfile:
+    """How well a linear probe does on features from early to late in a backbone.
+
+    On few images unlike those of the pre-training, earlier features are often the
+    better ones. All cuts come from one forward pass. Of splits only the training part
+    is used, so that nothing is chosen by the images that judge it.
+
+    Args:
+        backbone: Name in `list_backbones()`, a backbone, or a classifier, whose head is
+            left out.
+        data: Images with one label each, at least `folds` of each class: an `ImageSet`,
+            `Splits`, a folder (see `load_images`) or a data set's name.
+        cuts: How many cut points, at least 2, spread evenly over the computation, at
+            ends of blocks, the top among them; or the names of some.
+        folds: Folds of the stratified cross-validation, at least 2.
+        alpha: Width of a MobileNet, for a backbone given by name.
+        image_size: Pixels, one number or `(height, width)`; None: the backbone's.
+        weights: For a backbone given by name: see `build_backbone`.
+        preprocessing: For a foreign model: see `build_classifier`.
+        resize: `"stretch"`, `"crop"` or `"pad"`.
+        batch_size: Images at a time.
+        seed: Of the folds, and of a backbone with `weights=None`.
+        progress: Called with (done, total) images.
+
+    Returns:
+        Accuracies, their standard errors, and the cut to take: it prints as a table.
+        The probe is ridge regression on the standardised averages of each feature map,
+        its penalty chosen inside each fold. Copies of an image stay in one fold.
+
+    Raises:
+        ValueError: If an argument does not fit, or a class has too few images.
+        TypeError: If the data are of no known kind.
+
+    Example:
+        >>> from kerastl.datasets.catalog import load_dataset
+        >>> data = load_dataset("digits").train.subset(range(90))
+        >>> profile = depth_profile("MobileNet", data, alpha=0.25, image_size=32)
+        >>> len(profile.cuts), profile.cuts[-1]
+        (6, 'conv_pw_13_relu')
+
+    Reference:
+        Azizpour et al. (2015), Factors of Transferability for a Generic ConvNet
+        Representation, arXiv:1406.5774. One standard error: Hastie et al. (2009), The
+        Elements of Statistical Learning, section 7.10.1.
+    """
+    check_integer("folds", folds, 2)
+    check_integer("seed", seed, 0)
+    images = _labelled(data, folds)
+    network = open_backbone(
+        backbone,
+        alpha=alpha,
+        image_size=image_size,
+        weights=weights,
+        preprocessing=preprocessing,
+        seed=seed,
+    )
+    names, shares = _choose_cuts(network, cuts)
+    joined = feature_network(network, at=names)
+    widths = feature_columns(joined).widths
+    features = extract_features(
+        joined,
+        images,
+        image_size=network_size(joined, image_size),
+        resize=resize,
+        batch_size=batch_size,
+        progress=progress,
+    )
+    parts = np.split(features, np.cumsum(widths)[:-1], axis=1)
+    split = _folds(images, folds, seed)
+    scores = np.array([_probe(part, images.labels, split) for part in parts])
+    means = scores.mean(axis=1)
+    errors = scores.std(axis=1, ddof=1) / math.sqrt(folds)
+    best = int(np.argmax(means))
+    chosen = int(np.argmax(means >= means[best] - errors[best]))
+    return DepthProfile(
+        cuts=names,
+        accuracies=tuple(means.tolist()),
+        standard_errors=tuple(errors.tolist()),
+        widths=widths,
+        computation=shares,
+        chosen=names[chosen],
+        folds=folds,
+    )
+
+
+def _labelled(data: Any, folds: int) -> ImageSet:
+    """The images to profile on, with enough of each class."""
+    if not isinstance(data, ImageSet):
+        data = open_splits(data, validation=0.0).train
+    if data.labels is None or data.multilabel:
+        fail("data", "images with one label each", data)
+    counts = {name: n for name, n in data.counts().items() if n}
+    if len(counts) < 2:
+        fail("data", "images of at least two classes", list(counts))
+    short = {name: n for name, n in counts.items() if n < folds}
+    if short:
+        hint = "Take fewer folds, or leave the class out."
+        fail("data", f"at least {folds} images of each class", short, hint)
+    return data
+
+
+def _choose_cuts(
+    network: keras.Model, cuts: int | Sequence[str]
+) -> tuple[tuple[str, ...], tuple[float, ...]]:
+    """Names of the cuts from input to output, and the computation up to each."""
+    legal = cut_points(network)
+    if isinstance(cuts, str) or not isinstance(cuts, Sequence):
+        check_integer("cuts", cuts, 2)
+        ends = _block_ends(network, legal)
+        names = _spread([multiplications(truncate(network, end)) for end in ends], cuts)
+        names = [ends[i] for i in names]
+    else:
+        if len(set(cuts)) < max(2, len(cuts)):
+            fail("cuts", "different cut points, at least two", cuts)
+        for cut in cuts:
+            truncate(network, cut)
+        names = sorted(cuts, key=legal.index)
+    whole = max(multiplications(truncate(network, legal[-1])), 1)
+    shares = (multiplications(truncate(network, name)) / whole for name in names)
+    return tuple(names), tuple(shares)
+
+
+def _block_ends(network: keras.Model, legal: tuple[str, ...]) -> list[str]:
+    """The last cut point of each block, and the last of all."""
+    found = {legal[-1]}
+    for members in blocks(network).values():
+        inside = [name for name in members if name in legal]
+        if inside and inside[-1] != legal[0]:
+            found.add(inside[-1])
+    return sorted(found, key=legal.index)
+
+
+def _spread(costs: list[int], count: int) -> list[int]:
+    """Positions of at most `count` costs, evenly apart, the last among them."""
+    left = list(range(len(costs)))
+    chosen = [left.pop()]
+    for step in range(min(count, len(costs)) - 1, 0, -1):
+        target = costs[-1] * step / count
+        nearest = min(left, key=lambda i: abs(costs[i] - target))
+        left.remove(nearest)
+        chosen.append(nearest)
+    return sorted(chosen)
+
+
+def _folds(
+    images: ImageSet, folds: int, seed: int
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Stratified folds; copies of an image lie in one."""
+    from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
+
+    groups = integer_codes(digests(images).tolist())
+    rows, options = np.zeros((len(images), 1)), {"shuffle": True, "random_state": seed}
+    if len(np.unique(groups)) == len(images):
+        return list(StratifiedKFold(folds, **options).split(rows, images.labels))
+    grouped = StratifiedGroupKFold(folds, **options)
+    return list(grouped.split(rows, images.labels, groups))
+
+
+def _probe(
+    features: np.ndarray,
+    labels: np.ndarray,
+    split: list[tuple[np.ndarray, np.ndarray]],
+) -> list[float]:
+    """Accuracy in each fold."""
+    from sklearn.linear_model import RidgeClassifierCV
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    scores = []
+    for train, test in split:
+        probe = make_pipeline(StandardScaler(), RidgeClassifierCV(ALPHAS))
+        probe.fit(features[train], labels[train])
+        scores.append(float(probe.score(features[test], labels[test])))
+    return scores
