@@ -11,7 +11,9 @@ __version__ = "0.1.0"
 
 #: Public name -> module that holds it.
 _PUBLIC = {
+    "Advice": "kerastl.selection.advising",
     "AuditReport": "kerastl.datasets.auditing",
+    "BackboneRanking": "kerastl.selection.ranking",
     "DepthProfile": "kerastl.selection.depth",
     "EvaluationReport": "kerastl.evaluation.reports",
     "FeatureExtractor": "kerastl.inference.extractor",
@@ -23,6 +25,7 @@ _PUBLIC = {
     "TrainableGuard": "kerastl.training.guard",
     "TrainingHistory": "kerastl.training.phase",
     "TransferResult": "kerastl.workflow",
+    "advise": "kerastl.selection.advising",
     "audit": "kerastl.datasets.auditing",
     "batches": "kerastl.datasets.pipelines",
     "build_backbone": "kerastl.models.backbones",
@@ -52,8 +55,10 @@ _PUBLIC = {
     "plot_confusion": "kerastl.evaluation.confusion",
     "plot_history": "kerastl.evaluation.curves",
     "plot_mistakes": "kerastl.evaluation.grids",
+    "plot_pareto": "kerastl.evaluation.pareto",
     "plot_reliability": "kerastl.evaluation.reliability",
     "predict": "kerastl.inference.prediction",
+    "rank_backbones": "kerastl.selection.ranking",
     "run_phases": "kerastl.training.phases",
     "save_classifier": "kerastl.models.saving",
     "set_head": "kerastl.inference.folding",

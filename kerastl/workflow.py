@@ -19,8 +19,9 @@ from kerastl.inference.scoring import evaluate
 from kerastl.models.heads import build_classifier
 from kerastl.models.saving import save_classifier
 from kerastl.run_report import Clock, phase_row, run_settings, split_counts
+from kerastl.selection.advised import follow_advice
 from kerastl.training.phase import TrainingHistory
-from kerastl.training.recipes import DEFAULT_AUGMENT, DEFAULT_RECIPE, fine_tune
+from kerastl.training.recipes import DEFAULT_RECIPE, default_augment, fine_tune
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,9 +63,8 @@ class TransferResult:
     def __str__(self) -> str:
         """A short account."""
         lines = [str(self.history)]
-        for part in ("validation", "test"):
-            scores = self.report[part]
-            if scores:
+        for part in _PARTS:
+            if scores := self.report[part]:
                 low, high = scores["accuracy_interval"]
                 lines.append(
                     f"{part} accuracy {scores['accuracy']:.1%} "
@@ -120,7 +120,8 @@ def transfer(
         image_size: Pixels, one number or `(height, width)`; None: the backbone's.
         resize: `"stretch"`, `"crop"` or `"pad"`.
         preprocessing: For a foreign model: see `build_classifier`.
-        recipe: How to train: see `fine_tune`.
+        recipe: How to train: see `fine_tune`; `"auto"` measures and decides, see
+            `advise`.
         epochs: One number for every phase, or one per phase; None: the recipe's.
         learning_rate: Peak rate of the last phase; None: the recipe's.
         patience: Epochs without a better validation result after which a phase
@@ -184,9 +185,6 @@ def transfer(
         "dropout": dropout,
         "precision": precision,
     }
-    strategy = None if strategy is None else device_strategy(strategy)
-    with strategy.scope() if strategy is not None else nullcontext():
-        model = _model(backbone, splits, seed=seed, **building)
     training = {
         "recipe": recipe,
         "epochs": epochs,
@@ -195,11 +193,16 @@ def transfer(
         "views": views,
         "cache": cache,
         "batch_size": batch_size,
-        "augment": _augmentation(splits, recipe) if augment == "auto" else augment,
+        "augment": augment,
         "class_weight": class_weight,
         "label_smoothing": label_smoothing,
         "seed": seed,
     }
+    settled = _settle(backbone, splits.train, building, training)
+    backbone, training, advice = settled
+    strategy = strategy and device_strategy(strategy)
+    with strategy.scope() if strategy else nullcontext():
+        model = _model(backbone, splits, seed=seed, **building)
     try:
         history = fine_tune(
             model,
@@ -211,6 +214,7 @@ def transfer(
         )
         clock.stop("training")
         settings = {**run_settings(model, training), "dropout": dropout}
+        settings["advice"] = advice and advice.to_dict()
         result = _finish(model, history, splits, settings, clock)
         if output is not None:
             result.write(output, overwrite=overwrite)
@@ -222,7 +226,6 @@ def transfer(
 
 
 _PARTS = ("validation", "test")
-_ALL_PARTS = ("train", *_PARTS)
 
 
 def _read(data: Any, **options: Any) -> Splits:
@@ -230,12 +233,25 @@ def _read(data: Any, **options: Any) -> Splits:
         return open_splits(data, **options, progress=progress)
 
 
+def _settle(
+    backbone: Any, train: ImageSet, building: Any, training: dict[str, Any]
+) -> tuple[Any, dict[str, Any], Any]:
+    """Decide what was left open: (backbone, settings of training, advice or None)."""
+    if training["recipe"] == "auto":
+        with Progress("measuring for advice") as progress:
+            return follow_advice(backbone, train, building, training, progress)
+    if training["augment"] == "auto":
+        preset = default_augment(train.name, training["recipe"])
+        training = {**training, "augment": preset}
+    return backbone, training, None
+
+
 def _model(
     backbone: str | keras.Model, splits: Splits, *, seed: int, **options: Any
 ) -> keras.Model:
     """The classifier, its random parts drawn from the seed."""
     if isinstance(backbone, keras.Model):
-        options = {**options, "weights": None, "alpha": None}
+        options.update(weights=None, alpha=None)
     task = "multilabel" if splits.train.multilabel else "multiclass"
     return build_classifier(
         backbone, splits.train.class_names, task=task, seed=seed, **options
@@ -255,7 +271,7 @@ def _finish(
     report = {
         "data": splits.train.name,
         "class_names": list(splits.train.class_names),
-        "splits": {part: split_counts(getattr(splits, part)) for part in _ALL_PARTS},
+        "splits": {p: split_counts(getattr(splits, p)) for p in ("train", *_PARTS)},
         "settings": settings,
         "phases": [phase_row(record) for record in history.phases],
         "best": vars(history.best) if history.best else None,
@@ -263,16 +279,6 @@ def _finish(
         **scores,
     }
     return TransferResult(model, history, report, splits)
-
-
-def _augmentation(splits: Splits, recipe: str) -> str | None:
-    """The default augmentation: a mirrored photo is a photo, a mirrored 2 is none.
-
-    A probe gets none: its features are then computed once, which is its point.
-    """
-    if recipe == "linear_probe":
-        return None
-    return "digits" if splits.train.name == "digits" else DEFAULT_AUGMENT
 
 
 def _score(model: keras.Model, images: ImageSet | None, part: str) -> Any:

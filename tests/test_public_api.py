@@ -13,18 +13,18 @@ import pytest
 import kerastl
 
 EXACTLY = """
-AuditReport DepthProfile EvaluationReport FeatureExtractor ImageSet LooRidge Phase
-Predictions Splits TrainableGuard TrainingHistory TransferResult audit batches
-build_backbone build_classifier class_names classical_head cut_points depth_profile
-device_strategy evaluate fine_tune fold_pipeline freeze gbc h_score knn_score leep
-linear_probe_score list_backbones load_classifier load_dataset load_images logme
-loo_ridge make_shapes nleep plot_confusion plot_history plot_mistakes plot_reliability
-predict run_phases save_classifier set_head show_images split_model trainable_report
-transfer truncate unfreeze
+Advice AuditReport BackboneRanking DepthProfile EvaluationReport FeatureExtractor
+ImageSet LooRidge Phase Predictions Splits TrainableGuard TrainingHistory TransferResult
+advise audit batches build_backbone build_classifier class_names classical_head
+cut_points depth_profile device_strategy evaluate fine_tune fold_pipeline freeze gbc
+h_score knn_score leep linear_probe_score list_backbones load_classifier load_dataset
+load_images logme loo_ridge make_shapes nleep plot_confusion plot_history plot_mistakes
+plot_pareto plot_reliability predict rank_backbones run_phases save_classifier set_head
+show_images split_model trainable_report transfer truncate unfreeze
 """
 LIGHT = ("sklearn", "matplotlib", "PIL", "keras_hub", "keras_cv", "pandas")
 # Data arguments that may be left out, and so may follow others without their name.
-OPTIONAL_DATA = {"validation", "class_names", "labels", "kind"}
+OPTIONAL_DATA = {"validation", "candidates", "class_names", "labels", "kind"}
 PUBLIC = [name for name in kerastl.__all__ if not name.startswith("__")]
 FUNCTIONS = [name for name in PUBLIC if inspect.isfunction(getattr(kerastl, name))]
 CLASSES = [name for name in PUBLIC if inspect.isclass(getattr(kerastl, name))]

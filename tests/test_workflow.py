@@ -194,6 +194,19 @@ def test_runs_of_one_seed_are_alike(run, photos):
         np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-6)
 
 
+def test_auto_follows_measured_advice(photos):
+    auto = {**QUICK, "recipe": "auto", "augment": "auto", "learning_rate": None}
+    result = kerastl.transfer(photos, **auto, seed=1)
+    used = result.report["settings"]
+    advice = used["advice"]
+    assert f"{len(result.splits.train)} training images" in advice["reasons"][0]
+    assert (used["recipe"], used["augment"]) == (advice["recipe"], advice["augment"])
+    assert used["learning_rate"] == advice["learning_rate"]
+    # What was asked for wins over the advice.
+    assert used["epochs"] == 3
+    assert len(result.history.history["loss"]) == 3 * len(advice["epochs"])
+
+
 def test_another_seed_makes_other_parts(run, photos):
     other = kerastl.transfer(photos, **{**QUICK, "epochs": 1}, test=0.2, seed=2)
     assert other.splits.train.paths != run[0].splits.train.paths

@@ -15,12 +15,14 @@ from collections.abc import Sequence
 
 import kerastl
 from kerastl.cli import (
+    advising,
     auditing,
     backbones,
     caching,
     evaluation,
     features,
     prediction,
+    ranking,
     training,
 )
 
@@ -44,6 +46,8 @@ def build_parser() -> argparse.ArgumentParser:
         prediction,
         evaluation,
         features,
+        ranking,
+        advising,
         auditing,
         backbones,
         caching,

@@ -60,7 +60,7 @@ def add_settings(option: Callable[..., Any]) -> None:
     option(
         "--recipe",
         metavar="R",
-        help="linear_probe, two_phase, lp_ft, gradual, full, or scratch",
+        help="auto, linear_probe, two_phase, lp_ft, gradual, full, or scratch",
     )
     option("--epochs", type=whole, nargs="+", metavar="N", help="one, or one a phase")
     option("--batch-size", type=whole, metavar="N", help="images in a step")

@@ -104,6 +104,20 @@ DEFAULT_RECIPE = "lp_ft"
 DEFAULT_AUGMENT = "light"
 
 
+def default_augment(name: str, recipe: str) -> str | None:
+    """The default augmentation: a mirrored photo is a photo, a mirrored 2 is none.
+
+    A probe gets none: its features are then computed once, which is its point.
+
+    Args:
+        name: Of the data set.
+        recipe: Name in `RECIPES`.
+    """
+    if recipe == "linear_probe":
+        return None
+    return "digits" if name == "digits" else DEFAULT_AUGMENT
+
+
 def recipe_phases(
     model: keras.Model,
     recipe: str = DEFAULT_RECIPE,

@@ -1,0 +1,293 @@
+"""How much of a backbone to train on your images: measured, then decided."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from kerastl._checks import check_integer, fail
+from kerastl.datasets.sets import ImageSet, Splits
+from kerastl.datasets.stores import PixelStore
+from kerastl.inference.feature_networks import network_size, open_backbone
+from kerastl.models.costs import multiplications
+from kerastl.models.freezing import model_blocks
+from kerastl.models.graph import cut_points, truncate
+from kerastl.models.manifest import is_pretrained
+from kerastl.selection.arguments import as_features
+from kerastl.selection.decision import Decision, Measurements, decide
+from kerastl.selection.depth import DepthProfile, depth_profile
+from kerastl.selection.reasons import decision_reasons
+from kerastl.selection.sampling import stratified_sample, training_images
+from kerastl.training.recipes import MINIMUM_STEPS, default_augment, recipe_phases
+
+_FOLDS = 5
+#: A cut with a smaller share of the work on one side is none inside.
+_EDGE = 0.05
+#: Images that show whether a network is broken.
+_GLANCE = 8
+#: A head on features computed once costs little: more epochs than a recipe's own.
+_HEAD_EPOCHS = 60
+#: Of the ImageNet training set, RGB, 0-1: means and deviations over all pixels.
+_MEAN = np.array((0.485, 0.456, 0.406))
+_DEVIATION = np.array((0.229, 0.224, 0.225))
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, eq=False)
+class Advice:
+    """How to train, and why; it prints as a short account.
+
+    Attributes:
+        quadrant: `"small and similar"`, `"large and similar"`, `"small and
+            different"` or `"large and different"`.
+        cut: Name of the cut to truncate the backbone at; None keeps it whole.
+        unfreeze: `"head"`, a number of blocks from the top, or `"all"`: what trains in
+            the recipe's last phase.
+        recipe: Name for `fine_tune`.
+        learning_rate: Peak rate of the recipe's last phase.
+        epochs: One number for each of the recipe's phases.
+        augment: Preset of `batches`, or None.
+        reasons: Sentences with the numbers behind them.
+        evidence: The measurements that were decided on.
+    """
+
+    quadrant: str
+    cut: str | None
+    unfreeze: str | int
+    recipe: str
+    learning_rate: float
+    epochs: tuple[int, ...]
+    augment: str | None
+    reasons: tuple[str, ...]
+    evidence: Measurements
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready."""
+        return {**vars(self), "evidence": asdict(self.evidence)}
+
+    def __str__(self) -> str:
+        """The advice, then the reasons."""
+        trains = self.unfreeze
+        if isinstance(trains, int):
+            trains = f"head and top {trains} block{'s' * (trains != 1)}"
+        rows = {
+            "data": self.quadrant,
+            "recipe": self.recipe,
+            "trains": {"all": "everything", "head": "head only"}.get(trains, trains),
+            "backbone": f"cut after {self.cut}" if self.cut else "whole",
+            "epochs": ", ".join(map(str, self.epochs)),
+            "learning rate": f"{self.learning_rate:g}",
+            "augment": self.augment or "none",
+        }
+        lines = [f"{name:<14} {value}" for name, value in rows.items()]
+        return "\n".join([*lines, "", *(f"- {reason}" for reason in self.reasons)])
+
+
+def advise(
+    data: ImageSet | Splits | str | Path,
+    backbone: str | keras.Model,
+    *,
+    alpha: float | None = None,
+    image_size: int | tuple[int, int] | None = None,
+    weights: str | Path | None = "tiny",
+    preprocessing: Any = None,
+    resize: str = "stretch",
+    cuts: int | Sequence[str] = 6,
+    images: int = 2000,
+    batch_size: int = 64,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> Advice:
+    """How much of a backbone to train: data placed on the size x similarity grid.
+
+    Both axes are measured: size by counting, similarity by linear probes at several
+    depths of this very backbone. Its limits are rules of thumb, tried on few data sets;
+    where it matters, run two recipes and compare them on validation images.
+
+    Args:
+        data: Images with one label each, at least two of each class: an `ImageSet`,
+            `Splits` (whose training part is used), a folder (see `load_images`) or a
+            data set's name.
+        backbone: Name in `list_backbones()`, a backbone, or a classifier, whose head is
+            left out.
+        alpha: Width of a MobileNet, for a backbone given by name.
+        image_size: Pixels, one number or `(height, width)`; None: the backbone's.
+        weights: For a backbone given by name: see `build_backbone`.
+        preprocessing: For a foreign model: see `build_classifier`.
+        resize: `"stretch"`, `"crop"` or `"pad"`.
+        cuts: How many cut points to probe, at least 2, or their names: see
+            `depth_profile`. The last of them stands for the top.
+        images: Most images to measure on, drawn in the proportions of the classes.
+        batch_size: Images at a time.
+        seed: Of the draw and the folds, and of random weights.
+        progress: Called with (done, total) images.
+
+    Returns:
+        The advice: it prints with its reasons.
+
+    Raises:
+        ValueError: If the data have one class or too few images of one, if the
+            features are of no use, or if the backbone cannot be cut inside.
+        TypeError: If the data are of no known kind.
+
+    Example:
+        >>> from kerastl.datasets.catalog import load_dataset
+        >>> data = load_dataset("digits").train.subset(range(90))
+        >>> advice = advise(data, "MobileNet", alpha=0.25, image_size=32)
+        >>> advice.quadrant, advice.recipe
+        ('small and different', 'linear_probe')
+
+    Reference:
+        Karpathy, CS231n notes, Transfer learning, section "When and how to fine-tune?";
+        Lee et al. (2023), Surgical fine-tuning, arXiv:2210.11466.
+    """
+    check_integer("seed", seed, 0)
+    whole = training_images(data)
+    sample = stratified_sample(whole, images=images, per_class=2, seed=seed)
+    building = {
+        "alpha": alpha,
+        "image_size": image_size,
+        "preprocessing": preprocessing,
+        "seed": seed,
+    }
+    network = open_backbone(backbone, weights=weights, **building)
+    size = network_size(network, image_size)
+    if not isinstance(cuts, (list, tuple)):
+        _check_inside(network)
+    # Decoded once, for the probes and for the statistics of the pixels.
+    pixels = PixelStore(sample, image_size=size, resize=resize).pixels()
+    _check_features(network, pixels)
+    small = ImageSet(pixels, sample.labels, sample.class_names, sample.name)
+    probing = {"batch_size": batch_size, "seed": seed, "image_size": size}
+    profile = _profile(network, small, cuts, progress=progress, **probing)
+    measured = _measurements(whole, small, profile, network)
+    decision = decide(measured)
+    fresh = network
+    if measured.may_restart and isinstance(backbone, str) and weights is not None:
+        fresh = open_backbone(backbone, weights=None, **building)
+        random = _profile(fresh, small, profile.cuts, progress=None, **probing)
+        measured = replace(measured, random_accuracy=max(random.accuracies))
+        decision = decide(measured)
+    if decision.recipe != "scratch":
+        fresh = network
+    return _advice(decision, measured, fresh, whole.name)
+
+
+def _profile(
+    network: keras.Model,
+    images: ImageSet,
+    cuts: int | Sequence[str],
+    *,
+    batch_size: int,
+    seed: int,
+    image_size: tuple[int, int],
+    progress: Progress | None,
+) -> DepthProfile:
+    """Probes at several depths, the last one the top."""
+    smallest = min(count for count in images.counts().values() if count)
+    return depth_profile(
+        network,
+        images,
+        cuts=cuts,
+        folds=min(_FOLDS, smallest),
+        image_size=image_size,
+        batch_size=batch_size,
+        seed=seed,
+        progress=progress,
+    )
+
+
+def _check_features(network: keras.Model, pixels: np.ndarray) -> None:
+    """Raise where the network's output is not finite, or the same for each image."""
+    images = pixels[:_GLANCE].astype("float32")
+    outputs = keras.ops.convert_to_numpy(network(images, training=False))
+    # The labels play no part here.
+    as_features(outputs.reshape(len(images), -1), np.arange(len(images)) % 2)
+
+
+def _check_inside(network: keras.Model) -> None:
+    """Raise unless some cut point leaves work to do on both sides."""
+    names = cut_points(network)[1:-1]
+    whole = max(multiplications(network), 1)
+    # From the middle, where most networks have one.
+    for place in sorted(range(len(names)), key=lambda i: abs(2 * i + 1 - len(names))):
+        share = multiplications(truncate(network, names[place])) / whole
+        if _EDGE <= share <= 1 - _EDGE:
+            return
+    hint = "Its layers are joined past every point inside; take another backbone."
+    fail("backbone", "one that can be cut inside", network.name, hint)
+
+
+def _measurements(
+    whole: ImageSet, sample: ImageSet, profile: DepthProfile, network: keras.Model
+) -> Measurements:
+    """The numbers that the decision needs."""
+    counts = [count for count in whole.counts().values() if count]
+    return Measurements(
+        images=len(whole),
+        classes=len(counts),
+        chance=float(np.bincount(sample.labels).max() / len(sample)),
+        cuts=profile.cuts,
+        accuracies=profile.accuracies,
+        standard_errors=profile.standard_errors,
+        probed=len(sample),
+        input_shift=input_shift(sample.images),
+        pretrained=is_pretrained(network),
+    )
+
+
+def input_shift(pixels: np.ndarray) -> float:
+    """How far the light, contrast or tint of images is from ImageNet's.
+
+    The largest, over the three channels, of the distance of the mean in ImageNet's
+    deviations, and of the doublings or halvings of the deviation.
+
+    Args:
+        pixels: `(n, h, w, 3)`, RGB 0-255.
+
+    Example:
+        >>> round(input_shift(np.zeros((1, 2, 2, 3), "uint8")), 2)
+        8.0
+    """
+    # In single precision a sum over many pixels would drift.
+    means = pixels.mean(axis=(0, 1, 2), dtype=np.float64) / 255
+    spreads = pixels.std(axis=(0, 1, 2), dtype=np.float64) / 255
+    light = np.abs(means - _MEAN) / _DEVIATION
+    contrast = np.abs(np.log2(np.maximum(spreads / _DEVIATION, 2.0**-8)))
+    return float(max(light.max(), contrast.max()))
+
+
+def _advice(
+    decision: Decision, measured: Measurements, network: keras.Model, name: str
+) -> Advice:
+    """The decision in numbers of this network."""
+    if decision.cut is not None:
+        network = truncate(network, decision.cut)
+    steps = -(-measured.images // 32)
+    phases = recipe_phases(
+        network,
+        decision.recipe,
+        learning_rate=decision.learning_rate,
+        steps_per_epoch=steps,
+    )
+    epochs = [phase.epochs for phase in phases]
+    if decision.unfreeze == "head":
+        epochs = [max(epochs[0], min(-(-MINIMUM_STEPS // steps), _HEAD_EPOCHS))]
+    unfreeze: str | int = decision.unfreeze
+    if unfreeze == "upper half":
+        unfreeze = max(len(model_blocks(network)) // 2, 1)
+    return Advice(
+        quadrant=decision.quadrant,
+        cut=decision.cut,
+        unfreeze=unfreeze,
+        recipe=decision.recipe,
+        learning_rate=phases[-1].learning_rate,
+        epochs=tuple(epochs),
+        augment=default_augment(name, decision.recipe) if decision.augments else None,
+        reasons=decision_reasons(measured, decision),
+        evidence=measured,
+    )
