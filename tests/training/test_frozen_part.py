@@ -5,11 +5,12 @@ import numpy as np
 import pytest
 from keras import layers
 from networks import CLASSES, coloured, small_classifier, values
+from PIL import Image
 
 import kerastl
 from kerastl.datasets.sets import ImageSet
 from kerastl.inference.disk_cache import DiskCache
-from kerastl.training import frozen_part
+from kerastl.training import frozen_part, sources
 
 IMAGES, LABELS = coloured(6)
 HEAD = kerastl.Phase("head", trainable="head", epochs=4, learning_rate=0.05)
@@ -150,18 +151,27 @@ def test_a_network_with_unknown_code_is_not_kept_on_disk():
 
 
 def test_a_missing_image_is_not_taken_for_a_full_disk(start, tmp_path):
-    files = ImageSet((str(tmp_path / "gone.png"),), np.array([0]), CLASSES)
-    with pytest.raises(FileNotFoundError, match=r"gone\.png"):
+    names = [str(tmp_path / f"{number}.png") for number in range(len(IMAGES))]
+    # All but the last, so that the first batch is there.
+    for name, image in zip(names[:-1], IMAGES[:-1], strict=True):
+        Image.fromarray(image).save(name)
+    files = ImageSet(tuple(names), LABELS, CLASSES)
+    with pytest.raises(FileNotFoundError, match=r"17\.png"):
         run(start, data=files, cache="disk")
 
 
-def test_with_disk_no_pixels_stay_in_memory(start):
-    source = frozen_part.ArraySource
-    made = kerastl.training.sources.make_source(
-        start[0], (IMAGES[:, :8], LABELS), "train", keep_pixels=False
-    )
-    assert not made.store.keeps
-    assert source is not type(made)
+@pytest.mark.parametrize(("where", "kept"), [("memory", True), ("disk", False)])
+def test_with_disk_no_pixels_stay_in_memory(start, monkeypatch, where, kept):
+    made = []
+    original = sources.PixelStore
+
+    def store(*arguments, **options):
+        made.append(original(*arguments, **options))
+        return made[-1]
+
+    monkeypatch.setattr(sources, "PixelStore", store)
+    run(start, data=(IMAGES[:, :8], LABELS), cache=where)
+    assert [store.keeps for store in made] == [kept]
 
 
 def test_half_precision_costs_less_than_a_thousandth(start, monkeypatch):
