@@ -172,7 +172,10 @@ class _Keeping:
         self, source: ImageSource | ArraySource, views: Views, shape: tuple[int, ...]
     ) -> CachedRows:
         cache = DiskCache()
-        key = self._key(source, views)
+        try:
+            key = self._key(source, views)
+        except OSError as error:
+            raise _UnreadableImagesError(error) from error
         found = cache.find(key)
         if found is not None:
             return found
