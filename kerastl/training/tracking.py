@@ -125,10 +125,6 @@ class PhaseMonitor(keras.callbacks.Callback):
             losses that are not finite are caught.
     """
 
-    # Keras then starts a step before it has the loss of the one before. Between
-    # epochs it still waits.
-    async_safe = True
-
     def __init__(
         self,
         tracker: BestWeights,
