@@ -15,7 +15,12 @@ import numpy as np
 
 from kerastl._checks import check_integer, check_number, fail
 from kerastl.inference.drafts import draft_path, remove_leftovers
-from kerastl.inference.row_files import Header, explained, write_rows
+from kerastl.inference.row_files import (
+    CacheWriteError,
+    Header,
+    explained,
+    write_rows,
+)
 from kerastl.inference.row_reading import CachedRows, DamagedFileError, read_header
 
 FOLDER_VARIABLE, LIMIT_VARIABLE = "KERASTL_CACHE", "KERASTL_CACHE_LIMIT"
@@ -141,8 +146,9 @@ class DiskCache:
             ValueError: If the blocks are not of that shape and type in all.
             TypeError: If the type cannot be stored, or the note is not words and
                 integers.
-            OSError: If the rows are larger than the limit or the disk, or cannot be
-                written; nothing of them stays.
+            CacheWriteError: If the rows are larger than the limit or the disk, or
+                cannot be written; nothing of them stays. It is an `OSError`; those of
+                whoever makes the blocks pass through.
         """
         path = self._path(key)
         header = _header(key, shape, dtype, dict(note or {}))
@@ -179,7 +185,7 @@ class DiskCache:
 
         Raises:
             ValueError: If the number of days is negative.
-            OSError: If a file cannot be removed.
+            CacheWriteError: If a file cannot be removed.
         """
         before = float("inf")
         if older_than_days is not None:
@@ -208,7 +214,7 @@ class DiskCache:
     def _make_room(self, path: Path, needed: int) -> None:
         """Remove what must go for a file of `needed` bytes; raise if none can be."""
         if needed > self.limit:
-            raise OSError(
+            raise CacheWriteError(
                 f"The features need {needed:,} bytes and the cache may hold "
                 f"{self.limit:,}. Set the environment variable {LIMIT_VARIABLE}."
             )

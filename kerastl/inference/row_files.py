@@ -75,7 +75,7 @@ def write_rows(path: Path, header: Header, blocks: Iterable[np.ndarray]) -> None
 
     Raises:
         ValueError: If the blocks are not the rows that the header announces.
-        OSError: If the file cannot be written: one sentence, with the way out.
+        CacheWriteError: If the file cannot be written.
     """
     checksums = np.zeros(header.shape[0], CHECKSUM)
     done = 0
@@ -104,17 +104,21 @@ def write_rows(path: Path, header: Header, blocks: Iterable[np.ndarray]) -> None
             file.close()
 
 
+class CacheWriteError(OSError):
+    """The cache cannot be written: one sentence that says why, and the way out."""
+
+
 @contextlib.contextmanager
 def explained(folder: Path) -> Iterator[None]:
     """Say in one sentence why a file in `folder` cannot be written, and what to do.
 
     Raises:
-        OSError: In place of any other.
+        CacheWriteError: In place of any `OSError`.
     """
     try:
         yield
     except OSError as error:
-        raise OSError(
+        raise CacheWriteError(
             f"The cache in {folder} cannot be written ({error.strerror or error}). "
             "Make room there, run `kerastl cache clear`, or name another folder in the "
             "environment variable KERASTL_CACHE."

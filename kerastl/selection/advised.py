@@ -8,6 +8,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from kerastl.datasets.parallel import Progress
 from kerastl.datasets.sets import ImageSet
 from kerastl.inference.feature_networks import (
     feature_network,
@@ -16,7 +17,7 @@ from kerastl.inference.feature_networks import (
 )
 from kerastl.inference.features import extract_features
 from kerastl.models.graph import truncate
-from kerastl.selection.advising import Advice, Progress, advise
+from kerastl.selection.advising import Advice, advise
 
 #: Least deviation of a channel, as a share of the largest one.
 _FLOOR = 1e-3

@@ -1,6 +1,6 @@
 """How much of a backbone to train on your images: measured, then decided."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -9,6 +9,7 @@ import keras
 import numpy as np
 
 from kerastl._checks import check_integer, fail
+from kerastl.datasets.parallel import Progress
 from kerastl.datasets.sets import ImageSet, Splits
 from kerastl.datasets.stores import PixelStore
 from kerastl.inference.feature_networks import network_size, open_backbone
@@ -33,8 +34,6 @@ _HEAD_EPOCHS = 60
 #: Of the ImageNet training set, RGB, 0-1: means and deviations over all pixels.
 _MEAN = np.array((0.485, 0.456, 0.406))
 _DEVIATION = np.array((0.229, 0.224, 0.225))
-
-Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, eq=False)

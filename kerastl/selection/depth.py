@@ -1,7 +1,7 @@
 """How deep to take features: the accuracy of a probe at several cuts of a backbone."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ import numpy as np
 from kerastl._checks import check_integer, fail
 from kerastl.datasets.duplicates import digests, integer_codes
 from kerastl.datasets.opening import open_splits
+from kerastl.datasets.parallel import Progress
 from kerastl.datasets.sets import ImageSet, Splits
 from kerastl.inference.feature_layers import feature_columns
 from kerastl.inference.feature_networks import (
@@ -93,7 +94,7 @@ def depth_profile(
     resize: str = "stretch",
     batch_size: int = 64,
     seed: int = 0,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> DepthProfile:
     """How well a linear probe does on features from early to late in a backbone.
 

@@ -2,13 +2,13 @@
 
 import math
 import time
-from collections.abc import Callable
 from typing import Any
 
 import keras
 import numpy as np
 
 from kerastl._compat import graph_nodes
+from kerastl.datasets.parallel import Progress
 from kerastl.datasets.sets import ImageSet
 from kerastl.datasets.stores import PixelStore
 from kerastl.inference.feature_networks import feature_network, network_size
@@ -17,8 +17,6 @@ from kerastl.models.costs import multiplications
 from kerastl.selection.candidates import Candidate
 
 _BATCHES = 4
-
-Progress = Callable[[int, int], None]
 
 
 class BackboneReader:

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from kerastl._checks import check_choice, check_integer, fail
+from kerastl.datasets.parallel import Progress
 from kerastl.datasets.sets import ImageSet, Splits
 from kerastl.evaluation.pareto import plot_pareto
 from kerastl.selection.candidates import read_candidates
-from kerastl.selection.measuring import BackboneReader, Progress
+from kerastl.selection.measuring import BackboneReader
 from kerastl.selection.ranking_table import ranking_text
 from kerastl.selection.ridge import LooRidge, loo_ridge
 from kerastl.selection.sampling import stratified_sample, training_images

@@ -3,17 +3,20 @@
 import hashlib
 import shutil
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import keras
 import numpy as np
 
+from kerastl.datasets.parallel import Progress
 from kerastl.inference.cache_keys import cache_key, images_key, network_key
 from kerastl.inference.disk_cache import DiskCache
 from kerastl.inference.features import is_deterministic, output_blocks
 from kerastl.inference.planning import CachePlan, available_memory, plan_cache
+from kerastl.inference.row_files import CacheWriteError
 from kerastl.inference.row_reading import CachedRows
 from kerastl.models.graph import split_model
 from kerastl.training.boundary import is_understood, possible_cuts
@@ -23,8 +26,6 @@ from kerastl.training.sources import ArraySource, ImageSource, Source
 _SHARE_OF_MEMORY = 0.25
 _SHARE_WHEN_ASKED = 0.8
 _SHARE_OF_DISK = 0.5
-
-ProgressCall = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,7 @@ def cached_part(
     batch_size: int,
     cache: str = "auto",
     views: Views | None = None,
-    progress: ProgressCall | None = None,
+    progress: Progress | None = None,
 ) -> tuple[keras.Model, Source, Source | None, CachePlan]:
     """The part of the model above the freeze boundary, and its inputs computed once.
 
@@ -76,22 +77,23 @@ def cached_part(
     if plan.mode == "off":
         return model, train, validation, plan
     prefix, part = split_model(model, plan.cut)
-    sample = train.rows(np.arange(min(4, len(train)))).astype("float32")
-    if not is_understood(prefix) and not is_deterministic(prefix, sample):
+    if not is_understood(prefix) and not is_deterministic(prefix, _sample(train)):
         plan = CachePlan("off", reason="the frozen part is not the same in training")
         return model, train, validation, plan
     kept = _Keeping(prefix, plan, batch_size, progress)
     try:
         features = kept.source(train, views)
         checked = None if validation is None else kept.source(validation, Views())
-    except _UnreadableImagesError as error:
-        raise error.cause from None
-    except (OSError, TypeError) as error:
+    except (CacheWriteError, TypeError) as error:
         # A full disk must not end a training that needs no disk.
         warnings.warn(f"Nothing is cached: {error}", RuntimeWarning, stacklevel=5)
         plan = CachePlan("off", reason="the disk could not be used")
         return model, train, validation, plan
     return part, features, checked, plan
+
+
+def _sample(source: ImageSource | ArraySource) -> np.ndarray:
+    return source.rows(np.arange(min(4, len(source)))).astype("float32")
 
 
 def _plan(
@@ -109,9 +111,10 @@ def _plan(
         return CachePlan("off", reason=reason)
     rows = views.count * len(train)
     rows += 0 if validation is None else len(validation)
+    cuts = possible_cuts(model)
     share = _SHARE_OF_MEMORY if cache == "auto" else _SHARE_WHEN_ASKED
     plan = plan_cache(
-        possible_cuts(model),
+        cuts,
         rows=rows,
         epochs=epochs,
         input_size=train.rows(np.arange(1)).size,
@@ -119,7 +122,7 @@ def _plan(
         memory=int(share * available_memory()),
         disk=_room_on_disk() if cache in ("auto", "disk") else 0,
     )
-    if plan.mode == "off" and cache in ("memory", "disk") and possible_cuts(model):
+    if plan.mode == "off" and cache in _WHERE and cuts:
         message = f"Nothing is cached {_WHERE[cache]}: {plan.reason}."
         warnings.warn(message, RuntimeWarning, stacklevel=6)
     return plan
@@ -138,14 +141,6 @@ def _room_on_disk() -> int:
     return min(cache.limit, int(_SHARE_OF_DISK * free))
 
 
-class _UnreadableImagesError(Exception):
-    """Reading images failed, not writing what was made of them."""
-
-    def __init__(self, cause: OSError) -> None:
-        super().__init__(str(cause))
-        self.cause = cause
-
-
 @dataclass(frozen=True)
 class _Keeping:
     """Computes and keeps the outputs of one network, as planned."""
@@ -153,7 +148,7 @@ class _Keeping:
     prefix: keras.Model
     plan: CachePlan
     batch_size: int
-    progress: ProgressCall | None
+    progress: Progress | None
 
     def source(self, source: ImageSource | ArraySource, views: Views) -> ArraySource:
         """Features in place of images."""
@@ -172,10 +167,7 @@ class _Keeping:
         self, source: ImageSource | ArraySource, views: Views, shape: tuple[int, ...]
     ) -> CachedRows:
         cache = DiskCache()
-        try:
-            key = self._key(source, views)
-        except OSError as error:
-            raise _UnreadableImagesError(error) from error
+        key = self._key(source, views)
         found = cache.find(key)
         if found is not None:
             return found
@@ -201,7 +193,12 @@ class _Keeping:
             images = cache_key(form, hashlib.sha256(inputs).hexdigest())
         made = "" if views.augment is None else f"{views.seed} {views.augment!r}"
         form = f"{self.plan.dtype} {self.batch_size} {views.count} {made}"
-        return cache_key(network_key(self.prefix), images, form)
+        return cache_key(self.network_key, images, form)
+
+    @cached_property
+    def network_key(self) -> str:
+        """Computed once for training and validation: it hashes every weight."""
+        return network_key(self.prefix)
 
     def _blocks(
         self, source: ImageSource | ArraySource, views: Views
@@ -222,10 +219,7 @@ class _Keeping:
         if views.augment is None or isinstance(source, ArraySource):
             for start in range(0, len(source), self.batch_size):
                 stop = min(start + self.batch_size, len(source))
-                try:
-                    yield source.rows(np.arange(start, stop))
-                except OSError as error:
-                    raise _UnreadableImagesError(error) from error
+                yield source.rows(np.arange(start, stop))
             return
         data = source.dataset(self.batch_size, seed=views.seed, augment=views.augment)
         for _ in range(views.count):

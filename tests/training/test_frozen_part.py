@@ -10,6 +10,7 @@ from PIL import Image
 import kerastl
 from kerastl.datasets.sets import ImageSet
 from kerastl.inference.disk_cache import DiskCache
+from kerastl.inference.row_files import CacheWriteError
 from kerastl.training import frozen_part, sources
 
 IMAGES, LABELS = coloured(6)
@@ -130,7 +131,7 @@ def test_a_full_disk_ends_no_training(start, monkeypatch):
     plain, _ = run(start, cache="off")
 
     def full(*_, **__):
-        raise OSError("No space left on device")
+        raise CacheWriteError("No space left on device")
 
     monkeypatch.setattr(DiskCache, "store", full)
     with pytest.warns(RuntimeWarning, match=r"Nothing is cached: No space"):
