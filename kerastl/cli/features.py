@@ -111,12 +111,9 @@ def compute(
     """Features of all parts, the names of their columns, and the network."""
     # Imported here: these load Keras, and `kerastl --help` must not.
     from kerastl.inference.feature_layers import feature_columns
-    from kerastl.inference.feature_networks import (
-        feature_network,
-        network_size,
-        open_backbone,
-    )
+    from kerastl.inference.feature_networks import feature_network, open_backbone
     from kerastl.inference.features import extract_features
+    from kerastl.models.manifest import network_size
 
     given = vars(arguments)
     building = {k: given[k] for k in ("alpha", "image_size", "weights") if k in given}

@@ -19,13 +19,10 @@ from kerastl.inference.cache_keys import cache_key, images_key
 from kerastl.inference.feature_family import FamilyMember, weights_digest
 from kerastl.inference.feature_files import image_rows, read_network, write_network
 from kerastl.inference.feature_layers import feature_columns
-from kerastl.inference.feature_networks import (
-    feature_network,
-    network_size,
-    open_backbone,
-)
+from kerastl.inference.feature_networks import feature_network, open_backbone
 from kerastl.inference.feature_store import remember, through_disk
 from kerastl.inference.features import extract_features
+from kerastl.models.manifest import network_size
 
 CACHES = ("auto", "memory", "disk", "off")
 

@@ -13,6 +13,7 @@ from kerastl._files import whole_file
 from kerastl.datasets.sets import ImageSet
 from kerastl.inference.feature_layers import FeatureColumns, feature_columns
 from kerastl.inference.prediction import as_image_set
+from kerastl.models.saving import model_path
 
 _SUFFIX = ".keras"
 
@@ -61,12 +62,7 @@ def write_network(
         ValueError: If the name does not end in `.keras`.
         FileNotFoundError: If the folder does not exist.
     """
-    path = Path(path)
-    if path.suffix != _SUFFIX:
-        fail("path", f"a file name ending in {_SUFFIX}", str(path))
-    if not path.parent.is_dir():
-        hint = f"Make the folder {str(path.parent)!r} first."
-        fail("path", "in a folder that exists", str(path), hint, FileNotFoundError)
+    path = model_path(path)
     last = feature_columns(network)
     record = FeatureColumns(last.cuts, last.widths, last.pooling, settings=settings)
     whole = keras.Model(network.input, record(last.input), name=network.name)

@@ -7,7 +7,7 @@ from typing import Any
 import keras
 from keras import layers
 
-from kerastl._checks import check_choice, fail, image_size_pair
+from kerastl._checks import check_choice, fail
 from kerastl.inference.feature_layers import FeatureColumns, SpatialPyramid
 from kerastl.models.adapting import adapt_backbone
 from kerastl.models.backbones import build_backbone
@@ -68,26 +68,6 @@ def below_head(model: keras.Model) -> keras.Model:
     """A classifier's backbone, which shares its variables."""
     first = model.get_layer(find_manifest(model).head_layers[0])
     return keras.Model(model.input, first.input, name=model.name)
-
-
-def network_size(
-    network: keras.Model, image_size: int | tuple[int, int] | None = None
-) -> tuple[int, int]:
-    """`(height, width)` that a network takes; an argument may repeat it or fill it in.
-
-    Raises:
-        ValueError: If the argument contradicts the network, or neither says it.
-    """
-    own = tuple(network.input_shape[1:3])
-    if None in own:
-        own = find_preprocessing(network).image_size
-    asked = None if image_size is None else image_size_pair("image_size", image_size)
-    if own is None and asked is None:
-        fail("image_size", "given, as the backbone takes images of any size", None)
-    if own is not None and asked is not None and tuple(own) != asked:
-        hint = "Build the backbone at the size you want."
-        fail("image_size", f"{tuple(own)}, the backbone's own", asked, hint)
-    return asked if own is None else tuple(own)
 
 
 def feature_network(

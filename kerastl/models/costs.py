@@ -36,6 +36,22 @@ def node_multiplications(layer: Any, outputs: tuple[keras.KerasTensor, ...]) -> 
     return positions * sum(kernels.values())
 
 
+def multiplications_below(model: keras.Model) -> dict[str, int]:
+    """Multiplications up to and with each layer, for one image, by its name.
+
+    At a cut point that is what the network truncated there costs: everything before
+    it leads to it.
+
+    Args:
+        model: Functional model.
+    """
+    found, total = {}, 0
+    for node in graph_nodes(model):
+        total += node_multiplications(node.layer, node.outputs)
+        found[node.layer.name] = total
+    return found
+
+
 def multiplications(model: keras.Model) -> int:
     """Multiplications by weights in one pass of a functional model, for one image.
 

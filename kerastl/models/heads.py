@@ -11,18 +11,18 @@ from kerastl._checks import (
     check_integer,
     check_number,
     fail,
-    image_size_pair,
     nearest,
 )
 from kerastl.models.backbones import adapt_backbone, build_backbone
 from kerastl.models.compiling import compile_model
 from kerastl.models.freezing import freeze
-from kerastl.models.layers import ClassLogits, Preprocessing
+from kerastl.models.layers import ClassLogits
 from kerastl.models.manifest import (
     RESIZE_POLICIES,
     Manifest,
     find_manifest,
     find_preprocessing,
+    network_size,
 )
 from kerastl.models.precision import using_precision
 from kerastl.models.seeding import draw_weights
@@ -110,7 +110,7 @@ def build_classifier(
         )
         if new and seed is not None:
             draw_weights(backbone, seed)
-        size = _input_size(backbone, image_size)
+        size = network_size(backbone, image_size)
         logits, head = _attach(backbone, unit.units, pooling, hidden, dropout, l2, seed)
         source = find_preprocessing(backbone)
         record = Manifest(
@@ -228,22 +228,6 @@ def _adapt(
             "or a Keras layer such as Rescaling(1 / 255).",
         )
     return adapt_backbone(backbone, preprocessing=preprocessing, image_size=image_size)
-
-
-def _input_size(
-    backbone: keras.Model, image_size: int | tuple[int, int] | None
-) -> tuple[int, int]:
-    """The model's image size in pixels; an argument may repeat it, or fill it in."""
-    height, width = backbone.input_shape[1:3]
-    source: Preprocessing = find_preprocessing(backbone)
-    own = (height, width) if height and width else source.image_size
-    asked = None if image_size is None else image_size_pair("image_size", image_size)
-    if own is None and asked is None:
-        fail("image_size", "given, as the backbone takes images of any size", None)
-    if own is not None and asked is not None and tuple(own) != asked:
-        hint = "Build the backbone at the size you want."
-        fail("image_size", f"{tuple(own)}, the backbone's own", asked, hint)
-    return asked if own is None else tuple(own)
 
 
 def _pool(

@@ -5,7 +5,7 @@ from typing import Any
 
 import keras
 
-from kerastl._checks import fail
+from kerastl._checks import fail, image_size_pair
 from kerastl._compat import sublayers
 from kerastl.models.layers import ClassLogits, Preprocessing
 
@@ -90,6 +90,26 @@ def find_preprocessing(model: keras.Model) -> Preprocessing | None:
         if isinstance(layer, Preprocessing):
             return layer
     return None
+
+
+def network_size(
+    network: keras.Model, image_size: int | tuple[int, int] | None = None
+) -> tuple[int, int]:
+    """`(height, width)` that a network takes; an argument may repeat it or fill it in.
+
+    Raises:
+        ValueError: If the argument contradicts the network, or neither says it.
+    """
+    own = tuple(network.input_shape[1:3])
+    if None in own:
+        own = find_preprocessing(network).image_size
+    asked = None if image_size is None else image_size_pair("image_size", image_size)
+    if own is None and asked is None:
+        fail("image_size", "given, as the backbone takes images of any size", None)
+    if own is not None and asked is not None and tuple(own) != asked:
+        hint = "Build the backbone at the size you want."
+        fail("image_size", f"{tuple(own)}, the backbone's own", asked, hint)
+    return asked if own is None else tuple(own)
 
 
 def has_loaded_weights(model: keras.Model) -> bool:

@@ -44,17 +44,28 @@ def save_classifier(
         ('cat', 'dog', 'owl')
     """
     manifest(model)
+    path = model_path(path)
+    if path.exists() and not overwrite:
+        fail("path", "a new file", str(path), "Pass overwrite=True to replace it.")
+    plain = keras.Model(model.input, model.output, name=model.name)
+    with whole_file(path) as draft:
+        plain.save(draft)
+
+
+def model_path(path: str | Path) -> Path:
+    """The name of a model's file, if one may be written there.
+
+    Raises:
+        ValueError: If the name does not end in `.keras`.
+        FileNotFoundError: If the folder does not exist.
+    """
     path = Path(path)
     if path.suffix != _SUFFIX:
         fail("path", f"a file name ending in {_SUFFIX}", str(path))
     if not path.parent.is_dir():
         hint = f"Make the folder {str(path.parent)!r} first."
         fail("path", "in a folder that exists", str(path), hint, FileNotFoundError)
-    if path.exists() and not overwrite:
-        fail("path", "a new file", str(path), "Pass overwrite=True to replace it.")
-    plain = keras.Model(model.input, model.output, name=model.name)
-    with whole_file(path) as draft:
-        plain.save(draft)
+    return path
 
 
 def load_classifier(path: str | Path) -> keras.Model:

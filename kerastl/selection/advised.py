@@ -10,13 +10,10 @@ import numpy as np
 
 from kerastl.datasets.parallel import Progress
 from kerastl.datasets.sets import ImageSet
-from kerastl.inference.feature_networks import (
-    feature_network,
-    network_size,
-    open_backbone,
-)
+from kerastl.inference.feature_networks import feature_network, open_backbone
 from kerastl.inference.features import extract_features
 from kerastl.models.graph import truncate
+from kerastl.models.manifest import network_size
 from kerastl.selection.advising import Advice, advise
 
 #: Least deviation of a channel, as a share of the largest one.

@@ -12,11 +12,11 @@ from kerastl._checks import check_integer, fail
 from kerastl.datasets.parallel import Progress
 from kerastl.datasets.sets import ImageSet, Splits
 from kerastl.datasets.stores import PixelStore
-from kerastl.inference.feature_networks import network_size, open_backbone
-from kerastl.models.costs import multiplications
+from kerastl.inference.feature_networks import open_backbone
+from kerastl.models.costs import multiplications_below
 from kerastl.models.freezing import model_blocks
 from kerastl.models.graph import cut_points, truncate
-from kerastl.models.manifest import is_pretrained
+from kerastl.models.manifest import is_pretrained, network_size
 from kerastl.selection.arguments import as_features
 from kerastl.selection.decision import Decision, Measurements, decide
 from kerastl.selection.depth import DepthProfile, depth_profile
@@ -210,13 +210,11 @@ def _check_features(network: keras.Model, pixels: np.ndarray) -> None:
 
 def _check_inside(network: keras.Model) -> None:
     """Raise unless some cut point leaves work to do on both sides."""
-    names = cut_points(network)[1:-1]
-    whole = max(multiplications(network), 1)
-    # From the middle, where most networks have one.
-    for place in sorted(range(len(names)), key=lambda i: abs(2 * i + 1 - len(names))):
-        share = multiplications(truncate(network, names[place])) / whole
-        if _EDGE <= share <= 1 - _EDGE:
-            return
+    below = multiplications_below(network)
+    whole = max(*below.values(), 1)
+    shares = (below[name] / whole for name in cut_points(network)[1:-1])
+    if any(_EDGE <= share <= 1 - _EDGE for share in shares):
+        return
     hint = "Its layers are joined past every point inside; take another backbone."
     fail("backbone", "one that can be cut inside", network.name, hint)
 

@@ -11,19 +11,16 @@ import numpy as np
 
 from kerastl._checks import check_integer, fail
 from kerastl.datasets.duplicates import digests, integer_codes
-from kerastl.datasets.opening import open_splits
 from kerastl.datasets.parallel import Progress
 from kerastl.datasets.sets import ImageSet, Splits
 from kerastl.inference.feature_layers import feature_columns
-from kerastl.inference.feature_networks import (
-    feature_network,
-    network_size,
-    open_backbone,
-)
+from kerastl.inference.feature_networks import feature_network, open_backbone
 from kerastl.inference.features import extract_features
 from kerastl.models.blocks import blocks
-from kerastl.models.costs import multiplications
+from kerastl.models.costs import multiplications_below
 from kerastl.models.graph import cut_points, truncate
+from kerastl.models.manifest import network_size
+from kerastl.selection.sampling import training_images
 
 #: Ridge penalties for standardised features: from none to a probe of the class means.
 ALPHAS = tuple(float(alpha) for alpha in np.logspace(-1, 6, 15))
@@ -182,10 +179,7 @@ def depth_profile(
 
 def _labelled(data: Any, folds: int) -> ImageSet:
     """The images to profile on, with enough of each class."""
-    if not isinstance(data, ImageSet):
-        data = open_splits(data, validation=0.0).train
-    if data.labels is None or data.multilabel:
-        fail("data", "images with one label each", data)
+    data = training_images(data)
     counts = {name: n for name, n in data.counts().items() if n}
     if len(counts) < 2:
         fail("data", "images of at least two classes", list(counts))
@@ -200,11 +194,11 @@ def _choose_cuts(
     network: keras.Model, cuts: int | Sequence[str]
 ) -> tuple[tuple[str, ...], tuple[float, ...]]:
     """Names of the cuts from input to output, and the computation up to each."""
-    legal = cut_points(network)
+    legal, below = cut_points(network), multiplications_below(network)
     if isinstance(cuts, str) or not isinstance(cuts, Sequence):
         check_integer("cuts", cuts, 2)
         ends = _block_ends(network, legal)
-        names = _spread([multiplications(truncate(network, end)) for end in ends], cuts)
+        names = _spread([below[end] for end in ends], cuts)
         names = [ends[i] for i in names]
     else:
         if len(set(cuts)) < max(2, len(cuts)):
@@ -212,9 +206,8 @@ def _choose_cuts(
         for cut in cuts:
             truncate(network, cut)
         names = sorted(cuts, key=legal.index)
-    whole = max(multiplications(truncate(network, legal[-1])), 1)
-    shares = (multiplications(truncate(network, name)) / whole for name in names)
-    return tuple(names), tuple(shares)
+    whole = max(below[legal[-1]], 1)
+    return tuple(names), tuple(below[name] / whole for name in names)
 
 
 def _block_ends(network: keras.Model, legal: tuple[str, ...]) -> list[str]:

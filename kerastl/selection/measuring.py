@@ -11,9 +11,10 @@ from kerastl._compat import graph_nodes
 from kerastl.datasets.parallel import Progress
 from kerastl.datasets.sets import ImageSet
 from kerastl.datasets.stores import PixelStore
-from kerastl.inference.feature_networks import feature_network, network_size
+from kerastl.inference.feature_networks import feature_network
 from kerastl.inference.features import extract_features
 from kerastl.models.costs import multiplications
+from kerastl.models.manifest import network_size
 from kerastl.selection.candidates import Candidate
 
 _BATCHES = 4

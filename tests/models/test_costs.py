@@ -4,7 +4,9 @@ import keras
 import pytest
 from keras import layers
 
-from kerastl.models.costs import multiplications
+from kerastl.models.backbones import build_backbone
+from kerastl.models.costs import multiplications, multiplications_below
+from kerastl.models.graph import cut_points, truncate
 
 CASES = [
     (layers.Conv2D(4, 3, padding="same"), 8 * 8 * 3 * 3 * 5 * 4),
@@ -52,3 +54,12 @@ def test_freezing_changes_no_cost():
     model = keras.Model(x, layers.Dense(3)(x))
     model.trainable = False
     assert multiplications(model) == 15
+
+
+def test_what_lies_below_a_cut_point_costs_what_the_truncated_network_costs():
+    model = build_backbone("MobileNetV2", image_size=32, alpha=0.35, weights=None)
+    below = multiplications_below(model)
+    inside = cut_points(model)[1:-1]
+    assert len(inside) > 3
+    expected = {cut: multiplications(truncate(model, cut)) for cut in inside}
+    assert {cut: below[cut] for cut in inside} == expected
