@@ -20,6 +20,7 @@ from kerastl.models.blocks import blocks
 from kerastl.models.costs import multiplications_below
 from kerastl.models.graph import cut_points, truncate
 from kerastl.models.manifest import network_size
+from kerastl.selection.arguments import as_features
 from kerastl.selection.sampling import training_images
 
 #: Ridge penalties for standardised features: from none to a probe of the class means.
@@ -122,7 +123,8 @@ def depth_profile(
         its penalty chosen inside each fold. Copies of an image stay in one fold.
 
     Raises:
-        ValueError: If an argument does not fit, or a class has too few images.
+        ValueError: If an argument does not fit, a class has too few images, or the
+            features are not finite or the same for every image.
         TypeError: If the data are of no known kind.
 
     Example:
@@ -159,6 +161,8 @@ def depth_profile(
         batch_size=batch_size,
         progress=progress,
     )
+    # Refuses NaN, and a network to which every image looks the same.
+    as_features(features, images.labels)
     parts = np.split(features, np.cumsum(widths)[:-1], axis=1)
     split = _folds(images, folds, seed)
     scores = np.array([_probe(part, images.labels, split) for part in parts])

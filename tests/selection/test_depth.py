@@ -248,3 +248,15 @@ def test_images_without_a_choice_of_labels_are_refused(labels, words):
     data = kerastl.ImageSet(pixels(4), labels, ("a", "b"))
     with pytest.raises(ValueError, match=words):
         depth_profile(backbone(), data)
+
+
+@pytest.mark.parametrize(
+    ("broken", "words"),
+    [(np.nan, "`features` must be finite"), (0.0, "different between images")],
+)
+def test_features_of_no_use_are_an_error(broken, words, coloured_set):
+    network = backbone()
+    first = next(layer for layer in network.layers if layer.weights)
+    first.set_weights([value * broken for value in first.get_weights()])
+    with pytest.raises(ValueError, match=words):
+        depth_profile(network, coloured_set)
