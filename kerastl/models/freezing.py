@@ -5,9 +5,11 @@ from collections.abc import Iterator
 import keras
 
 from kerastl._checks import check_choice, check_integer, fail, nearest
-from kerastl._compat import sublayers
+from kerastl._compat import own_variables, sublayers
 from kerastl.models.blocks import blocks
+from kerastl.models.kinds import KINDS, NONE_OF_A_KIND, open_kind, weights_of_kind
 from kerastl.models.layers import hold_statistics, make_freezable
+from kerastl.models.lora_layers import adapted_parts, hold_base, wake
 from kerastl.models.manifest import find_manifest, is_pretrained
 
 #: What `trainable` may be: see `unfreeze`.
@@ -52,12 +54,14 @@ def unfreeze(
     Args:
         model: A classifier from `build_classifier` or any functional model.
         trainable: `"head"`; `"all"`; a number of blocks from the top; the name of a
-            block or layer (from there to the top); or a tuple of names (exactly
-            those). The head always trains.
+            block or layer (from there to the top); a tuple of names (exactly those);
+            or a kind of weights, `"norm"`, `"bias"` or `"lora"`: see `train_only`.
+            The head always trains; a kernel with an adapter (`add_lora`) never does.
         batch_norm: For BatchNorm layers in the named part. `"frozen"`: statistics,
             gamma and beta stay. `"affine"`: statistics stay, gamma and beta train.
             `"train"`: all move. `"auto"`: `"frozen"` over loaded weights, `"train"`
-            over random ones, whose statistics are worth nothing.
+            over random ones, whose statistics are worth nothing. Under `"norm"` gamma
+            and beta train in each mode.
 
     Raises:
         ValueError: If `trainable` names nothing in the model.
@@ -75,10 +79,54 @@ def unfreeze(
     names = resolve_trainable(model, trainable)
     head = set(head_layers(model))
     mode = resolve_batch_norm(model, batch_norm)
+    kind = trainable if trainable in KINDS else None
     _check_distinct_names(model)
     _open_containers(model)
     for layer in leaf_layers(model):
-        _set_leaf(layer, layer.name in names, "train" if layer.name in head else mode)
+        if layer.name in head:
+            _set_leaf(layer, True, "train")
+            continue
+        _set_leaf(layer, kind is None and layer.name in names, mode)
+        if kind is not None and layer.name in names:
+            open_kind(layer, kind, statistics=kind == "norm" and mode == "train")
+    for number, part in enumerate(adapted_parts(leaf_layers(model))):
+        hold_base(part)
+        wake(part, number)
+
+
+def train_only(model: keras.Model, kind: str) -> None:
+    """Make one kind of weights train, besides the head, and nothing else.
+
+    Compile afterwards, or use `run_phases`, which does; `Phase(trainable="norm")` asks
+    for the same. BatchNorm statistics stay, and dropout in the backbone is off. A file
+    keeps one flag for each layer, so call it again after loading.
+
+    Args:
+        model: A classifier from `build_classifier` or any functional model.
+        kind: `"norm"`: scales and shifts of all normalisation layers. `"bias"`: all
+            biases, the shifts of normalisation layers among them. `"lora"`: the
+            adapters of `add_lora`. `"head"`: nothing more.
+
+    Raises:
+        ValueError: If `kind` is another word, or the backbone has nothing of the kind.
+        TypeError: If `model` is not a functional Keras model.
+
+    Example:
+        >>> import kerastl
+        >>> from kerastl.models.freezing import train_only
+        >>> backbone = kerastl.build_backbone("MobileNet", alpha=0.25, weights="tiny")
+        >>> model = kerastl.build_classifier(backbone, ["cat", "dog", "owl"])
+        >>> train_only(model, "norm")
+        >>> [variable.path for variable in model.trainable_variables][:2]
+        ['conv1_bn/gamma', 'conv1_bn/beta']
+
+    Reference:
+        Ben Zaken et al. (2022), BitFit, arXiv:2106.10199; Frankle et al. (2021),
+        Training BatchNorm and Only BatchNorm, arXiv:2003.00152, which trains the
+        statistics too.
+    """
+    check_choice("kind", kind, (*KINDS, "head"))
+    unfreeze(model, kind, batch_norm="affine")
 
 
 def resolve_batch_norm(model: keras.Model, batch_norm: str) -> str:
@@ -123,27 +171,57 @@ def model_blocks(model: keras.Model) -> dict[str, tuple[str, ...]]:
     return blocks(model, exclude=head_layers(model))
 
 
-def resolve_trainable(model: keras.Model, trainable: Trainable) -> frozenset[str]:
-    """Names of the layers that train under `trainable`, the head's among them."""
+def resolve_trainable(
+    model: keras.Model, trainable: Trainable, argument: str = "trainable"
+) -> frozenset[str]:
+    """Names of the layers that train under `trainable`, the head's among them.
+
+    Under a kind of weights, such as `"norm"`, only that kind of theirs trains.
+    Errors call the argument by its name.
+    """
     head = head_layers(model)
+    if trainable in KINDS:
+        return frozenset(head).union(_layers_with(model, trainable, head))
     if trainable == "head":
         return frozenset(head)
     if trainable == "all":
         return frozenset(layer.name for layer in leaf_layers(model))
     parts = model_blocks(model)
     if isinstance(trainable, str):
-        return frozenset(head).union(_from_name_upwards(model, parts, trainable))
+        return frozenset(head).union(
+            _from_name_upwards(model, parts, trainable, argument)
+        )
     if isinstance(trainable, (tuple, list)):
-        return frozenset(head).union(*(_members(parts, name) for name in trainable))
-    check_integer("trainable", trainable, 0)
+        return frozenset(head).union(
+            *(_members(parts, name, argument) for name in trainable)
+        )
+    check_integer(argument, trainable, 0)
     if trainable > len(parts):
         hint = f"This backbone has {len(parts)} blocks; 'all' takes every one."
-        fail("trainable", f"at most {len(parts)}", trainable, hint)
+        fail(argument, f"at most {len(parts)}", trainable, hint)
     chosen = list(parts.values())[len(parts) - trainable :]
     return frozenset(head).union(*chosen)
 
 
-def _members(parts: dict[str, tuple[str, ...]], name: str) -> tuple[str, ...]:
+def _layers_with(
+    model: keras.Model, kind: str, head: tuple[str, ...]
+) -> frozenset[str]:
+    """Names of the backbone's layers that hold weights of a kind."""
+    found = frozenset(
+        layer.name
+        for layer in leaf_layers(model)
+        if layer.name not in head and weights_of_kind(layer, kind)
+    )
+    if not found:
+        thing, hint = NONE_OF_A_KIND[kind]
+        hint = f"{model.name} has no layer with {thing}. {hint}"
+        fail("trainable", "something that the backbone has", kind, hint)
+    return found
+
+
+def _members(
+    parts: dict[str, tuple[str, ...]], name: str, argument: str
+) -> tuple[str, ...]:
     """Layers of the block of that name, or the one layer of that name."""
     if name in parts:
         return parts[name]
@@ -151,15 +229,15 @@ def _members(parts: dict[str, tuple[str, ...]], name: str) -> tuple[str, ...]:
     if name not in layers:
         last = ", ".join(list(parts)[-3:])
         hint = nearest(name, [*parts, *layers]) or f"The last blocks are: {last}."
-        fail("trainable", "'head', 'all', a block, a layer or a number", name, hint)
+        fail(argument, "'head', 'all', a block, a layer or a number", name, hint)
     return (name,)
 
 
 def _from_name_upwards(
-    model: keras.Model, parts: dict[str, tuple[str, ...]], name: str
+    model: keras.Model, parts: dict[str, tuple[str, ...]], name: str, argument: str
 ) -> list[str]:
     """Layers from a block, or from a layer inside one, to the top."""
-    first = _members(parts, name)
+    first = _members(parts, name, argument)
     order = list(parts)
     if name in parts:
         start, kept = order.index(name), list(first)
@@ -199,6 +277,10 @@ def _set_leaf(layer: keras.Layer, flag: bool, batch_norm: str) -> None:
         if isinstance(part, keras.layers.BatchNormalization):
             hold_statistics(part, batch_norm == "affine")
             part.trainable = flag and batch_norm != "frozen"
+    for part in sublayers(layer):
+        # Nor does it reach single weights that were set, when the flag does not change.
+        for weight in own_variables(part):
+            weight.trainable = part.trainable
 
 
 def _output_shape(layer: keras.Layer) -> tuple:

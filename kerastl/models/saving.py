@@ -8,7 +8,9 @@ import keras
 from kerastl._checks import fail
 from kerastl._compat import sublayers
 from kerastl._files import whole_file
+from kerastl.models.adapters import drop_adapters
 from kerastl.models.compiling import compile_model
+from kerastl.models.kinds import partly_trained_layers_frozen
 from kerastl.models.layers import make_freezable
 from kerastl.models.manifest import find_manifest, manifest
 
@@ -21,7 +23,8 @@ def save_classifier(
     """Write a classifier to a `.keras` file, whole or not at all.
 
     A file that is there already survives a full disk or an interruption. The
-    optimizer is left out: it is no use to the best weights of a finished run.
+    optimizer is left out: it is no use to the best weights of a finished run. Adapters
+    go into the kernels; `save_adapters` keeps them apart.
 
     Args:
         model: A classifier from `build_classifier`.
@@ -48,7 +51,7 @@ def save_classifier(
     if path.exists() and not overwrite:
         fail("path", "a new file", str(path), "Pass overwrite=True to replace it.")
     plain = keras.Model(model.input, model.output, name=model.name)
-    with whole_file(path) as draft:
+    with whole_file(path) as draft, partly_trained_layers_frozen(plain):
         plain.save(draft)
 
 
@@ -108,6 +111,8 @@ def load_classifier(path: str | Path) -> keras.Model:
     for layer in sublayers(model):
         # Subclasses of dropout come back as they were before `freeze`.
         make_freezable(layer)
+    # The file's kernels hold what the adapters had learnt; theirs are zeros.
+    drop_adapters(model)
     if model.trainable_variables:
         compile_model(model)
     return model

@@ -6,6 +6,7 @@ from keras import layers
 from networks import small_classifier, small_network
 
 import kerastl
+from kerastl.models.adapters import add_lora
 from kerastl.models.graph import cut_points
 from kerastl.training.boundary import is_understood, possible_cuts
 
@@ -34,6 +35,22 @@ def test_nothing_is_a_cut_when_all_trains():
     model = small_classifier()
     kerastl.unfreeze(model, "all")
     assert names(model) == []
+
+
+@pytest.mark.parametrize("kind", ["norm", "bias"])
+def test_the_frozen_part_ends_below_the_first_weight_of_a_kind_that_trains(kind):
+    model = small_classifier()
+    kerastl.unfreeze(model, kind)
+    # bn1 is the first to have either.
+    assert names(model) == ["conv1"]
+
+
+def test_adapters_end_the_frozen_part():
+    model = small_classifier()
+    add_lora(model, rank=2, blocks=1)
+    assert names(model)[-1] == "relu2"
+    kerastl.freeze(model)
+    assert names(model)[-1] == "head_pool_avg"
 
 
 def test_active_dropout_ends_the_frozen_part():
