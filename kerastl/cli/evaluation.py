@@ -7,6 +7,7 @@ from typing import Any
 
 import kerastl
 from kerastl._progress import Progress
+from kerastl.cli.prediction import add_views, view_options
 from kerastl.cli.printing import json_line
 from kerastl.datasets.sets import ImageSet
 
@@ -28,6 +29,7 @@ def add_command(commands: Any) -> argparse.ArgumentParser:
         action="store_true",
         help="print one JSON object as the last line on standard output",
     )
+    add_views(command)
     return command
 
 
@@ -57,5 +59,7 @@ def run(arguments: argparse.Namespace) -> str:
     model = kerastl.load_classifier(arguments.model)
     images = images_to_score(arguments.data)
     with Progress("scoring") as progress:
-        report = kerastl.evaluate(model, images, progress=progress)
+        report = kerastl.evaluate(
+            model, images, progress=progress, **view_options(arguments)
+        )
     return json_line(report.to_dict()) if arguments.json else str(report)

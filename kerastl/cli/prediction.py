@@ -7,6 +7,7 @@ from typing import Any
 
 import kerastl
 from kerastl._progress import Progress
+from kerastl.cli.options import whole
 from kerastl.cli.printing import json_line
 
 
@@ -22,7 +23,31 @@ def add_command(commands: Any) -> argparse.ArgumentParser:
     command.add_argument(
         "--jsonl", action="store_true", help="one JSON object a line instead of CSV"
     )
+    add_views(command)
     return command
+
+
+def add_views(command: argparse.ArgumentParser) -> None:
+    """Add the options on averaging over several views of each image."""
+    command.add_argument(
+        "--views",
+        type=whole,
+        metavar="K",
+        default=argparse.SUPPRESS,
+        help="average over K views of each image: itself, mirrored, cropped",
+    )
+    command.add_argument(
+        "--augment",
+        metavar="A",
+        default=argparse.SUPPRESS,
+        help="what the views come from: light, or digits for what must not be mirrored",
+    )
+
+
+def view_options(arguments: argparse.Namespace) -> dict[str, Any]:
+    """The options on views that were given; without them the library's hold."""
+    given = vars(arguments)
+    return {name: given[name] for name in ("views", "augment") if name in given}
 
 
 def csv_row(row: dict[str, Any]) -> dict[str, Any]:
@@ -35,7 +60,9 @@ def run(arguments: argparse.Namespace) -> str:
     """Predict, and return one line for each image."""
     model = kerastl.load_classifier(arguments.model)
     with Progress("predicting") as progress:
-        predictions = kerastl.predict(model, arguments.paths, progress=progress)
+        predictions = kerastl.predict(
+            model, arguments.paths, progress=progress, **view_options(arguments)
+        )
     rows = [{**row, "probability": round(row["probability"], 6)} for row in predictions]
     if arguments.jsonl:
         return "\n".join(json_line(row) for row in rows)

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from kerastl._checks import check_choice, check_number, fail
+from kerastl._checks import check_choice, check_integer, check_number, fail
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -38,6 +38,9 @@ class Augmentation:
         contrast: Largest relative change of contrast, in [0, 1).
         saturation: Largest relative change of saturation, in [0, 1].
         fill: What lies beyond the border: `"reflect"` or `"nearest"`.
+        operations: How many of RandAugment's fourteen operations each image goes
+            through, after all else.
+        magnitude: Strength of those operations, 0 to 1: 0.3 is torchvision's 9 of 30.
 
     Raises:
         ValueError: If a value lies outside its range.
@@ -45,6 +48,9 @@ class Augmentation:
     Example:
         >>> PRESETS["digits"].flip
         False
+
+    Reference:
+        Cubuk et al. (2020), RandAugment, arXiv:1909.13719, §3 (`operations`).
     """
 
     flip: bool = False
@@ -56,6 +62,8 @@ class Augmentation:
     contrast: float = 0.0
     saturation: float = 0.0
     fill: str = "reflect"
+    operations: int = 0
+    magnitude: float = 0.3
 
     def __post_init__(self) -> None:
         """Check the ranges."""
@@ -68,11 +76,14 @@ class Augmentation:
         check_choice("fill", self.fill, FILLS)
         if len(self.area) != 2 or not 0 < self.area[0] <= self.area[1] <= 4:
             fail("area", "(least, most) with 0 < least <= most <= 4", self.area)
+        check_integer("operations", self.operations, 0)
+        check_number("magnitude", self.magnitude, 0, 1)
 
     @property
     def is_window(self) -> bool:
         """Whether each change is an upright window within the image."""
-        return not self.rotation and not self.translation and self.area[1] <= 1
+        upright = not self.rotation and not self.translation and not self.operations
+        return upright and self.area[1] <= 1
 
     @property
     def moves(self) -> bool:
@@ -104,6 +115,11 @@ PRESETS = {
         brightness=0.4,
         contrast=0.4,
         saturation=0.4,
+    ),
+    # torchvision's for ImageNet from scratch; "standard" is milder, for fine-tuning.
+    "resized_crop": Augmentation(flip=True, area=(0.08, 1.0), aspect=4 / 3),
+    "randaugment": Augmentation(
+        flip=True, area=(0.5, 1.0), aspect=4 / 3, operations=2, magnitude=0.3
     ),
     # A mirrored digit is another sign or none.
     "digits": Augmentation(

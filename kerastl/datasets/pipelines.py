@@ -6,17 +6,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from kerastl._checks import check_integer, fail, image_size_pair
-from kerastl.datasets.augmentation import (
-    Augmentation,
-    as_augmentation,
-    crop,
-    draw,
-    move,
-    recolour,
-    tones,
-    transforms,
-    windows,
-)
+from kerastl.datasets.augmentation import Augmentation, as_augmentation
+from kerastl.datasets.changing import change, changes_signature, draw_changes
+from kerastl.datasets.mixing import Mixing, as_mixing, mix_images, mix_labels
 from kerastl.datasets.ordering import (
     epoch_counter,
     epoch_order,
@@ -36,6 +28,7 @@ def batches(
     image_size: int | tuple[int, int],
     batch_size: int = 32,
     augment: str | Augmentation | None = None,
+    mixing: Mixing | None = None,
     shuffle: bool = False,
     seed: int | None = None,
     resize: str = "stretch",
@@ -56,8 +49,11 @@ def batches(
         image_size: Side, or (height, width), in pixels.
         batch_size: Images in a batch.
         augment: `None`, `"light"` (flip, small crop), `"standard"` (flip, crop,
-            mild colour), `"strong"` (also rotation), `"digits"` (small rotation,
-            shift and zoom, never a flip), or an `Augmentation`.
+            mild colour), `"strong"` (also rotation), `"resized_crop"` (flip, crops
+            down to a twelfth, as ImageNet is trained), `"randaugment"` (flip, crop,
+            two random operations), `"digits"` (small rotation, shift and zoom, never
+            a flip), or an `Augmentation`.
+        mixing: Mixup and CutMix, for training only: a `Mixing`, or None.
         shuffle: Whether each epoch has a new order, drawn over the whole set.
         seed: Non-negative integer, or None for another one at each call.
         resize: `"stretch"`, `"crop"` or `"pad"`, as in `decode_images`.
@@ -70,12 +66,13 @@ def batches(
 
     Returns:
         Dataset of `(float32 (b, height, width, 3), labels)`: labels int32 `(b,)`,
-        or float32 0/1 `(b, num_classes)` where an image may have several; without
-        labels the images alone.
+        or float32 0/1 `(b, num_classes)` where an image may have several, or the
+        share of each class where images are mixed; without labels the images alone.
 
     Raises:
         ValueError: If the set is empty, holds less than a batch with
-            `drop_remainder`, or `pixels` belongs to another set or size.
+            `drop_remainder`, has no labels to mix, or `pixels` belongs to another set
+            or size.
 
     Example:
         >>> import numpy as np
@@ -98,7 +95,10 @@ def batches(
         image_set, image_size=size, resize=resize, memory_limit=memory_limit
     )
     _check_store(store, image_set, size, resize)
-    plan = _Plan(image_set, size, augmentation, shuffle, seed)
+    mixing = as_mixing(mixing)
+    if mixing is not None and image_set.labels is None:
+        fail("mixing", "None for images without labels", mixing)
+    plan = _Plan(image_set, size, augmentation, mixing, batch_size, shuffle, seed)
     data = in_batches(
         lambda: plan.epoch(next_epoch()),
         plan.signature(),
@@ -120,13 +120,18 @@ class _Plan:
         image_set: ImageSet,
         size: tuple[int, int],
         augmentation: Augmentation | None,
+        mixing: Mixing | None,
+        batch_size: int,
         shuffle: bool,
         seed: int,
     ) -> None:
         self.labels = _batch_labels(image_set)
         self.labelled = image_set.labels is not None
+        self.num_classes = image_set.num_classes
         self.size = size
         self.augmentation = augmentation or Augmentation()
+        self.mixing = mixing
+        self.batch_size = batch_size
         self.shuffle = shuffle
         self.seed = seed
 
@@ -136,45 +141,30 @@ class _Plan:
         order = np.arange(total)
         if self.shuffle:
             order = epoch_order(total, self.seed, number)
-        changes = self._changes(number)
-        return order, {name: change[order] for name, change in changes.items()}
-
-    def _changes(self, number: int) -> dict[str, np.ndarray]:
-        """`geometry` `(n, 4 or 8)` and `tones` `(n, 3)`, where there are such."""
-        chance = self.augmentation
-        changes: dict[str, np.ndarray] = {}
-        if not chance.moves and not chance.recolours:
-            return changes
-        draws = draw(len(self.labels), self.seed, number)
-        if chance.moves:
-            changes["geometry"] = transforms(chance, draws, *self.size)
-        if chance.moves and chance.is_window:
-            changes["geometry"] = windows(changes["geometry"], *self.size)
-        if chance.recolours:
-            changes["tones"] = tones(chance, draws)
-        return changes
+        drawn = draw_changes(self.augmentation, total, self.size, self.seed, number)
+        changes = {name: rows[order] for name, rows in drawn.items()}
+        if self.mixing is not None:
+            # By place, not by image: partners meet in a batch.
+            changes |= self.mixing.draw(
+                total, self.batch_size, self.size, self.seed, number
+            )
+        return order, changes
 
     def signature(self) -> tuple["tf.TensorSpec", dict[str, "tf.TensorSpec"]]:
         """Shapes and types of what `epoch` makes."""
         import tensorflow as tf
 
         total = len(self.labels)
-        chance = self.augmentation
-        changes = {}
-        # None of no columns: `Dataset.unbatch` crashes on empty rows.
-        if chance.moves:
-            columns = 4 if chance.is_window else 8
-            changes["geometry"] = tf.TensorSpec((total, columns), tf.float32)
-        if chance.recolours:
-            changes["tones"] = tf.TensorSpec((total, 3), tf.float32)
+        changes = changes_signature(self.augmentation, total)
+        if self.mixing is not None:
+            changes |= self.mixing.signature(total)
         return tf.TensorSpec((total,), tf.int64), changes
 
 
 def _finish(store: PixelStore, plan: _Plan) -> Callable[..., Any]:
-    """The step from a plan's row to a batch: fetch, move, recolour."""
+    """The step from a plan's row to a batch: fetch, move, recolour, mix."""
     import tensorflow as tf
 
-    chance = plan.augmentation
     fetch = row_getter(
         # The map runs several batches at once; threads within each would collide.
         lambda indices: store.rows(indices, threads=1),
@@ -185,18 +175,15 @@ def _finish(store: PixelStore, plan: _Plan) -> Callable[..., Any]:
     every_label = tf.constant(plan.labels)
 
     def finish(indices: "tf.Tensor", changes: dict[str, "tf.Tensor"]) -> Any:
-        images = fetch(indices)
-        if chance.moves and chance.is_window:
-            images = crop(images, changes["geometry"], size=plan.size)
-        elif chance.moves:
-            images = move(images, changes["geometry"], size=plan.size, fill=chance.fill)
-        images = tf.cast(images, tf.float32)
-        if chance.recolours:
-            images = recolour(images, changes["tones"])
+        images = change(fetch(indices), changes, plan.augmentation, plan.size)
         images = tf.ensure_shape(images, (indices.shape[0], *plan.size, 3))
         if not plan.labelled:
             return images
-        return images, tf.gather(every_label, indices)
+        labels = tf.gather(every_label, indices)
+        if plan.mixing is not None:
+            images = mix_images(images, changes)
+            labels = mix_labels(labels, changes, plan.num_classes)
+        return images, labels
 
     return finish
 

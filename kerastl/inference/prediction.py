@@ -9,11 +9,13 @@ import keras
 import numpy as np
 
 from kerastl._checks import check_integer, fail
+from kerastl.datasets.augmentation import Augmentation
 from kerastl.datasets.decoding import resize_images
 from kerastl.datasets.files import list_files
 from kerastl.datasets.sets import ImageSet
 from kerastl.datasets.stores import PixelStore
 from kerastl.inference.features import run_batches
+from kerastl.inference.view_rows import check_views, view_rows
 from kerastl.models.compiling import model_task
 from kerastl.models.manifest import manifest
 
@@ -87,6 +89,9 @@ def predict(
     inputs: Any,
     *,
     batch_size: int = 64,
+    views: int = 1,
+    augment: str | Augmentation = "light",
+    seed: int = 0,
     progress: Callable[[int, int], None] | None = None,
 ) -> Predictions:
     """Class names and probabilities of images, in the order they were given.
@@ -100,13 +105,20 @@ def predict(
             an array of pixels 0-255, `(n, height, width, 3)` or one image; a PIL
             image or a list of them; or an `ImageSet`.
         batch_size: Images at a time.
+        views: Over how many views of each image the probabilities are averaged: the
+            image itself, its mirror image where `augment` flips, then random ones. It
+            takes as many times as long.
+        augment: What the other views come from: see `batches`. Signs and digits need
+            `"digits"`, which never flips.
+        seed: The random views follow from it.
         progress: Called with (done, total).
 
     Returns:
         Names, probabilities and paths, one row an image.
 
     Raises:
-        ValueError: If there is no image, one cannot be read, or pixels are not 0-255.
+        ValueError: If there is no image, one cannot be read, pixels are not 0-255, or
+            `augment` makes no other views.
         FileNotFoundError: If a file or folder does not exist.
 
     Example:
@@ -122,14 +134,39 @@ def predict(
     images = as_image_set(inputs, record.image_size, record.resize)
     if not len(images):
         fail("inputs", "at least one image", "none")
-    store = PixelStore(
-        images, image_size=record.image_size, resize=record.resize, memory_limit=0
+    check_views(views, augment, seed)
+    store = pixel_store(model, images, keep=views > 1)
+    total = np.zeros(())
+    for view in range(views):
+        logits = run_batches(
+            model,
+            view_rows(store, view, augment, seed),
+            len(images),
+            batch_size=batch_size,
+            progress=_part_of(progress, view, views),
+        )
+        total = total + model_task(model).probabilities(logits)
+    return Predictions(record.class_names, total / views, images.paths, record.task)
+
+
+def pixel_store(
+    model: keras.Model, images: ImageSet, *, keep: bool = False
+) -> PixelStore:
+    """The images as the classifier wants them; kept if they are needed again."""
+    record = manifest(model)
+    options = {} if keep else {"memory_limit": 0}
+    return PixelStore(
+        images, image_size=record.image_size, resize=record.resize, **options
     )
-    logits = run_batches(
-        model, store.rows, len(images), batch_size=batch_size, progress=progress
-    )
-    probabilities = model_task(model).probabilities(logits)
-    return Predictions(record.class_names, probabilities, images.paths, record.task)
+
+
+def _part_of(
+    progress: Callable[[int, int], None] | None, number: int, count: int
+) -> Callable[[int, int], None] | None:
+    """What reports on one of several passes as a part of them all."""
+    if progress is None or count == 1:
+        return progress
+    return lambda done, total: progress(number * total + done, count * total)
 
 
 def as_image_set(inputs: Any, image_size: tuple[int, int], resize: str) -> ImageSet:

@@ -7,6 +7,7 @@ from typing import Any
 import keras
 
 from kerastl._checks import fail
+from kerastl.datasets.augmentation import Augmentation
 from kerastl.datasets.sets import ImageSet
 from kerastl.evaluation.reports import EvaluationReport, classification_report
 from kerastl.inference.prediction import predict
@@ -19,6 +20,9 @@ def evaluate(
     image_set: ImageSet,
     *,
     batch_size: int = 64,
+    views: int = 1,
+    augment: str | Augmentation = "light",
+    seed: int = 0,
     progress: Callable[[int, int], None] | None = None,
 ) -> EvaluationReport:
     """A classifier's results on labelled images: accuracy with its interval, and more.
@@ -30,6 +34,9 @@ def evaluate(
         model: A classifier from `build_classifier` or `load_classifier`.
         image_set: Labelled images whose classes are the model's.
         batch_size: Images at a time.
+        views: Views of each image to average over: see `predict`.
+        augment: What the other views come from: see `predict`.
+        seed: The random views follow from it.
         progress: Called with (done, total).
 
     Returns:
@@ -50,7 +57,15 @@ def evaluate(
     names = manifest(model).class_names
     labels = check_scorable(model, image_set)
     began = time.perf_counter()
-    predictions = predict(model, image_set, batch_size=batch_size, progress=progress)
+    predictions = predict(
+        model,
+        image_set,
+        batch_size=batch_size,
+        views=views,
+        augment=augment,
+        seed=seed,
+        progress=progress,
+    )
     return classification_report(
         labels,
         predictions.probabilities,

@@ -91,8 +91,9 @@ class Preprocessing(keras.layers.Layer):
 class ClassLogits(keras.layers.Layer):
     """The classifier's logits in float32, with a record of what they mean.
 
-    It is the last layer of every classifier. It computes nothing; its config carries
-    class names, task and image size through `.keras` files without pickle.
+    It is the last layer of every classifier. It computes nothing but the division by
+    the temperature of a calibrated one; its config carries class names, task and
+    image size through `.keras` files without pickle.
 
     Args:
         manifest: JSON-ready dictionary: see `kerastl.models.manifest.Manifest`.
@@ -116,8 +117,11 @@ class ClassLogits(keras.layers.Layer):
         self.manifest = dict(manifest)
 
     def call(self, inputs: Any) -> Any:
-        """Return the logits in float32."""
-        return ops.cast(inputs, "float32")
+        """Return the logits in float32, divided by the temperature."""
+        logits = ops.cast(inputs, "float32")
+        # Files from before calibration have no temperature.
+        temperature = self.manifest.get("temperature", 1.0)
+        return logits if temperature == 1.0 else logits / temperature
 
     def compute_output_spec(self, inputs: Any) -> keras.KerasTensor:
         """Same shape, float32."""

@@ -5,7 +5,7 @@ from typing import Any
 
 import keras
 
-from kerastl._checks import fail, image_size_pair
+from kerastl._checks import check_number, fail, image_size_pair
 from kerastl._compat import sublayers
 from kerastl.models.layers import ClassLogits, Preprocessing
 
@@ -26,6 +26,7 @@ class Manifest:
         backbone: The backbone's name.
         weights: Where the backbone's weights come from; `"none"`: random.
         head_layers: Names of the layers that make up the head.
+        temperature: What the logits are divided by; 1: not calibrated.
     """
 
     class_names: tuple[str, ...]
@@ -35,6 +36,7 @@ class Manifest:
     backbone: str
     weights: str
     head_layers: tuple[str, ...]
+    temperature: float = 1.0
 
     @property
     def num_classes(self) -> int:
@@ -82,6 +84,25 @@ def manifest(model: keras.Model) -> Manifest:
             "Build it with kerastl.build_classifier(backbone, classes).",
         )
     return found
+
+
+def set_temperature(model: keras.Model, temperature: float) -> None:
+    """Divide the classifier's logits by `temperature` from now on.
+
+    Args:
+        model: A classifier.
+        temperature: Above 0; 1: the head's own logits.
+
+    Raises:
+        ValueError: If it is not above 0, or the model is no classifier.
+    """
+    check_number("temperature", temperature, above=0.0, below=float("inf"))
+    manifest(model)
+    for layer in model.layers:
+        if isinstance(layer, ClassLogits):
+            layer.manifest["temperature"] = float(temperature)
+    # Compiled functions hold the old one; Keras makes new ones where there is none.
+    model.train_function = model.test_function = model.predict_function = None
 
 
 def find_preprocessing(model: keras.Model) -> Preprocessing | None:

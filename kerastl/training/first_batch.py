@@ -44,7 +44,7 @@ def check_first_batch(model: keras.Model, source: Source | None, name: str) -> N
     ):
         fail(name, f"batches of shape (n, {str(expected)[1:]}", images.shape)
     if find_manifest(model) is not None:
-        model_task(model).check_labels(labels)
+        model_task(model).check_targets(labels)
 
 
 def check_pixel_range(images: np.ndarray) -> None:

@@ -8,6 +8,7 @@ import keras
 import numpy as np
 
 from kerastl._checks import fail
+from kerastl.datasets.mixing import Mixing, as_mixing, mix_images, mix_labels
 from kerastl.datasets.ordering import (
     epoch_counter,
     epoch_order,
@@ -55,6 +56,7 @@ class ImageSource:
         seed: int = 0,
         shuffle: bool = False,
         augment: Any = None,
+        mixing: Mixing | None = None,
         drop_remainder: bool = False,
         epoch: int | Callable[[], int] = 0,
     ) -> Any:
@@ -64,6 +66,7 @@ class ImageSource:
             image_size=self.store.image_size,
             batch_size=batch_size,
             augment=augment,
+            mixing=mixing,
             shuffle=shuffle,
             seed=seed,
             resize=self.store.resize,
@@ -106,6 +109,7 @@ class ArraySource:
         seed: int = 0,
         shuffle: bool = False,
         augment: Any = None,
+        mixing: Mixing | None = None,
         drop_remainder: bool = False,
         epoch: int | Callable[[], int] = 0,
     ) -> Any:
@@ -114,29 +118,54 @@ class ArraySource:
 
         if augment is not None:
             fail("augment", "None for arrays that are not images", augment)
+        mixing = self._mixing(mixing)
         total = len(self)
         known = self.inputs if isinstance(self.inputs, np.ndarray) else None
         inputs = row_getter(self.rows, self.inputs.shape[1:], self.inputs.dtype, known)
         labels = tf.constant(self.labels)
         next_epoch = epoch_counter(epoch)
 
-        def rows() -> tuple[np.ndarray]:
+        def rows() -> tuple[Any, ...]:
             number = next_epoch()
             order = np.arange(total)
             if shuffle:
                 order = epoch_order(total, seed, number)
             views = epoch_views(total, self.views, seed, number)
-            return (views[order] * total + order,)
+            places = views[order] * total + order
+            if mixing is None:
+                return (places,)
+            size = self.inputs.shape[1:3]
+            return places, mixing.draw(total, batch_size, size, seed, number)
 
-        def gather(places: Any) -> Any:
+        def gather(places: Any, mixture: Any = None) -> Any:
             found = inputs(places)
-            if found.dtype == tf.float16:
+            targets = tf.gather(labels, places % total)
+            if found.dtype == tf.float16 or mixture is not None:
                 found = tf.cast(found, tf.float32)
-            return found, tf.gather(labels, places % total)
+            if mixture is None:
+                return found, targets
+            targets = tf.cast(targets, tf.float32)
+            mixed = mix_labels(targets, mixture, self.labels.shape[-1])
+            return mix_images(found, mixture), mixed
 
-        signature = (tf.TensorSpec((total,), tf.int64),)
+        signature: tuple[Any, ...] = (tf.TensorSpec((total,), tf.int64),)
+        if mixing is not None:
+            signature += (mixing.signature(total),)
         data = in_batches(rows, signature, total, batch_size, drop_remainder)
         return data.map(gather, num_parallel_calls=1).prefetch(tf.data.AUTOTUNE)
+
+    def _mixing(self, mixing: Mixing | None) -> Mixing | None:
+        """The mixing, if these arrays can be mixed."""
+        mixing = as_mixing(mixing)
+        if mixing is None:
+            return None
+        if self.labels.ndim != 2:
+            hint = "Pass one column for each class: keras.utils.to_categorical(labels)."
+            fail("labels", "of shape (n, classes) to be mixed", self.labels.shape, hint)
+        if mixing.cutmix and len(self.inputs.shape) != 4:
+            hint = "Only images have boxes to cut: take mixup alone."
+            fail("cutmix", "0 for these arrays", mixing.cutmix, hint)
+        return mixing
 
 
 @dataclass(frozen=True, eq=False)
@@ -158,6 +187,7 @@ class StreamSource:
         seed: int = 0,
         shuffle: bool = False,
         augment: Any = None,
+        mixing: Mixing | None = None,
         drop_remainder: bool = False,
         epoch: int | Callable[[], int] = 0,
     ) -> Any:
@@ -165,6 +195,9 @@ class StreamSource:
         if augment is not None:
             hint = "Augment in the dataset's own pipeline."
             fail("augment", "None for a dataset of batches", augment, hint)
+        if as_mixing(mixing) is not None:
+            hint = "Mix in the dataset's own pipeline."
+            fail("mixing", "None for a dataset of batches", mixing, hint)
         return self.data
 
 

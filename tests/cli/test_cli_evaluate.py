@@ -5,6 +5,7 @@ import shutil
 
 import numpy as np
 
+import kerastl
 from kerastl.cli.evaluation import images_to_score
 from kerastl.datasets.sets import ImageSet, Splits
 
@@ -27,6 +28,13 @@ def test_the_score_is_that_of_the_report_of_training(command, trained):
 def test_without_json_the_report_is_a_table(command, trained):
     done = command("evaluate", trained.model, trained.data)
     assert all(name in done.out for name in ("blue", "green", "red"))
+
+
+def test_views_are_averaged(command, trained):
+    done = command("evaluate", trained.model, trained.data, "--json", "--views", "2")
+    model = kerastl.load_classifier(trained.model)
+    expected = kerastl.evaluate(model, images_to_score(str(trained.data)), views=2)
+    assert done.json()["metrics"]["log_loss"] == expected.metrics["log_loss"]
 
 
 def test_a_folder_without_parts_is_scored_whole_and_says_so(command, trained):

@@ -57,6 +57,21 @@ def test_several_labels_are_one_field_of_csv_and_a_list_of_json(command, stand_i
     assert [o["label"] for o in objects] == [["cat", "dog"], []]
 
 
+def test_views_reach_the_library_when_they_are_given(command, stand_in):
+    calls = []
+
+    def predict(model, paths, *, progress, **options):
+        calls.append(options)
+        return []
+
+    stand_in("load_classifier", lambda path: SimpleNamespace())
+    stand_in("predict", predict)
+    command("predict", "m", "x")
+    command("predict", "m", "x", "--views", "8", "--augment", "digits")
+    assert calls == [{}, {"views": 8, "augment": "digits"}]
+    assert command("predict", "m", "x", "--views", "0").status == 2
+
+
 def test_one_label_is_not_taken_apart():
     assert csv_row({"label": "cat"}) == {"label": "cat"}
 

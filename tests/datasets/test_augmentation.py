@@ -85,7 +85,7 @@ def test_a_window_and_its_map_give_the_same_pixels():
     np.testing.assert_allclose(by_window, by_map, atol=0.5)
 
 
-@pytest.mark.parametrize("preset", ["light", "standard"])
+@pytest.mark.parametrize("preset", ["light", "standard", "resized_crop"])
 def test_windows_stay_inside_the_image(preset):
     boxes = windows(transforms(PRESETS[preset], draw(20000, 0, 0), 96, 96), 96, 96)
     assert boxes.min() >= 0

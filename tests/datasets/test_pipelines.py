@@ -11,7 +11,7 @@ from kerastl.datasets.pipelines import batches
 from kerastl.datasets.sets import ImageSet
 from kerastl.datasets.stores import PixelStore
 
-PRESETS = ["light", "standard", "strong", "digits"]
+PRESETS = ["light", "standard", "strong", "resized_crop", "randaugment", "digits"]
 
 
 def noise(count, side=8):

@@ -107,6 +107,18 @@ def test_logits_pass_unchanged_in_float32_under_every_policy():
     )
 
 
+def test_logits_are_divided_by_the_temperature():
+    layer = ClassLogits({"task": "binary", "temperature": 2.5})
+    made = keras.ops.convert_to_numpy(layer(X[:, 0, 0]))
+    np.testing.assert_allclose(made, X[:, 0, 0] / 2.5, rtol=1e-6)
+
+
+def test_a_copy_has_a_temperature_of_its_own():
+    layer = ClassLogits({"task": "binary", "temperature": 1.0})
+    copy(layer).manifest["temperature"] = 2.0
+    assert layer.manifest["temperature"] == 1.0
+
+
 def test_the_manifest_travels_as_json():
     manifest = {"class_names": ["Ähre", "b"], "image_size": [8, 8]}
     saved = keras.saving.serialize_keras_object(ClassLogits(manifest))

@@ -98,6 +98,123 @@ def test_probabilities_of_huge_logits_are_finite(name):
     np.testing.assert_array_equal(made, made.round())
 
 
+SHARES = RNG.dirichlet([0.5] * 4, 7).astype("float32")
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1, 0.5])
+def test_multiclass_loss_takes_shares_of_classes(smoothing):
+    targets = SHARES * (1 - smoothing) + smoothing / 4
+    by_hand = -np.mean(np.sum(targets * log_softmax(LOGITS, axis=1), axis=1))
+    loss = Task("multiclass", 4).loss(smoothing)(SHARES, LOGITS)
+    np.testing.assert_allclose(float(loss), by_hand, rtol=1e-5)
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.2])
+def test_binary_loss_takes_shares_of_two_classes(smoothing):
+    pair = RNG.dirichlet([0.5, 0.5], 7).astype("float32")
+    targets = pair[:, 1:] * (1 - smoothing) + smoothing / 2
+    loss = Task("binary", 2).loss(smoothing)(pair, YES)
+    np.testing.assert_allclose(float(loss), yes_no_loss(YES, targets), rtol=1e-5)
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+@pytest.mark.parametrize("name", ["multiclass", "binary"])
+def test_one_hot_shares_cost_what_their_classes_cost(name, smoothing):
+    classes, logits = (2, YES) if name == "binary" else (4, LOGITS)
+    labels = LABELS % classes
+    loss = make_task(name, classes).loss(smoothing)
+    hard, soft = loss(labels, logits), loss(np.eye(classes)[labels], logits)
+    np.testing.assert_allclose(float(soft), float(hard), rtol=1e-5)
+
+
+def test_two_labels_with_two_logits_are_no_pair_of_shares():
+    logits, labels = LOGITS[:, :2], MANY[:, :2].astype("float32")
+    loss = Task("multilabel", 2).loss()(labels, logits)
+    np.testing.assert_allclose(float(loss), yes_no_loss(logits, labels), rtol=1e-5)
+
+
+def test_the_loss_of_class_indices_is_kerass_own_to_the_bit():
+    own = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    assert float(Task("multiclass", 4).loss()(LABELS, LOGITS)) == float(
+        own(LABELS, LOGITS)
+    )
+
+
+def test_accuracy_on_shares_counts_the_largest():
+    share = np.mean(LOGITS.argmax(axis=1) == SHARES.argmax(axis=1))
+    assert 0 < share < 1
+    assert accuracy(Task("multiclass", 4), SHARES, LOGITS) == pytest.approx(share)
+
+
+def test_binary_accuracy_on_shares_counts_the_larger():
+    shares = np.array([[0.3, 0.7], [0.6, 0.4], [0.1, 0.9], [0.8, 0.2]], "float32")
+    logits = np.array([[1.0], [1.0], [-1.0], [-1.0]], "float32")
+    assert accuracy(Task("binary", 2), shares, logits) == 0.5
+
+
+def test_multilabel_accuracy_rounds_shares():
+    shares = np.array([[0.7, 0.2], [0.4, 1.0]], "float32")
+    logits = np.array([[1.0, -1.0], [1.0, 1.0]], "float32")
+    assert accuracy(Task("multilabel", 2), shares, logits) == 0.75
+
+
+@pytest.mark.parametrize("task", ["multiclass", "binary", "multilabel"])
+def test_losses_and_metrics_can_be_saved(task):
+    unit = make_task(task, 2)
+    labels = MANY[:, :2] if task == "multilabel" else ANSWERS
+    logits = LOGITS[:, : unit.units]
+    for part in (unit.loss(), *unit.metrics()):
+        saved = keras.saving.serialize_keras_object(part)
+        loaded = keras.saving.deserialize_keras_object(saved)
+        assert type(loaded) is type(part)
+        assert float(loaded(labels, logits)) == float(part(labels, logits))
+
+
+@pytest.mark.parametrize("task", ["multiclass", "binary", "multilabel"])
+def test_training_on_shares_is_validated_on_labels(task):
+    model = small_classifier(2, task=task)
+    images, labels = coloured(4)
+    labels = labels % 2
+    shares = np.eye(2, dtype="float32")[labels] * 0.8 + 0.1
+    hard = np.eye(2)[labels] if task == "multilabel" else labels
+    history = model.fit(
+        images, shares, validation_data=(images, hard), epochs=2, verbose=0
+    ).history
+    loss, share = model.evaluate(images, hard, verbose=0)
+    np.testing.assert_allclose(history["val_loss"][-1], loss, rtol=1e-5)
+    np.testing.assert_allclose(history["val_accuracy"][-1], share, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("name", "labels"),
+    [
+        ("multiclass", SHARES),
+        ("multiclass", np.eye(4)[LABELS]),
+        ("multiclass", LABELS),
+        ("multilabel", RNG.random((7, 4))),
+        ("multilabel", MANY),
+    ],
+)
+def test_targets_are_labels_or_shares(name, labels):
+    Task(name, 4).check_targets(labels)
+
+
+@pytest.mark.parametrize(
+    ("name", "labels", "sentence"),
+    [
+        ("multiclass", SHARES * 0.9, "rows that sum to 1.*a row of sum 0.9"),
+        ("multiclass", 2 * SHARES - 0.25, "shares from 0 to 1"),
+        ("multiclass", SHARES[:, :3], r"pass labels.argmax\(axis=-1\)"),
+        ("multiclass", [0, 4], "from 0 to 3"),
+        ("multilabel", MANY * 2, "shares from 0 to 1"),
+        ("multilabel", np.full((2, 4), np.nan), "shares from 0 to 1"),
+    ],
+)
+def test_targets_that_do_not_fit_are_refused(name, labels, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        Task(name, 4).check_targets(np.array(labels))
+
+
 @pytest.mark.parametrize(
     ("task", "classes", "chance"),
     [

@@ -8,6 +8,8 @@ from networks import CLASSES, coloured, pixels, small_classifier, small_network
 from PIL import Image
 
 import kerastl
+from kerastl.datasets.mixing import Mixing
+from kerastl.datasets.pipelines import batches
 from kerastl.training.first_batch import check_first_batch, check_pixel_range
 from kerastl.training.sources import (
     ArraySource,
@@ -77,6 +79,58 @@ def test_the_number_of_batches_is_known(drop, steps):
 def test_features_are_not_augmented():
     with pytest.raises(ValueError, match="None for arrays that are not images"):
         ARRAYS.dataset(4, augment="light")
+
+
+HOT = np.eye(11)
+MIXING = Mixing(mixup=0.5)
+
+
+def test_features_are_mixed_with_their_labels():
+    source = ArraySource(ROWS, HOT)
+    plain = [x.numpy() for x, _ in source.dataset(4, shuffle=True, seed=1)]
+    rows = MIXING.draw(11, 4, (1, 1), 1, 0)
+    for step, (x, y) in enumerate(
+        source.dataset(4, shuffle=True, seed=1, mixing=MIXING)
+    ):
+        here = slice(4 * step, 4 * step + 4)
+        share, partner = rows["share"][here, None], rows["partner"][here]
+        expected = share * plain[step] + (1 - share) * plain[step][partner]
+        np.testing.assert_allclose(x, expected, rtol=1e-5)
+        # Row i is the number i, and so is its label.
+        np.testing.assert_allclose(y.numpy() @ np.arange(11), x[:, 0], rtol=1e-5)
+
+
+def test_image_arrays_can_have_boxes():
+    images = pixels(11).astype("float32")
+    data = ArraySource(images, HOT).dataset(4, mixing=Mixing(cutmix=1.0))
+    ((x, y), *_) = data
+    same = [(x.numpy()[0] == images[i]).all(axis=-1).mean() for i in range(4)]
+    np.testing.assert_allclose(y.numpy()[0, :4], same, atol=1e-6)
+
+
+def test_an_alpha_of_zero_leaves_features_alone():
+    for x, y in ARRAYS.dataset(4, mixing=Mixing()):
+        np.testing.assert_array_equal(x.numpy()[:, 0], y.numpy())
+
+
+def test_images_are_mixed_as_batches_does(model):
+    source = make_source(model, (IMAGES, LABELS), "train")
+    options = {"mixing": Mixing(cutmix=1.0), "seed": 2, "shuffle": True}
+    made = source.dataset(4, **options)
+    expected = batches(source.images, image_size=16, batch_size=4, **options)
+    for (x, y), (images, labels) in zip(made, expected, strict=True):
+        np.testing.assert_array_equal(x, images)
+        np.testing.assert_array_equal(y, labels)
+
+
+def test_what_cannot_be_mixed_is_refused(model):
+    with pytest.raises(ValueError, match="to_categorical"):
+        ARRAYS.dataset(4, mixing=MIXING)
+    with pytest.raises(ValueError, match="take mixup alone"):
+        ArraySource(ROWS, HOT).dataset(4, mixing=Mixing(cutmix=1.0))
+    data = tf.data.Dataset.from_tensor_slices((IMAGES, LABELS)).batch(2)
+    with pytest.raises(ValueError, match="Mix in the dataset's own pipeline"):
+        make_source(model, data, "train").dataset(2, mixing=MIXING)
 
 
 def test_images_and_labels_become_a_set_of_the_models_classes(model):
@@ -184,6 +238,12 @@ def test_a_batch_that_fits_passes(model):
     first_batch(model, IMAGES.astype("float32"), LABELS)
 
 
+def test_a_batch_of_mixed_labels_passes(model):
+    images = kerastl.ImageSet(IMAGES, LABELS, CLASSES)
+    data = batches(images, image_size=16, mixing=Mixing(mixup=1.0), seed=0)
+    check_first_batch(model, StreamSource(data), "train")
+
+
 @pytest.mark.parametrize(
     ("images", "labels", "sentence"),
     [
@@ -192,7 +252,8 @@ def test_a_batch_that_fits_passes(model):
         (pixels(9, 8), LABELS, r"batches of shape \(n, 16, 16, 3\).*\(4, 8, 8, 3\)"),
         (IMAGES[..., 0], LABELS, r"batches of shape \(n, 16, 16, 3\)"),
         (IMAGES, LABELS + 1, "`labels` must be from 0 to 2"),
-        (IMAGES, np.eye(3)[LABELS], r"pass labels\.argmax"),
+        (IMAGES, np.eye(3)[LABELS] * 0.5, "rows that sum to 1"),
+        (IMAGES, np.eye(4)[LABELS], r"pass labels\.argmax"),
     ],
 )
 def test_a_batch_that_does_not_fit_is_refused(model, images, labels, sentence):

@@ -1,0 +1,109 @@
+"""`kerastl calibrate`: the validation part of training, and a model that knows T."""
+
+import json
+import shutil
+from types import SimpleNamespace
+
+import pytest
+
+import kerastl
+from kerastl.cli import calibration
+from kerastl.models.manifest import manifest
+
+
+@pytest.fixture
+def model(trained, tmp_path):
+    """A copy of the trained model, beside its report."""
+    for name in ("model.keras", "report.json"):
+        shutil.copy(trained.output / name, tmp_path / name)
+    return tmp_path / "model.keras"
+
+
+@pytest.fixture
+def fitted(monkeypatch):
+    """A stand-in for `calibrate`, and the images that it got."""
+    seen = []
+
+    def fake(model, images, *, progress):
+        from kerastl.inference.calibrating import CalibrationResult
+        from kerastl.models.manifest import set_temperature
+
+        seen.append(images)
+        set_temperature(model, 2.5)
+        scores = {"log_loss": 0.5, "expected_calibration_error": 0.1}
+        return CalibrationResult(2.5, len(images), scores, scores)
+
+    monkeypatch.setattr(calibration, "calibrate", fake)
+    return seen
+
+
+def test_the_model_is_written_with_its_temperature(command, trained, model, fitted):
+    done = command("calibrate", model, trained.data, "--json")
+    assert done.status == 0
+    assert done.json()["temperature"] == 2.5
+    assert done.json()["output"] == str(model)
+    assert manifest(kerastl.load_classifier(model)).temperature == 2.5
+
+
+def test_the_images_are_those_the_run_chose_by(command, trained, model, fitted):
+    report = json.loads((trained.output / "report.json").read_text())
+    done = command("calibrate", model, trained.data)
+    assert len(fitted[0]) == report["splits"]["validation"]["images"]
+    assert done.err == ""
+    assert "temperature 2.500" in done.out
+
+
+def test_the_seed_is_that_of_the_report(trained, model, monkeypatch):
+    report = json.loads((model.parent / "report.json").read_text())
+    report["settings"]["seed"] = 7
+    (model.parent / "report.json").write_text(json.dumps(report))
+    asked = []
+
+    def open_splits(data, **options):
+        asked.append(options)
+        return SimpleNamespace(validation=[0] * 5)
+
+    monkeypatch.setattr(calibration, "open_splits", open_splits)
+    for extra in ({}, {"seed": 3, "validation": 0.4}):
+        given = SimpleNamespace(model=model, data="x", **extra)
+        calibration.validation_images(given)
+    assert [options["seed"] for options in asked] == [7, 3]
+    assert [options["validation"] for options in asked] == [0.15, 0.4]
+
+
+def test_another_cut_than_that_of_training_warns(command, trained, model, fitted):
+    done = command("calibrate", model, trained.data, "--validation", "0.5")
+    assert done.status == 0
+    assert "but the run chose by" in done.err
+
+
+def test_another_file_leaves_the_model_alone(command, trained, model, fitted, tmp_path):
+    before = model.read_bytes()
+    output = tmp_path / "honest.keras"
+    assert command("calibrate", model, trained.data, "--output", output).status == 0
+    assert model.read_bytes() == before
+    assert manifest(kerastl.load_classifier(output)).temperature == 2.5
+
+
+def test_the_score_improves_on_those_images(command, trained, model, tmp_path):
+    # Every third image of red is called blue: nobody could be right and certain.
+    data = shutil.copytree(trained.data / "train", tmp_path / "doubtful")
+    for file in sorted((data / "red").iterdir())[::3]:
+        file.rename(data / "blue" / file.name)
+    done = command("calibrate", model, data, "--validation", "0.6", "--json")
+    assert done.status == 0
+    assert done.json()["after"]["log_loss"] < done.json()["before"]["log_loss"]
+
+
+def test_data_without_validation_images_fail_and_write_nothing(command, trained, model):
+    before = model.read_bytes()
+    done = command("calibrate", model, trained.data, "--validation", "0")
+    assert (done.status, done.out) == (1, "")
+    assert "--validation 0.15" in done.err
+    assert model.read_bytes() == before
+
+
+def test_a_folder_without_a_report_takes_what_train_takes(tmp_path):
+    assert calibration.report_beside(tmp_path / "model.keras") == {}
+    (tmp_path / "report.json").write_text("not json")
+    assert calibration.report_beside(tmp_path / "model.keras") == {}
