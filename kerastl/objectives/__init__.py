@@ -1,0 +1,1 @@
+"""What is minimised besides the task's loss."""
