@@ -4,8 +4,16 @@ import argparse
 from typing import Any
 
 from kerastl._progress import Progress
+from kerastl.cli.options import (
+    add_backbone,
+    add_data,
+    add_json,
+    add_resize,
+    add_seed,
+    library_options,
+    whole,
+)
 from kerastl.cli.printing import json_line
-from kerastl.cli.training import seed, whole
 
 
 def add_command(commands: Any) -> argparse.ArgumentParser:
@@ -18,31 +26,16 @@ def add_command(commands: Any) -> argparse.ArgumentParser:
         argument_default=argparse.SUPPRESS,
     )
     option = command.add_argument
-    option(
-        "data", metavar="DATA", help="a folder of class folders, or a dataset's name"
-    )
-    option(
-        "--backbone",
-        metavar="NAME",
+    add_data(option)
+    add_backbone(
+        option,
         default="MobileNet",
-        help="see `kerastl backbones`; MobileNet if absent",
+        text="see `kerastl backbones`; MobileNet if absent",
     )
-    option("--alpha", type=float, metavar="A", help="width of a MobileNet")
-    option(
-        "--weights",
-        metavar="W",
-        help="tiny (bundled), imagenet (downloaded once), none, or a file",
-    )
-    option("--image-size", type=whole, metavar="N", help="side in pixels")
     option("--images", type=whole, metavar="N", help="images to measure on, at most")
-    option("--resize", metavar="R", help="stretch, crop or pad")
-    option("--seed", type=seed, metavar="S", help="of the images that are drawn")
-    option(
-        "--json",
-        action="store_true",
-        default=False,
-        help="print one JSON object as the last line on standard output",
-    )
+    add_resize(option)
+    add_seed(option, "of the images that are drawn")
+    add_json(option)
     return command
 
 
@@ -51,10 +44,7 @@ def run(arguments: argparse.Namespace) -> str:
     # Imported here: it loads Keras, and `kerastl --help` must not.
     from kerastl.selection.advising import advise
 
-    program = {"data", "backbone", "run", "debug", "json"}
-    options = {k: value for k, value in vars(arguments).items() if k not in program}
-    if options.get("weights") == "none":
-        options["weights"] = None
+    options = library_options(arguments, without=("data", "backbone"))
     with Progress("computing features") as progress:
         advice = advise(
             arguments.data, arguments.backbone, progress=progress, **options

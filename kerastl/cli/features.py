@@ -14,8 +14,14 @@ import numpy as np
 from kerastl._checks import fail
 from kerastl._files import whole_file
 from kerastl._progress import Progress
+from kerastl.cli.options import (
+    add_backbone,
+    add_data,
+    add_json,
+    add_resize,
+    library_options,
+)
 from kerastl.cli.printing import json_line
-from kerastl.cli.training import whole
 from kerastl.datasets.files import list_files, subfolders
 from kerastl.datasets.opening import open_splits
 from kerastl.datasets.sets import ImageSet
@@ -33,21 +39,12 @@ def add_command(commands: Any) -> argparse.ArgumentParser:
         argument_default=argparse.SUPPRESS,
     )
     option = command.add_argument
-    option(
-        "data",
-        metavar="DATA",
-        help="a folder of class folders, a plain folder of images, or the name of a "
-        "dataset",
+    add_data(
+        option,
+        "a folder of class folders, a plain folder of images, or the name of a dataset",
     )
     option("-o", "--output", metavar="FILE", required=True, help="an .npz file")
-    option("--backbone", metavar="NAME", help="see `kerastl backbones`")
-    option("--alpha", type=float, metavar="A", help="width of a MobileNet")
-    option(
-        "--weights",
-        metavar="W",
-        help="tiny (bundled), imagenet (downloaded once), none, or a file",
-    )
-    option("--image-size", type=whole, metavar="N", help="side in pixels")
+    add_backbone(option)
     option(
         "--at",
         metavar="LAYER",
@@ -55,19 +52,14 @@ def add_command(commands: Any) -> argparse.ArgumentParser:
         help="where to take them: names of cut points; the top if absent",
     )
     option("--pooling", metavar="P", help="avg, max or spp (a spatial pyramid)")
-    option("--resize", metavar="R", help="stretch, crop or pad")
+    add_resize(option)
     option(
         "--overwrite",
         action="store_true",
         default=False,
         help="replace FILE if it exists",
     )
-    option(
-        "--json",
-        action="store_true",
-        default=False,
-        help="print one JSON object as the last line on standard output",
-    )
+    add_json(option)
     return command
 
 
@@ -115,10 +107,8 @@ def compute(
     from kerastl.inference.features import extract_features
     from kerastl.models.manifest import network_size
 
-    given = vars(arguments)
+    given = library_options(arguments)
     building = {k: given[k] for k in ("alpha", "image_size", "weights") if k in given}
-    if building.get("weights") == "none":
-        building["weights"] = None
     taking = {k: given[k] for k in ("at", "pooling") if k in given}
     reading = {k: given[k] for k in ("resize",) if k in given}
     backbone = open_backbone(given.get("backbone", "MobileNet"), **building)

@@ -19,10 +19,12 @@ from kerastl.cli import (
     auditing,
     backbones,
     caching,
+    calibration,
     evaluation,
     features,
     prediction,
     ranking,
+    rates,
     training,
 )
 
@@ -45,8 +47,10 @@ def build_parser() -> argparse.ArgumentParser:
         training,
         prediction,
         evaluation,
+        calibration,
         features,
         ranking,
+        rates,
         advising,
         auditing,
         backbones,

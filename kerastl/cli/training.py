@@ -3,28 +3,20 @@
 import argparse
 import datetime
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import kerastl
+from kerastl.cli.options import (
+    Adder,
+    add_backbone,
+    add_data,
+    add_json,
+    add_seed,
+    library_options,
+    whole,
+)
 from kerastl.cli.printing import json_line, percent
-
-
-def whole(text: str) -> int:
-    """A whole number of at least one, for argparse."""
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"must be at least 1, not {value}")
-    return value
-
-
-def seed(text: str) -> int:
-    """A seed: a whole number of at least zero, for argparse."""
-    value = int(text)
-    if value < 0:
-        raise argparse.ArgumentTypeError(f"must be at least 0, not {value}")
-    return value
 
 
 def add_command(commands: Any) -> argparse.ArgumentParser:
@@ -36,10 +28,9 @@ def add_command(commands: Any) -> argparse.ArgumentParser:
         description=__doc__,
         argument_default=argparse.SUPPRESS,
     )
-    command.add_argument(
-        "data",
-        metavar="DATA",
-        help="a folder of class folders, one with train/ and test/ inside, or the "
+    add_data(
+        command.add_argument,
+        "a folder of class folders, one with train/ and test/ inside, or the "
         "name of a dataset: digits, shapes, flowers, cifar10, ...",
     )
     add_settings(command.add_argument)
@@ -47,16 +38,9 @@ def add_command(commands: Any) -> argparse.ArgumentParser:
     return command
 
 
-def add_settings(option: Callable[..., Any]) -> None:
+def add_settings(option: Adder) -> None:
     """Add the options that become arguments of `transfer`."""
-    option("--backbone", metavar="NAME", help="see `kerastl backbones`")
-    option("--alpha", type=float, metavar="A", help="width of a MobileNet")
-    option(
-        "--weights",
-        metavar="W",
-        help="tiny (bundled), imagenet (downloaded once), none, or a file",
-    )
-    option("--image-size", type=whole, metavar="N", help="side in pixels")
+    add_backbone(option)
     option(
         "--recipe",
         metavar="R",
@@ -89,10 +73,10 @@ def add_settings(option: Callable[..., Any]) -> None:
         help="of all images, scored once at the end, where DATA has no such part",
     )
     option("--on-bad", metavar="B", help="error or skip: files that cannot be read")
-    option("--seed", type=seed, metavar="S", help="of splits, weights and order")
+    add_seed(option, "of splits, weights and order")
 
 
-def add_output(option: Callable[..., Any]) -> None:
+def add_output(option: Adder) -> None:
     """Add the options on what is written."""
     option(
         "--output", metavar="DIR", help="where to write; a fresh dated folder if absent"
@@ -100,12 +84,7 @@ def add_output(option: Callable[..., Any]) -> None:
     option(
         "--overwrite", action="store_true", default=False, help="replace what DIR holds"
     )
-    option(
-        "--json",
-        action="store_true",
-        default=False,
-        help="print one JSON object as the last line on standard output",
-    )
+    add_json(option)
 
 
 def fresh_folder(data: str) -> Path:
@@ -122,11 +101,11 @@ def fresh_folder(data: str) -> Path:
 
 def settings(arguments: argparse.Namespace) -> dict[str, Any]:
     """The options that were given, as keyword arguments of `transfer`."""
-    program = {"data", "run", "debug", "json", "output", "overwrite"}
-    given = {key: value for key, value in vars(arguments).items() if key not in program}
-    for name in ("weights", "augment"):
-        if given.get(name) == "none":
-            given[name] = None
+    given = library_options(
+        arguments,
+        without=("data", "output", "overwrite"),
+        may_be_none=("weights", "augment"),
+    )
     if len(given.get("epochs", ())) == 1:
         given["epochs"] = given["epochs"][0]
     return given

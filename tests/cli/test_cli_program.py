@@ -21,10 +21,12 @@ def test_version(command):
     assert (done.status, done.out) == (0, f"kerastl {kerastl.__version__}\n")
 
 
-COMMANDS = ["train", "predict", "evaluate", "features", "audit", "backbones", "cache"]
+COMMANDS = (
+    "train predict evaluate calibrate features rank lr advise audit backbones cache"
+)
 
 
-@pytest.mark.parametrize("name", COMMANDS)
+@pytest.mark.parametrize("name", COMMANDS.split())
 def test_each_command_explains_itself(command, name):
     done = command(name, "--help")
     assert done.status == 0
