@@ -88,6 +88,24 @@ def sublayers(layer: keras.Layer) -> tuple[keras.Layer, ...]:
     return tuple(layer._flatten_layers(include_self=True, recursive=True))
 
 
+def own_variables(layer: keras.Layer) -> tuple[keras.Variable, ...]:
+    """The variables that the layer's `trainable` switches, without those of sublayers.
+
+    Statistics and the state of random numbers are not among them.
+    """
+    return tuple(layer._trainable_variables)
+
+
+def drop_variable(layer: keras.Layer, name: str) -> None:
+    """Take a variable and the attribute that holds it away from a layer.
+
+    `del layer.name` does the same, and collects garbage each time, which takes most of
+    a second where TensorFlow is loaded.
+    """
+    layer._untrack_variable(getattr(layer, name))
+    super(keras.Layer, layer).__delattr__(name)
+
+
 def seed_generators(layer: keras.Layer) -> tuple[keras.random.SeedGenerator, ...]:
     """The layer's own sources of random numbers."""
     return tuple(layer._seed_generators)
@@ -107,9 +125,57 @@ def compiled_trainable_state(model: keras.Model) -> tuple[str, ...] | None:
         for layer in sublayers(model)
         if id(layer) in names
         for variable in layer._trainable_variables
+        # Of a layer that is still on, single weights may have been off all along.
+        if variable.trainable or not layer.trainable
     )
 
 
 def optimizer_targets(optimizer: keras.optimizers.Optimizer) -> tuple[str, ...]:
     """Paths of the variables a built optimizer was built to update, in order."""
     return tuple(variable.path for variable in optimizer._trainable_variables)
+
+
+def is_decayed(optimizer: keras.optimizers.Optimizer, variable: keras.Variable) -> bool:
+    """Whether weight decay is to reach the variable: see `exclude_from_weight_decay`.
+
+    Asked of an optimizer that is not built yet: Keras remembers the answers.
+    """
+    return optimizer._use_weight_decay(variable)
+
+
+class VariableRates:
+    """Optimizer mixin: each variable steps and decays at a learning rate of its own.
+
+    Of the hooks only `update_step` is public. Keras's decay reads the learning rate
+    itself, so it runs variable by variable while what it reads is scaled.
+    """
+
+    _decay_factor: Any = None
+
+    def rate_factor(self, place: int) -> Any:
+        """What the learning rate of the variable at `place` is multiplied by."""
+        raise NotImplementedError
+
+    def place_of(self, variable: Any) -> int:
+        """The variable's place among those that the optimizer was built with."""
+        return self._get_variable_index(variable)
+
+    def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
+        """Keras's own step at the variable's own rate."""
+        factor = self.rate_factor(self.place_of(variable))
+        rate = keras.ops.multiply(learning_rate, factor)
+        super().update_step(gradient, variable, rate)
+
+    def _apply_weight_decay(self, variables: Any) -> None:
+        for variable in variables:
+            self._decay_factor = self.rate_factor(self.place_of(variable))
+            try:
+                super()._apply_weight_decay([variable])
+            finally:
+                self._decay_factor = None
+
+    def _get_current_learning_rate(self) -> Any:
+        rate = super()._get_current_learning_rate()
+        if self._decay_factor is None:
+            return rate
+        return keras.ops.multiply(rate, self._decay_factor)

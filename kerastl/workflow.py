@@ -20,8 +20,9 @@ from kerastl.models.heads import build_classifier
 from kerastl.models.saving import save_classifier
 from kerastl.run_report import Clock, phase_row, run_settings, split_counts
 from kerastl.selection.advised import follow_advice
+from kerastl.training.fine_tuning import fine_tune
 from kerastl.training.phase import TrainingHistory
-from kerastl.training.recipes import DEFAULT_RECIPE, default_augment, fine_tune
+from kerastl.training.recipes import DEFAULT_RECIPE, default_augment
 
 
 @dataclass(frozen=True, eq=False)

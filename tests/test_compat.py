@@ -4,7 +4,17 @@ import keras
 import numpy as np
 import pytest
 
-from kerastl._compat import graph_nodes, is_functional, keras_home, rerun_graph
+from kerastl._compat import (
+    VariableRates,
+    compiled_trainable_state,
+    drop_variable,
+    graph_nodes,
+    is_decayed,
+    is_functional,
+    keras_home,
+    own_variables,
+    rerun_graph,
+)
 
 
 @pytest.fixture
@@ -72,3 +82,60 @@ def test_keras_home_is_where_get_file_looks(tmp_path, monkeypatch):
     (tmp_path / "models" / "here.h5").write_bytes(b"x")
     found = keras.utils.get_file("here.h5", "http://nowhere", cache_subdir="models")
     assert found == str(keras_home() / "models" / "here.h5")
+
+
+def test_own_variables_are_what_the_flag_of_the_layer_switches():
+    layer = keras.layers.BatchNormalization()
+    layer.build((None, 3))
+    assert [v.name for v in own_variables(layer)] == ["gamma", "beta"]
+    layer.trainable = False
+    assert [v.name for v in own_variables(layer)] == ["gamma", "beta"]
+    outer = keras.layers.TimeDistributed(keras.layers.Dense(2))
+    outer.build((None, 4, 3))
+    assert own_variables(outer) == ()
+
+
+def test_weights_that_were_off_at_compile_are_not_remembered_as_on(diamond):
+    left = diamond.get_layer("left")
+    left.weights[0].trainable = False
+    diamond.compile("sgd", "mse")
+    known = compiled_trainable_state(diamond)
+    if known is None:
+        pytest.skip("this Keras keeps no record")
+    assert set(known) == {v.path for v in diamond.trainable_variables}
+    left.trainable = False
+    assert {v.path for v in left.weights} <= set(compiled_trainable_state(diamond))
+
+
+def test_is_decayed_tells_what_was_excluded():
+    kernel, bias = (keras.Variable([0.0], name=name) for name in ("kernel", "bias"))
+    rule = keras.optimizers.SGD(weight_decay=0.1)
+    assert is_decayed(rule, kernel)
+    rule.exclude_from_weight_decay(var_list=[bias])
+    assert (is_decayed(rule, kernel), is_decayed(rule, bias)) == (True, False)
+
+
+def test_variable_rates_reach_steps_and_decay_and_nothing_else():
+    class Halves(VariableRates, keras.optimizers.SGD):
+        def rate_factor(self, place):
+            return (0.5, 0.25)[place]
+
+    rule = Halves(0.5, weight_decay=0.5)
+    pair = [keras.Variable([1.0], name="a"), keras.Variable([1.0], name="b")]
+    rule.build(pair)
+    assert [rule.place_of(variable) for variable in pair] == [0, 1]
+    rule.apply([keras.ops.ones(1)] * 2)
+    found = [float(keras.ops.convert_to_numpy(v)[0]) for v in pair]
+    # Decay first: w (1 - rate * decay), then a step of -rate.
+    np.testing.assert_array_equal(found, [1 - 0.125 - 0.25, 1 - 0.0625 - 0.125])
+    assert float(rule.learning_rate) == 0.5
+
+
+def test_a_dropped_variable_leaves_nothing_behind():
+    layer = keras.layers.Dense(2, name="dense")
+    layer.build((None, 3))
+    layer.enable_lora(1)
+    drop_variable(layer, "lora_kernel_a")
+    assert [v.name for v in layer.weights] == ["kernel", "bias", "lora_kernel_b"]
+    assert [v.name for v in own_variables(layer)] == ["kernel", "bias", "lora_kernel_b"]
+    assert not hasattr(layer, "lora_kernel_a")

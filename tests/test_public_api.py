@@ -13,14 +13,21 @@ import pytest
 import kerastl
 
 EXACTLY = """
-Advice AuditReport BackboneRanking DepthProfile EvaluationReport FeatureExtractor
-ImageSet LooRidge Phase Predictions Splits TrainableGuard TrainingHistory TransferResult
-advise audit batches build_backbone build_classifier class_names classical_head
-cut_points depth_profile device_strategy evaluate fine_tune fold_pipeline freeze gbc
-h_score knn_score leep linear_probe_score list_backbones load_classifier load_dataset
-load_images logme loo_ridge make_shapes nleep plot_confusion plot_history plot_mistakes
-plot_pareto plot_reliability predict rank_backbones run_phases save_classifier set_head
-show_images split_model trainable_report transfer truncate unfreeze
+Advice AuditReport BackboneRanking CalibrationResult DepthProfile EvaluationReport
+FeatureDrift FeatureExtractor ForgettingReport HyperRule ImageSet LooRidge LoraReport
+Mixing ModelSoup OneCycle Phase Predictions RateCurve SlantedTriangular Splits
+TrainableGuard TrainingHistory TransferResult WarmUp WeightInterpolation add_lora advise
+audit batches bit_hyperrule build_backbone build_classifier calibrate class_names
+classical_head cut_points depth_profile device_strategy evaluate feature_drift
+find_learning_rate fine_tune fit_temperature fold_pipeline forgetting_report freeze gbc
+greedy_soup h_score interpolate_weights knn_score l2_sp l2_sp_penalty
+layerwise_optimizer learning_rates leep linear_cka linear_probe_score list_backbones
+load_adapters load_classifier load_dataset load_images logme loo_ridge make_shapes
+merge_lora nleep plot_confusion plot_drift plot_history plot_interpolation
+plot_learning_rates plot_mistakes plot_pareto plot_reliability plot_schedule predict
+rank_backbones recompute_batchnorm relative_gradient_norms remove_l2_sp run_phases
+save_adapters save_classifier set_head show_images split_model train_only
+trainable_report transfer truncate unfreeze uniform_soup wise_ft
 """
 LIGHT = ("sklearn", "matplotlib", "PIL", "keras_hub", "keras_cv", "pandas")
 # Data arguments that may be left out, and so may follow others without their name.

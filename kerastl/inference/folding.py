@@ -6,7 +6,7 @@ import keras
 import numpy as np
 
 from kerastl._checks import check_choice, fail
-from kerastl.models.manifest import Manifest, manifest
+from kerastl.models.manifest import Manifest, manifest, set_temperature
 
 
 def fold_pipeline(pipeline: Any) -> tuple[np.ndarray, np.ndarray]:
@@ -157,6 +157,8 @@ def set_head(model: keras.Model, pipeline: Any, *, pooling: str = "avg") -> None
         expected = f"fitted on {dense.kernel.shape[0]} features, as the model pools"
         fail("pipeline", expected, kernel.shape[0])
     dense.set_weights([kernel, bias])
+    # A temperature belongs to the head that was.
+    set_temperature(model, 1.0)
 
 
 def _pooling_in_front(extractor: Any, pooling: str) -> str:

@@ -8,6 +8,8 @@ import keras
 
 from kerastl._checks import check_number, fail
 from kerastl._compat import compiled_trainable_state, optimizer_targets
+from kerastl.models.block_rates import Multipliers, variable_multipliers
+from kerastl.models.layerwise import with_rates
 from kerastl.models.manifest import find_manifest
 from kerastl.models.tasks import Task, make_task
 
@@ -38,6 +40,10 @@ def compile_model(
     loss: Any = None,
     metrics: Sequence[Any] | None = None,
     label_smoothing: float = 0.0,
+    layer_decay: float | None = None,
+    multipliers: Multipliers | None = None,
+    whole: keras.Model | None = None,
+    ema: float | None = None,
 ) -> None:
     """Compile with a fresh optimizer, and note which weights it is to train.
 
@@ -52,6 +58,12 @@ def compile_model(
         loss: Loss on the model's outputs; None: the task's.
         metrics: Metrics; None: the task's.
         label_smoothing: For the task's loss, in [0, 1).
+        layer_decay: In (0, 1]: see `layerwise_optimizer`.
+        multipliers: Of the learning rate, by name: see `layerwise_optimizer`.
+        whole: The model that `model` is a part of, in which blocks are counted; None:
+            `model` itself.
+        ema: Momentum of a moving average of the weights, in (0, 1), for Keras's
+            `SwapEMAWeights`; None: none is kept.
 
     Raises:
         ValueError: If nothing trains, or the model has no task and no loss is given.
@@ -63,13 +75,18 @@ def compile_model(
     if not model.trainable_variables:
         hint = "Unfreeze a part of it with kerastl.unfreeze."
         fail("model", "a model with a weight that trains", model.name, hint)
-    rule = make_optimizer(optimizer, learning_rate, weight_decay, global_clipnorm)
+    rule = make_optimizer(optimizer, learning_rate, weight_decay, global_clipnorm, ema)
     # The biases of attention layers have two axes.
     exempt = [
         v for v in model.trainable_variables if len(v.shape) < 2 or v.name == "bias"
     ]
     if exempt and rule.weight_decay:
         rule.exclude_from_weight_decay(var_list=exempt)
+    if layer_decay is not None or multipliers is not None:
+        pairs = variable_multipliers(
+            whole or model, layer_decay=layer_decay, multipliers=multipliers
+        )
+        rule = with_rates(rule, pairs)
     if any(layer.compute_dtype == "float16" for layer in model.layers):
         # Keras looks at the model's own policy, which loading and splitting lose.
         rule = keras.optimizers.LossScaleOptimizer(rule)
@@ -106,6 +123,7 @@ def make_optimizer(
     learning_rate: float | keras.optimizers.schedules.LearningRateSchedule,
     weight_decay: float | None = None,
     global_clipnorm: float | None = None,
+    ema: float | None = None,
 ) -> keras.optimizers.Optimizer:
     """A fresh optimizer from a name or from another's settings.
 
@@ -129,11 +147,14 @@ def make_optimizer(
     if weight_decay is not None:
         check_number("weight_decay", weight_decay, 0.0)
         config["weight_decay"] = weight_decay or None
-        if type(pattern).__name__ == "AdamW":
+        if isinstance(pattern, keras.optimizers.AdamW):
             config["weight_decay"] = weight_decay
     if global_clipnorm is not None:
         check_number("global_clipnorm", global_clipnorm, above=0.0)
         config.update(global_clipnorm=global_clipnorm, clipnorm=None, clipvalue=None)
+    if ema is not None:
+        check_number("ema", ema, above=0.0, below=1.0)
+        config.update(use_ema=True, ema_momentum=ema, ema_overwrite_frequency=None)
     return type(pattern).from_config(config)
 
 

@@ -1,5 +1,6 @@
 """One stretch of training, and what a list of them left behind."""
 
+from collections.abc import Mapping
 from dataclasses import KW_ONLY, dataclass
 from typing import Any
 
@@ -11,9 +12,12 @@ from kerastl._checks import (
     check_number,
     fail,
 )
+from kerastl.datasets.mixing import Mixing
 from kerastl.models.freezing import BATCH_NORM_MODES, Trainable
+from kerastl.training.schedules import SCHEDULES, check_warmup, rate_schedule
 
-SCHEDULES = ("constant", "cosine")
+#: Multipliers by relative gradient norms, measured before each epoch.
+AUTO_RGN = "auto_rgn"
 
 
 @dataclass(frozen=True)
@@ -30,7 +34,8 @@ class Phase:
         learning_rate: Peak learning rate, above 0.
         optimizer: A Keras name, or an optimizer whose settings are copied.
         batch_norm: `"auto"`, `"frozen"`, `"affine"` or `"train"`: see `unfreeze`.
-        schedule: `"constant"`, or `"cosine"`: down to zero over the phase.
+        schedule: `"constant"`; `"cosine"` or `"linear"`: down to zero over the phase;
+            `"one_cycle"` or `"slanted_triangular"`, which climb by themselves.
         warmup: Epochs over which the rate climbs from zero, at least 0 and at most
             `epochs`.
         weight_decay: Decoupled decay of the kernels; None: the optimizer's own.
@@ -39,6 +44,20 @@ class Phase:
             computed once.
         patience: Epochs without a better validation result before the phase stops
             and returns to its best weights; None: never.
+        layer_decay: In (0, 1]: each block learns at this times the rate of the block
+            above it: see `layerwise_optimizer`. None: all alike.
+        multipliers: Of the learning rate, as `{"block, layer or head": number}`, kept
+            as pairs; or `"auto_rgn"`: before each epoch every block's is set to its
+            gradient's norm relative to its weights', over the largest: see
+            `relative_gradient_norms`. None: all 1.
+        l2_sp: Pull of the backbone's weights to where the run began, in place of
+            weight decay, at least 0: see `l2_sp`. None: no pull.
+        mixup: Alpha of mixup, see `Mixing`; 0: off.
+        cutmix: Alpha of CutMix, see `Mixing`; 0: off.
+        ema: Momentum, below 1, of Keras's moving average of the weights, 0.99 for runs
+            of under a thousand steps: the average is what is validated and kept,
+            while the weights themselves train on. BatchNorm statistics are not
+            averaged. None: off.
     """
 
     name: str
@@ -54,6 +73,12 @@ class Phase:
     global_clipnorm: float | None = None
     augment: bool = True
     patience: int | None = None
+    layer_decay: float | None = None
+    multipliers: Mapping[str, float] | tuple[tuple[str, float], ...] | str | None = None
+    l2_sp: float | None = None
+    mixup: float = 0.0
+    cutmix: float = 0.0
+    ema: float | None = None
 
     def __post_init__(self) -> None:
         """Check what can be checked without a model."""
@@ -62,6 +87,7 @@ class Phase:
         check_choice("batch_norm", self.batch_norm, BATCH_NORM_MODES)
         check_choice("schedule", self.schedule, SCHEDULES)
         check_number("warmup", self.warmup, 0.0, float(self.epochs))
+        check_warmup(self.schedule, self.warmup)
         if self.patience is not None:
             check_integer("patience", self.patience, 1)
         if isinstance(self.trainable, list):
@@ -70,6 +96,44 @@ class Phase:
             fail("trainable", "a string, a number or a tuple of names", self.trainable)
         if isinstance(self.trainable, int):
             check_integer("trainable", self.trainable, 0)
+        self._check_rates()
+        Mixing(self.mixup, self.cutmix)
+        if self.ema is not None:
+            check_number("ema", self.ema, above=0.0, below=1.0)
+        if self.l2_sp is not None:
+            check_number("l2_sp", self.l2_sp, 0.0)
+            if self.weight_decay:
+                hint = "It pulls the same weights to zero."
+                fail("weight_decay", "None with l2_sp", self.weight_decay, hint)
+
+    def _check_rates(self) -> None:
+        if self.layer_decay is not None:
+            check_number("layer_decay", self.layer_decay, above=0.0, maximum=1.0)
+        if isinstance(self.multipliers, str):
+            check_choice("multipliers", self.multipliers, (AUTO_RGN,))
+            if self.layer_decay is not None:
+                fail("layer_decay", "None with 'auto_rgn'", self.layer_decay)
+            return
+        if self.multipliers is None:
+            return
+        if not isinstance(self.multipliers, (Mapping, tuple)):
+            kinds = "a dictionary of names and numbers, or 'auto_rgn'"
+            fail("multipliers", kinds, self.multipliers, error=TypeError)
+        # Pairs, not the dictionary: a frozen phase is hashable and stays as it was.
+        pairs = tuple(dict(self.multipliers).items())
+        object.__setattr__(self, "multipliers", pairs)
+        for name, number in pairs:
+            check_number(f"multipliers[{name!r}]", number, 0.0)
+
+    @property
+    def mixing(self) -> Mixing:
+        """How the images of a batch are mixed with each other."""
+        return Mixing(self.mixup, self.cutmix)
+
+    @property
+    def has_auto_rates(self) -> bool:
+        """Whether the multipliers are measured before each epoch."""
+        return self.multipliers == AUTO_RGN
 
     @property
     def is_scheduled(self) -> bool:
@@ -87,22 +151,9 @@ class Phase:
         Returns:
             A number, or a schedule over the whole phase.
         """
-        schedules = keras.optimizers.schedules
         total = self.epochs * steps_per_epoch
         warmup = round(self.warmup * steps_per_epoch)
-        if not warmup:
-            if self.schedule == "constant":
-                return self.learning_rate
-            return schedules.CosineDecay(self.learning_rate, total)
-        return schedules.CosineDecay(
-            # Not zero: a first step of zero would train nothing.
-            self.learning_rate / warmup,
-            max(total - warmup, 1),
-            # Alpha 1 keeps the peak.
-            alpha=1.0 if self.schedule == "constant" else 0.0,
-            warmup_target=self.learning_rate,
-            warmup_steps=warmup,
-        )
+        return rate_schedule(self.schedule, self.learning_rate, total, warmup)
 
 
 @dataclass(frozen=True)
@@ -119,6 +170,7 @@ class PhaseRecord:
         cached: Whether the frozen part was computed once instead of every epoch.
         cache: What was kept of it and where, or why nothing was.
         stopped: Why the phase ended early; empty if it did not.
+        multipliers: With `"auto_rgn"`, block name -> multiplier for each epoch.
     """
 
     name: str
@@ -130,6 +182,7 @@ class PhaseRecord:
     cached: bool = False
     cache: str = ""
     stopped: str = ""
+    multipliers: tuple[dict[str, float], ...] = ()
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """Training in phases: the only place of the library that fits."""
 
 import sys
+import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from typing import Any
@@ -12,6 +13,7 @@ from kerastl._checks import check_choice, check_integer, fail
 from kerastl.datasets.augmentation import as_augmentation
 from kerastl.inference.devices import replicas
 from kerastl.inference.planning import CACHE_MODES
+from kerastl.models.manifest import find_manifest, set_temperature
 from kerastl.training.first_batch import check_first_batch
 from kerastl.training.phase import Phase, TrainingHistory
 from kerastl.training.replicated import replica_batch_size
@@ -58,7 +60,8 @@ def run_phases(
         batch_size: Images in an optimizer step, over all replicas.
         augment: Augmentation of the training images: see `batches`.
         class_weight: Weight of each class by name, or `"balanced"`: inversely to the
-            number of its images. The validation results are never weighted.
+            number of its images. The validation results are never weighted. Not
+            with mixup or CutMix.
         label_smoothing: For the task's loss, in [0, 1).
         monitor: Logged quantity that decides what is best; `"auto"`: validation
             accuracy, or validation loss where no accuracy is measured.
@@ -110,10 +113,12 @@ def run_phases(
     check_first_batch(model, train, "train")
     check_first_batch(model, validation, "validation")
     _check_patience(phases, validation)
+    _check_mixing(phases, class_weight)
     if seed is None:
         seed = int(np.random.SeedSequence().generate_state(1)[0])
     check_integer("seed", seed, 0)
     seed_noise(model, seed)
+    _forget_temperature(model)
     count = replicas(strategy)
     if count > 1 and not isinstance(train, StreamSource):
         batch_size = replica_batch_size(batch_size, count, len(train))
@@ -163,6 +168,23 @@ def _check_patience(phases: Sequence[Phase], validation: Any) -> None:
     if patient and validation is None:
         hint = "Pass validation data, or leave `patience` out."
         fail("validation", f"given for the patience of {patient[0]!r}", None, hint)
+
+
+def _check_mixing(phases: Sequence[Phase], class_weight: Any) -> None:
+    mixed = [phase.name for phase in phases if phase.mixing.is_on]
+    if mixed and class_weight is not None:
+        hint = "Keras would weigh a mixed image by its larger part alone."
+        expected = f"None with the mixed images of {mixed[0]!r}"
+        fail("class_weight", expected, class_weight, hint)
+
+
+def _forget_temperature(model: keras.Model) -> None:
+    """A temperature belongs to the weights it was fitted to."""
+    record = find_manifest(model)
+    if record is not None and record.temperature != 1:
+        set_temperature(model, 1.0)
+        message = "The model was calibrated for other weights: calibrate it again."
+        warnings.warn(message, stacklevel=3)
 
 
 def _verbosity(verbose: int | str) -> int:

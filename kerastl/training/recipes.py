@@ -1,17 +1,15 @@
-"""Named recipes: ready-made lists of phases, and `fine_tune`, which runs one."""
+"""Named recipes: ready-made lists of phases."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
 import keras
 
 from kerastl._checks import check_choice, check_integer, check_number, fail
-from kerastl.datasets.sets import ImageSet
 from kerastl.models.freezing import model_blocks
 from kerastl.models.manifest import has_loaded_weights, is_pretrained
-from kerastl.training.phase import Phase, TrainingHistory
-from kerastl.training.phases import run_phases
+from kerastl.training.phase import Phase
 
 #: Rate of a new head on frozen features.
 HEAD_RATE = 3e-3
@@ -23,6 +21,8 @@ SCRATCH_RATE = 3e-3
 
 HEAD_EPOCHS = 20
 FINE_EPOCHS = 8
+#: Phases in which `gradual` opens the backbone from the top, the last one all of it.
+GRADUAL_STEPS = 5
 #: Few images make short epochs: the last phase gets at least this many steps,
 #: within this many epochs.
 MINIMUM_STEPS = 600
@@ -71,11 +71,13 @@ def _lp_ft(model: keras.Model) -> list[Phase]:
 
 
 def _gradual(model: keras.Model) -> list[Phase]:
-    """Howard & Ruder (2018), §3.3, by thirds of the backbone instead of layers."""
+    """Howard & Ruder (2018), §3.3: one block more an epoch, then all to the end."""
     blocks = len(model_blocks(model))
-    counts = sorted({max(blocks * third // 3, 1) for third in (1, 2)})
-    steps = [_fine(f"top {count}", count, 2, FINE_RATE) for count in counts]
-    return [_head(), *steps, _fine("all", "all", FINE_EPOCHS - 4, FINE_RATE)]
+    # Each step compiles anew: a deep network takes several blocks at a time.
+    steps = min(blocks, GRADUAL_STEPS)
+    counts = [-(-blocks * step // steps) for step in range(1, steps)]
+    parts = [_fine(f"top {count}", count, 1, FINE_RATE) for count in counts]
+    return [_head(), *parts, _fine("all", "all", FINE_EPOCHS - 4, FINE_RATE)]
 
 
 def _full(model: keras.Model) -> list[Phase]:
@@ -177,110 +179,3 @@ def _per_phase(epochs: int | Sequence[int], phases: list[Phase]) -> list[int]:
         hint = f"The recipe's phases are: {names}."
         fail("epochs", f"one number, or {len(phases)} of them", epochs, hint)
     return counts
-
-
-def _count_steps(train: Any, batch_size: int) -> int | None:
-    """Steps in an epoch, where the data tell."""
-    images = train[0] if isinstance(train, (tuple, list)) and len(train) else train
-    if isinstance(train, (tuple, list, ImageSet)) and hasattr(images, "__len__"):
-        return max(-(-len(images) // max(batch_size, 1)), 1)
-    return None
-
-
-def fine_tune(
-    model: keras.Model,
-    train: Any,
-    validation: Any = None,
-    *,
-    recipe: str = DEFAULT_RECIPE,
-    epochs: int | Sequence[int] | None = None,
-    learning_rate: float | None = None,
-    patience: int | None = None,
-    loss: Any = None,
-    metrics: Sequence[Any] | None = None,
-    batch_size: int = 32,
-    augment: Any = None,
-    class_weight: str | Mapping[str, float] | None = None,
-    label_smoothing: float = 0.0,
-    strategy: Any = None,
-    cache: str = "auto",
-    views: int | None = None,
-    callbacks: Sequence[keras.callbacks.Callback] = (),
-    seed: int | None = None,
-    verbose: int | str = "auto",
-) -> TrainingHistory:
-    """Train a classifier by a named recipe, and keep the best weights of all phases.
-
-    Args:
-        model: A classifier from `build_classifier`, or any functional model (then
-            `loss` is needed).
-        train: An `ImageSet`, a pair `(images, labels)` of arrays, or a
-            `tf.data.Dataset` of batches.
-        validation: The same kinds, or None: then the last weights are kept.
-        recipe: `"linear_probe"`: the head only, on features computed once.
-            `"two_phase"`: the head, then the upper half of the backbone. `"lp_ft"`:
-            the head to convergence, then everything at a low rate with warm-up.
-            `"gradual"`: the head, then thirds of the backbone from the top.
-            `"full"`: everything at once. `"scratch"`: for `weights=None` only.
-        epochs: One number for every phase, or one per phase; None: the recipe's own.
-        learning_rate: Peak rate of the last phase; None: the recipe's own.
-        patience: Epochs without a better validation result after which a phase
-            stops; None: never.
-        loss: Loss on the outputs; None: the task's.
-        metrics: Metrics; None: the task's.
-        batch_size: Images in an optimizer step.
-        augment: Augmentation of the training images: see `batches`.
-        class_weight: By name, or `"balanced"`: see `run_phases`.
-        label_smoothing: In [0, 1).
-        strategy: A `tf.distribute` strategy in whose scope the model was built.
-        cache: `"auto"`, `"off"`, `"memory"` or `"disk"`: see `run_phases`.
-        views: Augmented versions of each image to keep: see `run_phases`.
-        callbacks: Keras callbacks for each phase.
-        seed: Order, augmentation and dropout follow from it.
-        verbose: As for `Model.fit`, or `"auto"`.
-
-    Returns:
-        History over all phases, with what moved in each.
-
-    Raises:
-        ValueError: If an argument is out of range or does not fit the model.
-
-    Example:
-        >>> import numpy as np, kerastl
-        >>> backbone = kerastl.build_backbone("MobileNet", alpha=0.25, weights="tiny")
-        >>> model = kerastl.build_classifier(backbone, ["dark", "light"])
-        >>> images = np.repeat([0, 255], 8)[:, None, None, None] + np.zeros((96, 96, 3))
-        >>> data = images, np.repeat([0, 1], 8)
-        >>> history = kerastl.fine_tune(model, data, data, recipe="linear_probe")
-        >>> [phase.name for phase in history.phases]
-        ['head']
-
-    Reference:
-        Kumar et al. (2022), Fine-Tuning can Distort Pretrained Features,
-        arXiv:2202.10054 (`lp_ft`); Howard & Ruder (2018), §3.3 (`gradual`).
-    """
-    phases = recipe_phases(
-        model,
-        recipe,
-        epochs=epochs,
-        learning_rate=learning_rate,
-        steps_per_epoch=_count_steps(train, batch_size),
-    )
-    return run_phases(
-        model,
-        train,
-        validation,
-        phases=[replace(phase, patience=patience) for phase in phases],
-        loss=loss,
-        metrics=metrics,
-        batch_size=batch_size,
-        augment=augment,
-        class_weight=class_weight,
-        label_smoothing=label_smoothing,
-        strategy=strategy,
-        cache=cache,
-        views=views,
-        callbacks=callbacks,
-        seed=seed,
-        verbose=verbose,
-    )

@@ -2,7 +2,6 @@
 
 import sys
 import time
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,16 +14,20 @@ from kerastl.inference.planning import CachePlan
 from kerastl.models.compiling import compile_model, model_task, trainable_paths
 from kerastl.models.freezing import unfreeze
 from kerastl.models.manifest import find_manifest, is_pretrained
+from kerastl.training.anchoring import l2_sp, remove_l2_sp
 from kerastl.training.first_batch import with_length
 from kerastl.training.frozen_part import Views, cached_part
 from kerastl.training.guard import TrainableGuard
 from kerastl.training.phase import Phase, PhaseRecord, TrainingHistory
+from kerastl.training.phase_rates import check_rates, measured_rates
 from kerastl.training.replicated import PaddedValidation
+from kerastl.training.settling import settle, what_is_kept
 from kerastl.training.sources import ImageSource, Source
 from kerastl.training.tracking import (
     EXPLOSION,
     BestWeights,
     PhaseMonitor,
+    monitored,
     moved_paths,
     restore,
     snapshot,
@@ -52,6 +55,7 @@ class Run:
         history: Lists of values, one per epoch.
         records: One per finished phase.
         pretrained: Whether the backbone had learnt something when the run began.
+        start: The weights that the run began with.
     """
 
     model: keras.Model
@@ -70,11 +74,15 @@ class Run:
     history: dict[str, list[float]] = field(default_factory=dict)
     records: list[PhaseRecord] = field(default_factory=list)
     pretrained: bool = True
+    start: list[np.ndarray] = field(default_factory=list)
 
     def all(self, phases: Sequence[Phase], monitor: str) -> TrainingHistory:
         """Every phase, then the best weights."""
-        tracker = BestWeights(self.model, self._monitor(monitor))
-        start = snapshot(self.model)
+        check_rates(self.model, phases, self.replicas)
+        tracker = BestWeights(
+            self.model, monitored(self.model, self.settings["metrics"], monitor)
+        )
+        self.start = start = snapshot(self.model)
         # Once, at the start: statistics that a phase has trained may train on.
         self.pretrained = is_pretrained(self.model)
         try:
@@ -83,8 +91,10 @@ class Run:
                 self._phase(number, phase, tracker, len(phases))
         except BaseException as error:
             restore(self.model, tracker.weights or tracker.latest or start)
-            error.add_note(f"The model has {_what_is_kept(tracker)}.")
+            error.add_note(f"The model has {what_is_kept(tracker)}.")
             raise
+        finally:
+            remove_l2_sp(self.model)
         if tracker.weights is not None:
             restore(self.model, tracker.weights)
         # The optimizer's moments belong to the last step, not to the best weights.
@@ -103,6 +113,8 @@ class Run:
             return "callbacks are promised the whole model"
         if self.augment is not None and phase.augment and self.views is None:
             return "each epoch augments anew"
+        if phase.mixing.is_on:
+            return "each epoch mixes anew"
         return ""
 
     def chance_loss(self) -> float | None:
@@ -130,6 +142,9 @@ class Run:
         if mode == "auto":
             mode = "frozen" if self.pretrained else "train"
         unfreeze(model, phase.trainable, batch_norm=mode)
+        remove_l2_sp(model)
+        if phase.l2_sp is not None:
+            l2_sp(model, alpha=phase.l2_sp, start=self.start)
         if number == 0 and self.validation is not None and _has_learnt(model):
             self._offer_start(phase, tracker)
         before, trainable = snapshot(model), trainable_paths(model)
@@ -137,9 +152,9 @@ class Run:
             self._announce(number, phase, count)
         watch = self._monitor_of(phase, tracker)
         first = max((len(column) for column in self.history.values()), default=0)
-        plan = self._fit(number, phase, watch, before)
+        plan, multipliers = self._fit(number, phase, watch, before)
         moved = moved_paths(model, before)
-        self._settle(phase, watch, tracker.weights or before)
+        settle(model, watch, tracker.weights or before, self.chance_loss())
         record = PhaseRecord(
             name=phase.name,
             start=first,
@@ -150,13 +165,14 @@ class Run:
             cached=plan.mode != "off",
             cache=str(plan),
             stopped=watch.stopped,
+            multipliers=multipliers,
         )
         self.records.append(record)
 
     def _fit(
         self, number: int, phase: Phase, watch: PhaseMonitor, before: list[np.ndarray]
-    ) -> CachePlan:
-        """Fit one phase; returns what of its frozen part was computed once."""
+    ) -> tuple[CachePlan, tuple[dict[str, float], ...]]:
+        """Fit one phase; what of its frozen part was computed once, and its rates."""
         seed = np.random.SeedSequence([self.seed, number]).generate_state(1)[0]
         part, train, validation, plan = self._cached(phase, int(seed))
         watch.tracker.hold(before, part)
@@ -168,24 +184,41 @@ class Run:
             seed=int(seed),
             shuffle=True,
             augment=augment,
+            mixing=phase.mixing,
             drop_remainder=self.replicas > 1,
             # On JAX `fit` begins the data once more than it passes them.
             epoch=lambda: watch.epoch,
         )
         data, steps = with_length(data, needed=phase.is_scheduled)
-        self._compile(part, phase, phase.rate_schedule(steps))
+        self._compile(part, phase, phase.rate_schedule(steps), phase.ema)
         checked, scorer = self._validation_data(validation)
+        rates = measured_rates(
+            self.model,
+            phase,
+            train,
+            batch_size=self.batch_size,
+            seed=int(seed),
+            loss=self.settings["loss"],
+            label_smoothing=self.settings["label_smoothing"],
+        )
         part.fit(
             data,
             validation_data=checked,
             epochs=phase.epochs,
             class_weight=self.weights,
-            # The guard comes last: a callback of the user's may meddle.
-            callbacks=[*scorer, watch, *self.callbacks, TrainableGuard()],
+            # Averages first, for all to see; the guard last: a user's may meddle.
+            callbacks=[
+                *([keras.callbacks.SwapEMAWeights(True)] if phase.ema else []),
+                *scorer,
+                watch,
+                *rates,
+                *self.callbacks,
+                TrainableGuard(),
+            ],
             verbose=self.verbose,
             shuffle=False,
         )
-        return plan
+        return plan, tuple(rates[0].multipliers) if rates else ()
 
     def _cached(
         self, phase: Phase, seed: int
@@ -213,33 +246,20 @@ class Run:
         ceiling = None if chance is None else EXPLOSION * chance
         return PhaseMonitor(tracker, self.history, phase.name, phase.patience, ceiling)
 
-    def _settle(
-        self, phase: Phase, watch: PhaseMonitor, fallback: list[np.ndarray]
+    def _compile(
+        self, part: keras.Model, phase: Phase, rate: Any, ema: float | None = None
     ) -> None:
-        """Undo what went wrong in a phase, and say so."""
-        chance = self.chance_loss()
-        if watch.diverged:
-            restore(self.model, fallback)
-            message = f"Phase {phase.name!r} {watch.stopped}. Lower `learning_rate`."
-            warnings.warn(message, RuntimeWarning, stacklevel=5)
-            return
-        if watch.best_in_phase is not None:
-            restore(self.model, watch.best_in_phase)
-        if chance is not None and watch.first_loss > 2 * chance:
-            message = (
-                f"Phase {phase.name!r} began with a loss of {watch.first_loss:.2f}; "
-                f"knowing nothing costs {chance:.2f}. Are the labels right, "
-                "and `learning_rate` low enough?"
-            )
-            warnings.warn(message, RuntimeWarning, stacklevel=5)
-
-    def _compile(self, part: keras.Model, phase: Phase, rate: Any) -> None:
         compile_model(
             part,
             learning_rate=rate,
             optimizer=phase.optimizer,
-            weight_decay=phase.weight_decay,
+            weight_decay=phase.weight_decay if phase.l2_sp is None else 0.0,
             global_clipnorm=phase.global_clipnorm,
+            layer_decay=phase.layer_decay,
+            # Ones at first, that can be set.
+            multipliers={} if phase.has_auto_rates else phase.multipliers,
+            whole=self.model,
+            ema=ema,
             **self.settings,
         )
 
@@ -264,28 +284,11 @@ class Run:
             logs = {f"val_{name}": value for name, value in results.items()}
         tracker.offer(logs, "start", -1)
 
-    def _monitor(self, monitor: str) -> str:
-        if monitor != "auto":
-            return monitor
-        metrics = self.settings["metrics"]
-        if metrics is None:
-            return "val_accuracy" if model_task(self.model) else "val_loss"
-        names = {getattr(metric, "name", metric) for metric in metrics}
-        return "val_accuracy" if names & {"accuracy", "acc"} else "val_loss"
-
     def _announce(self, number: int, phase: Phase, count: int) -> None:
         parts = trainable_paths(self.model)
         text = f"Phase {number + 1}/{count}: {phase.name}, {len(parts)} weights train\n"
         sys.stdout.write(text)
         sys.stdout.flush()
-
-
-def _what_is_kept(tracker: BestWeights) -> str:
-    if tracker.best is not None:
-        return f"the best weights so far, of phase {tracker.best.phase!r}"
-    if tracker.latest is not None:
-        return "the weights of the last finished epoch"
-    return "the weights that the run began with"
 
 
 def _has_learnt(model: keras.Model) -> bool:

@@ -9,6 +9,8 @@ import keras
 import numpy as np
 
 from kerastl._checks import fail, nearest
+from kerastl.models.compiling import model_task
+from kerastl.training.anchoring import l2_sp_penalty
 from kerastl.training.phase import BestEpoch
 
 #: A mean loss this many times the loss of knowing nothing is an explosion.
@@ -50,6 +52,16 @@ def moved_paths(model: keras.Model, before: list[np.ndarray]) -> tuple[str, ...]
         for weight, old, new in zip(model.weights, before, snapshot(model), strict=True)
         if not np.array_equal(old, new, equal_nan=True)
     )
+
+
+def monitored(model: keras.Model, metrics: Any, monitor: str) -> str:
+    """The logged quantity that decides what is best, where `"auto"` was asked."""
+    if monitor != "auto":
+        return monitor
+    if metrics is None:
+        return "val_accuracy" if model_task(model) else "val_loss"
+    names = {getattr(metric, "name", metric) for metric in metrics}
+    return "val_accuracy" if names & {"accuracy", "acc"} else "val_loss"
 
 
 class BestWeights:
@@ -165,6 +177,9 @@ class PhaseMonitor(keras.callbacks.Callback):
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Record the epoch, keep the weights if they are the best."""
         values = {name: float(value) for name, value in (logs or {}).items()}
+        if "val_loss" in values:
+            # Phases without the pull must compare with those that have it.
+            values["val_loss"] -= l2_sp_penalty(self.model)
         values["learning_rate"] = float(
             keras.ops.convert_to_numpy(self.model.optimizer.learning_rate)
         )

@@ -1,6 +1,7 @@
 """A phase checks itself, and its rate follows the closed form."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -65,6 +66,21 @@ def test_names_may_come_as_a_list():
     assert phase(trainable=["a", "b"]).trainable == ("a", "b")
 
 
+def test_multipliers_are_kept_as_pairs():
+    given = {"block_1": 0.5, "head": 2}
+    made = phase(multipliers=given)
+    given["head"] = 3
+    assert made.multipliers == (("block_1", 0.5), ("head", 2))
+    assert hash(made) == hash(replace(made))
+    assert replace(made, epochs=2).multipliers == made.multipliers
+
+
+def test_measured_multipliers_are_told_from_given_ones():
+    assert phase(multipliers="auto_rgn").has_auto_rates
+    assert not phase(multipliers={"head": 1}).has_auto_rates
+    assert not phase().has_auto_rates
+
+
 @pytest.mark.parametrize(
     ("settings", "error", "sentence"),
     [
@@ -73,13 +89,24 @@ def test_names_may_come_as_a_list():
         ({"learning_rate": 0}, ValueError, "`learning_rate` must be above 0"),
         ({"learning_rate": "1e-3"}, TypeError, "`learning_rate` must be a number"),
         ({"batch_norm": "freeze"}, ValueError, "Did you mean 'frozen'"),
-        ({"schedule": "linear"}, ValueError, "`schedule` must be one of"),
+        ({"schedule": "sawtooth"}, ValueError, "`schedule` must be one of"),
         ({"warmup": 5}, ValueError, "`warmup` must be at least 0 and at most 4"),
         ({"warmup": -1}, ValueError, "`warmup` must be"),
         ({"patience": 0}, ValueError, "`patience` must be at least 1"),
         ({"trainable": None}, ValueError, "`trainable` must be a string"),
         ({"trainable": True}, TypeError, "`trainable` must be an integer"),
         ({"trainable": -1}, ValueError, "`trainable` must be at least 0"),
+        ({"layer_decay": 0.0}, ValueError, "`layer_decay` must be above 0"),
+        ({"layer_decay": 1.1}, ValueError, "`layer_decay` must be above 0 and at most"),
+        ({"multipliers": {"a": -1}}, ValueError, r"`multipliers\['a'\]` must be at"),
+        ({"multipliers": {"a": "b"}}, TypeError, r"`multipliers\['a'\]` must be a num"),
+        ({"multipliers": "rgn"}, ValueError, "Did you mean 'auto_rgn'"),
+        ({"multipliers": 0.5}, TypeError, "`multipliers` must be a dictionary"),
+        (
+            {"multipliers": "auto_rgn", "layer_decay": 0.5},
+            ValueError,
+            "`layer_decay` must be None with 'auto_rgn'",
+        ),
     ],
 )
 def test_arguments_that_do_not_fit_are_refused(settings, error, sentence):

@@ -1,0 +1,300 @@
+"""What the lessons speak with: guesses, checks, claims and figures with their words.
+
+It depends on no other package, and a learner's answer never raises here. Each call adds
+a line of JSON to the file `KERASTL_RECORD`, if one is set: the course's tests listen.
+"""
+
+import base64
+import hashlib
+import html
+import io
+import json
+import math
+import os
+import sys
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from itertools import chain
+from pathlib import Path
+from types import EllipsisType, SimpleNamespace
+from typing import Any
+
+_SCALES = ("tiny", "full")
+# Question -> its options, and the guess.
+_guesses: dict[str, tuple[tuple[str, ...], Any]] = {}
+
+
+def lesson(
+    number: str, settings: Mapping[str, tuple[Any, Any]], *, scale: str = "auto"
+) -> SimpleNamespace:
+    """The settings of a lesson at one scale, printed as a table.
+
+    `"auto"` downloads nothing unasked: it is `"tiny"`, or what `KERASTL_SCALE` says.
+
+    Args:
+        number: Two digits, such as `"03"`.
+        settings: Name -> (value at `"tiny"`, value at `"full"`).
+        scale: `"tiny"` (all bundled), `"full"` (downloads) or `"auto"`.
+
+    Returns:
+        Attributes: the settings, `number`, `scale` and `seed` (0, or `KERASTL_SEED`).
+
+    Raises:
+        ValueError: If the scale is none of these.
+
+    Example:
+        >>> rows = {"dataset": ("shapes", "flowers"), "minutes": (1, 9)}
+        >>> L = lesson("03", rows, scale="tiny")
+        Lesson 03, scale "tiny" (the other one is "full")
+          dataset  shapes
+          minutes  1
+          seed     0
+    """
+    if scale == "auto":
+        scale = os.environ.get("KERASTL_SCALE", "tiny")
+    if scale not in _SCALES:
+        message = "`scale` (or KERASTL_SCALE) must be 'auto', 'tiny' or 'full'."
+        raise ValueError(f"{message} Received: scale={scale!r}.")
+    here = _SCALES.index(scale)
+    values = {name: pair[here] for name, pair in settings.items()}
+    values["seed"] = int(os.environ.get("KERASTL_SEED", "0"))
+    _say(f'Lesson {number}, scale "{scale}" (the other one is "{_SCALES[1 - here]}")')
+    width = max(map(len, values))
+    for name, value in values.items():
+        _say(f"  {name:<{width}}  {value}")
+    _note("lesson", number, scale=scale, seed=values["seed"])
+    return SimpleNamespace(number=number, scale=scale, **values)
+
+
+def predict(
+    key: str,
+    question: str,
+    choices: Sequence[str] = (),
+    *,
+    guess: float | EllipsisType | None = ...,
+) -> None:
+    """Ask for a guess before the run, and keep it for `reveal`.
+
+    Replace the three dots and run the cell again: no guess is marked.
+
+    Args:
+        key: The question's name, such as `"03.a"`.
+        question: What is asked.
+        choices: The options, numbered from 1; without any, the guess is a number.
+        guess: Number of an option, or any number; dots or None: no guess yet.
+
+    Example:
+        >>> predict("03.a", "Which one moves?", ["the head", "the backbone"], guess=1)
+        03.a  Which one moves?
+          1. the head
+          2. the backbone
+        Your guess: 1. the head
+    """
+    options = tuple(map(str, choices))
+    _say(f"{key}  {question}")
+    for index, option in enumerate(options, 1):
+        _say(f"  {index}. {option}")
+    number = isinstance(guess, (int, float))
+    usable = number and (not options or guess in range(1, len(options) + 1))
+    _guesses[key] = options, guess if usable else ...
+    _note("guess", key, stored=usable)
+    kind = f"a number from 1 to {len(options)}" if options else "a number"
+    empty = f"No guess yet: put {kind} in place of ... and run this cell again."
+    _say(f"Your guess: {_option(options, guess)}" if usable else empty)
+
+
+def reveal(key: str, answer: float, *, form: str = "{:g}") -> None:
+    """Show the learner's guess beside what came out.
+
+    Args:
+        key: The question's name.
+        answer: Number of the right option, or the number that was measured.
+        form: Format of a measured number, such as `"{:.0%}"`.
+
+    Example:
+        >>> predict("03.b", "How many of the 85 weights move?", guess=85)
+        03.b  How many of the 85 weights move?
+        Your guess: 85
+        >>> reveal("03.b", 2)
+        03.b  You guessed 85; it is 2.
+    """
+    options, guess = _guesses.get(key, ((), ...))
+    result = _option(options, answer, form)
+    _note("reveal", key, answer=float(answer), guessed=guess is not ...)
+    if guess is ...:
+        _say(f"{key}  It is {result}. (Without a guess: try one before the next run.)")
+    elif options and guess == answer:
+        _say(f"{key}  You guessed it: {result}.")
+    else:
+        _say(f"{key}  You guessed {_option(options, guess, form)}; it is {result}.")
+
+
+def check(
+    key: str, answer: Any, properties: Sequence[tuple[Callable[[Any], Any], str]]
+) -> None:
+    """Test an answer's properties, and say the first hint that helps.
+
+    It never raises: a property that stops with an error does not hold, and
+    `NotImplementedError`, None and three dots mean "not done yet".
+
+    Args:
+        key: The exercise's name, such as `"03.2"`.
+        answer: What the learner made: a value, a model, a function.
+        properties: (property, hint) pairs, the coarsest first. A property is called
+            with the answer and says whether it holds.
+
+    Example:
+        >>> even = [(lambda n: n > 0, "Above zero."), (lambda n: n % 2 == 0, "Even.")]
+        >>> check("03.1", 4, even)
+        03.1  Passed: 2 of 2 properties hold.
+        >>> check("03.1", 3, even)
+        03.1  Not yet: 1 of 2 hold. Hint: Even.
+        >>> check("03.1", ..., even)
+        03.1  Not done yet: write your answer above, then run both cells.
+    """
+    total = len(properties)
+    for index, (holds, hint) in enumerate(properties):
+        outcome, stopped = _try(holds, answer)
+        if outcome == "todo":
+            _say(f"{key}  Not done yet: write your answer above, then run both cells.")
+        elif outcome == "hint":
+            _say(f"{key}  Not yet: {index} of {total} hold. Hint: {hint}{stopped}")
+        if outcome != "passed":
+            _note("check", key, outcome=outcome, hint=hint)
+            return
+    _say(f"{key}  Passed: {total} of {total} properties hold.")
+    _note("check", key, outcome="passed", hint="")
+
+
+def claim(
+    key: str,
+    sentence: str,
+    value: float,
+    *,
+    low: float = -math.inf,
+    high: float = math.inf,
+) -> None:
+    """State a measured result; outside its band, the course's tests fail, not the run.
+
+    Args:
+        key: Name of the claim, such as `"05.gain"`.
+        sentence: What was found, with the value's place: `"{value:.1%} more"`.
+        value: What was measured.
+        low: Least value expected.
+        high: Greatest value expected.
+
+    Raises:
+        ValueError: If the sentence has no place for the value.
+
+    Example:
+        >>> claim("05.gain", "Tuning gained {value:.1%}.", 0.043, low=0.01, high=0.1)
+        Tuning gained 4.3%. (Claim 05.gain: at least 1.0%, at most 10.0%.)
+    """
+    _, place, rest = sentence.partition("{value")
+    form = rest.partition("}")[0].removeprefix(":")
+    if not place:
+        message = "`sentence` must be text with {value} in it."
+        raise ValueError(f"{message} Received: sentence={sentence!r}.")
+    measured = float(value)
+    holds = low <= measured <= high
+    band = [("exactly", low)] if low == high else [("at least", low), ("at most", high)]
+    limits = [f"{word} {limit:{form}}" for word, limit in band if abs(limit) < math.inf]
+    missed = "" if holds else " does not hold on this run"
+    _say(f"{sentence.format(value=value)} (Claim {key}{missed}: {', '.join(limits)}.)")
+    _note("claim", key, value=measured, low=low, high=high, holds=holds)
+
+
+def shared_images(*image_sets: Any) -> int:
+    """How many distinct images are in more than one set, by content.
+
+    A resized copy is not noticed.
+
+    Args:
+        image_sets: Image sets; None counts for nothing.
+
+    Returns:
+        How many; 0: the sets are disjoint.
+
+    Example:
+        >>> first = SimpleNamespace(images=[b"cat", b"dog"])
+        >>> shared_images(first, SimpleNamespace(images=[b"owl", b"dog"]))
+        1
+    """
+    given = [each.images for each in image_sets if each is not None]
+    contents = chain(*({_digest(image) for image in images} for images in given))
+    return sum(count > 1 for count in Counter(contents).values())
+
+
+def show(figure: Any, *, alt: str | None = None, dpi: int = 80) -> None:
+    """Show a figure with a description that every front end keeps.
+
+    The HTML that front ends prefer carries it. Outside a notebook nothing is shown.
+
+    Args:
+        figure: A Matplotlib figure.
+        alt: What it shows, in words from its data. None: kerastl's own figures know.
+        dpi: Pixels per inch.
+
+    Raises:
+        ValueError: If nothing says what the figure shows.
+    """
+    from PIL import Image
+
+    known = (getattr(axes, "kerastl_alt_text", "") for axes in figure.axes)
+    alt = alt or " ".join(filter(None, known))
+    if not alt:
+        message = "`alt` must be a description of what the figure shows."
+        raise ValueError(f"{message} Received: alt={alt!r}.")
+    drawn, small = io.BytesIO(), io.BytesIO()
+    figure.savefig(drawn, format="png", dpi=dpi, bbox_inches="tight")
+    # A palette keeps a lesson full of pictures at a quarter of its size.
+    Image.open(drawn).convert("RGB").quantize(256).save(small, "png", optimize=True)
+    pixels = base64.b64encode(small.getvalue()).decode("ascii")
+    _note("figure", "", alt=alt)
+    if "matplotlib.pyplot" in sys.modules:
+        # Otherwise the notebook would show it a second time, without its words.
+        sys.modules["matplotlib.pyplot"].close(figure)
+    shell = sys.modules.get("IPython")
+    if shell is not None and shell.get_ipython() is not None:
+        image = f'<img alt="{html.escape(alt)}" src="data:image/png;base64,{pixels}">'
+        words = {"text/html": f"<figure>{image}</figure>", "text/plain": alt}
+        meta = {"image/png": {"alt": alt}}
+        shell.display.display({**words, "image/png": pixels}, metadata=meta, raw=True)
+
+
+def _try(holds: Callable[[Any], Any], answer: Any) -> tuple[str, str]:
+    """Whether one property holds, and what stopped the learner's code."""
+    if answer is None or answer is ...:
+        return "todo", ""
+    try:
+        return ("passed" if bool(holds(answer)) else "hint"), ""
+    except NotImplementedError:
+        return "todo", ""
+    except Exception as error:
+        return "hint", f" (Your code stopped with {type(error).__name__}: {error})"
+
+
+def _digest(image: Any) -> str:
+    """The sum of a file's bytes, or of an array's."""
+    if isinstance(image, (str, os.PathLike)):
+        image = Path(image).read_bytes()
+    data = image if isinstance(image, bytes) else image.tobytes()
+    return hashlib.sha256(data).hexdigest()
+
+
+def _option(options: tuple[str, ...], value: Any, form: str = "{:g}") -> str:
+    """An option by its number, or a number as it is written."""
+    if options:
+        return f"{value}. {options[int(value) - 1]}"
+    return form.format(value)
+
+
+def _say(text: str) -> None:
+    sys.stdout.write(f"{text}\n")
+
+
+def _note(kind: str, key: str, **facts: Any) -> None:
+    """Add a line to the file that the tests of the course read, if there is one."""
+    if path := os.environ.get("KERASTL_RECORD"):
+        with Path(path).open("a", encoding="utf-8") as file:
+            file.write(json.dumps({"kind": kind, "key": key, **facts}) + "\n")

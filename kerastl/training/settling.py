@@ -1,0 +1,47 @@
+"""What a phase that went wrong leaves behind: undone, and said."""
+
+import warnings
+
+import keras
+import numpy as np
+
+from kerastl.training.tracking import BestWeights, PhaseMonitor, restore
+
+
+def settle(
+    model: keras.Model,
+    watch: PhaseMonitor,
+    fallback: list[np.ndarray],
+    chance: float | None,
+) -> None:
+    """Undo what went wrong in a phase, and say so.
+
+    Args:
+        model: The whole model.
+        watch: What was seen of the phase.
+        fallback: Weights to go back to if it diverged.
+        chance: Loss of a head that knows nothing; None where nobody can say.
+    """
+    if watch.diverged:
+        restore(model, fallback)
+        message = f"Phase {watch.phase!r} {watch.stopped}. Lower `learning_rate`."
+        warnings.warn(message, RuntimeWarning, stacklevel=5)
+        return
+    if watch.best_in_phase is not None:
+        restore(model, watch.best_in_phase)
+    if chance is not None and watch.first_loss > 2 * chance:
+        message = (
+            f"Phase {watch.phase!r} began with a loss of {watch.first_loss:.2f}; "
+            f"knowing nothing costs {chance:.2f}. Are the labels right, "
+            "and `learning_rate` low enough?"
+        )
+        warnings.warn(message, RuntimeWarning, stacklevel=5)
+
+
+def what_is_kept(tracker: BestWeights) -> str:
+    """Which weights an interrupted run leaves in the model, in words."""
+    if tracker.best is not None:
+        return f"the best weights so far, of phase {tracker.best.phase!r}"
+    if tracker.latest is not None:
+        return "the weights of the last finished epoch"
+    return "the weights that the run began with"

@@ -1,0 +1,296 @@
+"""The words of the lessons: guesses, checks, claims, and figures with descriptions."""
+
+import base64
+import io
+import json
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from kerastl import teach
+
+SETTINGS = {"dataset": ("shapes", "flowers"), "minutes": (1, 9)}
+
+
+@pytest.fixture
+def record(tmp_path, monkeypatch):
+    """What the calls of a test leave in the record."""
+    path = tmp_path / "record.jsonl"
+    monkeypatch.setenv("KERASTL_RECORD", str(path))
+    return lambda: [json.loads(line) for line in path.read_text("utf-8").splitlines()]
+
+
+@pytest.fixture(autouse=True)
+def plain_environment(monkeypatch):
+    for name in ("KERASTL_SCALE", "KERASTL_SEED", "KERASTL_RECORD"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def test_teach_imports_nothing_but_the_standard_library():
+    source = Path(teach.__file__)
+    script = (
+        "import runpy, sys\n"
+        f"runpy.run_path({str(source)!r})\n"
+        "third = {'numpy', 'keras', 'tensorflow', 'matplotlib', 'PIL', 'IPython'}\n"
+        "print(sorted(third & set(sys.modules)), 'kerastl' in sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "[] False"
+
+
+@pytest.mark.parametrize(
+    ("scale", "dataset"), [("tiny", "shapes"), ("full", "flowers")]
+)
+def test_a_scale_chooses_its_column(scale, dataset, capsys):
+    found = teach.lesson("03", SETTINGS, scale=scale)
+    assert (found.scale, found.dataset, found.number) == (scale, dataset, "03")
+    assert f"dataset  {dataset}" in capsys.readouterr().out
+
+
+def test_auto_is_tiny_until_the_environment_says_otherwise(monkeypatch):
+    assert teach.lesson("03", SETTINGS).scale == "tiny"
+    monkeypatch.setenv("KERASTL_SCALE", "full")
+    assert teach.lesson("03", SETTINGS).scale == "full"
+    assert teach.lesson("03", SETTINGS, scale="tiny").scale == "tiny"
+
+
+def test_the_seed_comes_from_the_environment(monkeypatch):
+    assert teach.lesson("03", SETTINGS).seed == 0
+    monkeypatch.setenv("KERASTL_SEED", "4")
+    assert teach.lesson("03", SETTINGS).seed == 4
+
+
+@pytest.mark.parametrize("through", ["argument", "environment"])
+def test_an_unknown_scale_is_refused(through, monkeypatch):
+    monkeypatch.setenv("KERASTL_SCALE", "huge")
+    scale = "huge" if through == "argument" else "auto"
+    with pytest.raises(ValueError, match=r"'full'\. Received: scale='huge'"):
+        teach.lesson("03", SETTINGS, scale=scale)
+
+
+def test_a_guess_stands_beside_the_result(capsys):
+    teach.predict("03.a", "Which?", ["left", "right"], guess=1)
+    teach.reveal("03.a", 2)
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last == "03.a  You guessed 1. left; it is 2. right."
+
+
+def test_a_right_guess_is_said_to_be_right(capsys):
+    teach.predict("03.a", "Which?", ["left", "right"], guess=2)
+    teach.reveal("03.a", 2)
+    assert capsys.readouterr().out.endswith("03.a  You guessed it: 2. right.\n")
+
+
+def test_a_number_and_the_guess_share_a_format(capsys):
+    teach.predict("03.a", "How many?", guess=0.5)
+    teach.reveal("03.a", 0.17, form="{:.0%}")
+    assert capsys.readouterr().out.endswith("You guessed 50%; it is 17%.\n")
+
+
+@pytest.mark.parametrize("guess", [..., None, 0, 3, 1.5, "1", [1]])
+def test_what_is_no_option_is_no_guess(guess, capsys):
+    teach.predict("03.a", "Which?", ["left", "right"], guess=guess)
+    assert "put a number from 1 to 2 in place of" in capsys.readouterr().out
+    teach.reveal("03.a", 2)
+    assert capsys.readouterr().out.startswith("03.a  It is 2. right. (Without")
+
+
+def test_a_new_guess_replaces_the_old_one(capsys):
+    teach.predict("03.a", "Which?", ["left", "right"], guess=1)
+    teach.predict("03.a", "Which?", ["left", "right"], guess=2)
+    teach.reveal("03.a", 2)
+    assert "You guessed it" in capsys.readouterr().out
+
+
+def test_a_result_without_its_question_is_shown(capsys):
+    teach.reveal("03.never", 7)
+    assert "It is 7." in capsys.readouterr().out
+
+
+PROPERTIES = [
+    (lambda n: n > 0, "Above zero."),
+    (lambda n: n % 2 == 0, "Even."),
+]
+
+
+@pytest.mark.parametrize(
+    ("answer", "outcome", "hint"),
+    [
+        (4, "passed", ""),
+        (3, "hint", "Even."),
+        (-3, "hint", "Above zero."),
+        (None, "todo", "Above zero."),
+        (..., "todo", "Above zero."),
+        ("four", "hint", "Above zero."),
+        (np.array([1, 2]), "hint", "Above zero."),
+    ],
+)
+def test_the_first_hint_that_helps_is_the_only_one(
+    answer, outcome, hint, record, capsys
+):
+    teach.check("03.1", answer, PROPERTIES)
+    (note,) = record()
+    assert (note["outcome"], note["hint"]) == (outcome, hint)
+    said = capsys.readouterr().out
+    assert said.count("\n") == 1
+    assert [text in said for _, text in PROPERTIES] == [
+        outcome == "hint" and text == hint for _, text in PROPERTIES
+    ]
+
+
+def test_an_error_in_the_answer_is_told_and_not_raised(capsys):
+    def answer(n):
+        return n / 0
+
+    teach.check("03.1", answer, [(lambda f: f(1) == 1, "Divide by one.")])
+    said = capsys.readouterr().out
+    assert "Hint: Divide by one." in said
+    assert "stopped with ZeroDivisionError: division by zero" in said
+
+
+def test_a_stub_that_is_not_implemented_is_not_done_yet(record):
+    def answer(n):
+        raise NotImplementedError
+
+    teach.check("03.1", answer, [(lambda f: f(1) == 1, "Return one.")])
+    assert record()[0]["outcome"] == "todo"
+
+
+def test_a_learner_may_still_interrupt():
+    def answer():
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        teach.check("03.1", answer, [(lambda f: f(), "Hint.")])
+
+
+@pytest.mark.parametrize(
+    ("value", "holds"), [(0.1, True), (0.3, True), (0.05, False), (0.31, False)]
+)
+def test_a_claim_holds_within_its_band(value, holds, record, capsys):
+    teach.claim("03.gain", "It gained {value:.0%}.", value, low=0.1, high=0.3)
+    assert record()[0]["holds"] is holds
+    said = capsys.readouterr().out
+    assert said.startswith(f"It gained {value:.0%}. (Claim 03.gain")
+    assert ("does not hold on this run" in said) is not holds
+
+
+def test_a_claim_that_is_no_number_does_not_hold(record):
+    teach.claim("03.gain", "{value}", float("nan"), low=0)
+    assert record()[0]["holds"] is False
+
+
+def test_a_claims_band_is_said_in_its_own_format(capsys):
+    teach.claim("03.a", "{value:.1%} more.", np.float32(0.25), low=0.1)
+    assert capsys.readouterr().out == "25.0% more. (Claim 03.a: at least 10.0%.)\n"
+    teach.claim("03.b", "{value} moved.", 0, low=0, high=0)
+    assert capsys.readouterr().out == "0 moved. (Claim 03.b: exactly 0.)\n"
+
+
+def test_a_claim_without_a_place_for_its_value_is_refused():
+    with pytest.raises(ValueError, match=r"in it\. Received: sentence='"):
+        teach.claim("03.gain", "It gained a lot.", 0.1, low=0)
+
+
+def test_shared_images_are_found_by_content(tmp_path):
+    (tmp_path / "a.jpg").write_bytes(b"cat")
+    (tmp_path / "b.jpg").write_bytes(b"dog")
+    (tmp_path / "c.jpg").write_bytes(b"cat")
+    first = SimpleNamespace(images=(str(tmp_path / "a.jpg"), str(tmp_path / "b.jpg")))
+    second = SimpleNamespace(images=(str(tmp_path / "c.jpg"),))
+    assert teach.shared_images(first, second) == 1
+    assert teach.shared_images(second, first, None) == 1
+    assert teach.shared_images(second) == 0
+
+
+def test_shared_arrays_are_found_by_content():
+    pixels = np.arange(3 * 12, dtype="uint8").reshape(3, 2, 2, 3)
+    parts = [SimpleNamespace(images=pixels[rows]) for rows in ([0, 1], [1, 2], [2, 1])]
+    assert teach.shared_images(*parts[:2]) == 1
+    assert teach.shared_images(*parts[1:]) == 2
+
+
+def test_a_copy_within_one_part_is_not_shared():
+    pixels = np.zeros((2, 2, 2, 3), "uint8")
+    assert teach.shared_images(SimpleNamespace(images=pixels)) == 0
+
+
+def small_figure():
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(2, 1))
+    figure.subplots().plot([0, 1])
+    return figure
+
+
+def test_a_figure_needs_its_description():
+    with pytest.raises(ValueError, match="`alt` must be a description"):
+        teach.show(small_figure())
+
+
+def test_the_librarys_own_figures_know_their_description(record):
+    from kerastl.evaluation.curves import plot_history
+    from kerastl.evaluation.figures import alt_text
+
+    figure = plot_history({"loss": [2.0, 1.0]})
+    teach.show(figure)
+    assert record()[0]["alt"] == alt_text(figure)
+
+
+def test_a_shown_figure_is_not_shown_twice():
+    from matplotlib import pyplot as plt
+
+    figure, _ = plt.subplots(figsize=(2, 1))
+    teach.show(figure, alt="An empty panel.")
+    assert not plt.get_fignums()
+
+
+def test_a_notebook_gets_the_picture_and_its_words(monkeypatch):
+    shown = []
+
+    def display(data, *, metadata, raw):
+        shown.append((data, metadata, raw))
+
+    shell = SimpleNamespace(
+        get_ipython=lambda: object(), display=SimpleNamespace(display=display)
+    )
+    monkeypatch.setitem(sys.modules, "IPython", shell)
+    teach.show(small_figure(), alt='A line "rises" & <ends>.')
+    ((data, metadata, raw),) = shown
+    assert raw
+    words = 'alt="A line &quot;rises&quot; &amp; &lt;ends&gt;."'
+    assert data["text/html"].startswith(f"<figure><img {words} src=")
+    assert data["image/png"] in data["text/html"]
+    assert data["text/plain"] == metadata["image/png"]["alt"]
+    assert data["text/plain"] == 'A line "rises" & <ends>.'
+
+
+def test_the_picture_is_what_was_drawn(monkeypatch):
+    from PIL import Image
+
+    shown = []
+    shell = SimpleNamespace(
+        get_ipython=lambda: object(),
+        display=SimpleNamespace(display=lambda data, **_: shown.append(data)),
+    )
+    monkeypatch.setitem(sys.modules, "IPython", shell)
+    figure, wanted = small_figure(), io.BytesIO()
+    teach.show(figure, alt="A line.", dpi=50)
+    figure.savefig(wanted, format="png", dpi=50, bbox_inches="tight")
+    got = Image.open(io.BytesIO(base64.b64decode(shown[0]["image/png"])))
+    difference = np.asarray(got.convert("RGB"), int) - np.asarray(
+        Image.open(wanted).convert("RGB"), int
+    )
+    assert abs(difference).max() < 30
+
+
+def test_without_a_record_nothing_is_written(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    teach.check("03.1", 4, PROPERTIES)
+    assert not list(tmp_path.iterdir())

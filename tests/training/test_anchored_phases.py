@@ -1,0 +1,102 @@
+"""Phases that are held near the start, through `run_phases`."""
+
+import keras
+import numpy as np
+import pytest
+from networks import coloured, small_classifier, values
+
+import kerastl
+
+DATA = coloured(8)
+
+
+def run(l2_sp, *, seed=0, checked=False, **options):
+    """How far the backbone went, what the history says, and the model."""
+    keras.utils.set_random_seed(0)
+    model = small_classifier(learnt=True, seed=0)
+    before = values(model)
+    phase = kerastl.Phase(
+        "all",
+        trainable="all",
+        epochs=3,
+        learning_rate=0.01,
+        optimizer=keras.optimizers.SGD(),
+        batch_norm="frozen",
+        l2_sp=l2_sp,
+        **options,
+    )
+    data = DATA, DATA if checked else None
+    history = kerastl.run_phases(
+        model, *data, phases=[phase], batch_size=8, seed=seed, monitor="val_loss"
+    )
+    pairs = zip(model.weights, before, values(model), strict=True)
+    far = sum(
+        float(np.sum((new - old) ** 2))
+        for weight, old, new in pairs
+        if not weight.path.startswith("head")
+    )
+    return far, history, model
+
+
+def test_a_stronger_pull_keeps_the_backbone_nearer_to_the_start():
+    free, weak, strong = (run(pull)[0] for pull in (None, 0.5, 20.0))
+    assert 0 < strong < weak < free
+
+
+def test_nothing_of_the_pull_is_left_behind():
+    model = run(0.5)[2]
+    assert model.losses == []
+    assert all(variable.regularizer is None for variable in model.variables)
+
+
+def test_the_validation_loss_is_told_without_the_penalty():
+    _, history, model = run(2.0, checked=True)
+    images, labels = DATA
+    loss = model.evaluate(images.astype("float32"), labels, verbose=0)[0]
+    np.testing.assert_allclose(history.best.value, loss, rtol=1e-5)
+
+
+def test_a_later_phase_is_held_to_the_start_of_the_run():
+    model = small_classifier(learnt=True, seed=0)
+    before = values(model)
+    sgd = keras.optimizers.SGD()
+    first = kerastl.Phase(
+        "free", trainable="all", epochs=2, learning_rate=0.02, optimizer=sgd
+    )
+    # So strong that one step of SGD without momentum nearly undoes the first phase.
+    held = kerastl.Phase(
+        "held",
+        trainable="all",
+        epochs=1,
+        learning_rate=0.001,
+        optimizer=sgd,
+        l2_sp=300.0,
+    )
+
+    def distance(phases):
+        history = kerastl.run_phases(model, DATA, phases=phases, batch_size=24, seed=0)
+        assert len(history.phases) == len(phases)
+        weight = model.get_layer("conv1").get_weights()[0]
+        place = [w.path for w in model.weights].index("conv1/kernel")
+        far = np.linalg.norm(weight - before[place])
+        for variable, value in zip(model.weights, before, strict=True):
+            variable.assign(value)
+        return far
+
+    assert distance([first, held]) < 0.9 * distance([first])
+
+
+def test_the_pull_and_weight_decay_exclude_each_other():
+    with pytest.raises(ValueError, match="`weight_decay` must be None with l2_sp"):
+        kerastl.Phase(
+            "a", trainable="all", epochs=1, learning_rate=1, l2_sp=1, weight_decay=0.1
+        )
+
+
+def test_the_pull_replaces_the_optimizers_own_weight_decay():
+    phase = {"trainable": "all", "epochs": 1, "learning_rate": 1e-3}
+    for pull, decay in ((None, 0.004), (0.1, 0.0)):
+        model = small_classifier(learnt=True)
+        phases = [kerastl.Phase("a", l2_sp=pull, **phase)]
+        kerastl.run_phases(model, DATA, phases=phases, seed=0)
+        assert model.optimizer.weight_decay == decay
