@@ -1,0 +1,623 @@
+# %% [markdown]
+# # 03 Feature extraction
+#
+# How do you teach an old network new classes without touching one of its weights?
+#
+# The network stays frozen and only describes each image; a small new layer learns what
+# the descriptions mean. It is the cheapest kind of transfer learning, and the one to
+# try first.
+#
+# ## You will be able to
+#
+# - build a frozen backbone with a new head in five steps, and prove that it is frozen;
+# - compute features once and train on them, and say when you may not;
+# - find a wrong preprocessing, and choose the layer to cut at.
+
+# %%
+from kerastl import teach
+
+data = {"dataset": ("shapes", "flowers"), "licence": ("Apache-2.0", "CC BY")}
+network = {"backbone": ("MobileNet", "MobileNet"), "alpha": (0.5, 0.25)}
+weights = {"weights": ("tiny", "imagenet"), "image_size": (96, 224)}
+costs = {"download": ("nothing", "about 220 MB"), "minutes": (1, 9)}
+bands = {"least_cut_gain": (0.01, 0.0)}
+L = teach.lesson("03", {**data, **network, **weights, **costs, **bands})
+
+# %%
+import kerastl
+
+train, validation, test = kerastl.load_dataset(L.dataset, test=0.2, seed=L.seed)
+teach.claim(
+    "03.shared",
+    "{value} images are in more than one part.",
+    teach.shared_images(train, validation, test),
+    low=0,
+    high=0,
+)
+
+# %% [markdown]
+# ## What is to be beaten
+#
+# First a look at the images, and a baseline: a rule that always names the most frequent
+# class. A network that does no better has learnt nothing, however good its curves look.
+
+# %%
+import numpy as np
+
+few = validation.subset(range(10))
+pixels = np.array(next(iter(kerastl.batches(few, image_size=L.image_size)))[0])
+names = train.class_names
+teach.show(kerastl.show_images(pixels, labels=few.labels, class_names=names, columns=5))
+baseline = np.bincount(validation.labels).max() / len(validation)
+words = "The most frequent class makes up {value:.1%} of the validation images."
+teach.claim("03.baseline", words, baseline, low=0.1, high=0.35)
+
+# %% [markdown] tags=["quiz"]
+# ## The five steps
+#
+# 1. **Select** a backbone that was trained on much more than you have.
+# 2. **Remove the top**: its last layer names the old classes, which are not yours.
+# 3. **Add a head**: average each feature over the image, then one dense layer.
+# 4. **Freeze** the backbone: none of its weights may move.
+# 5. **Train** what is left.
+#
+# **Quick question.** What comes out of a backbone whose top has been removed?
+#
+# - [ ] The probabilities of the old classes :: Those came from the top, which is gone.
+# - [x] A small map of features, one list of numbers for each place :: The head averages
+#   the places away, and one list for each image is left.
+# - [ ] The image, but smaller :: The places are fewer, but what is stored at each is
+#   no longer a colour.
+
+# %%
+teach.predict(
+    "03.a",
+    "Backbone and head have many arrays of weights. How many of them will train?",
+    ["none", "two", "all of them"],
+    guess=2,  # guess: 1, 2 or 3
+)
+
+# %%
+import keras
+
+# Steps 1 and 2; then 3 and 4: a head, and a frozen backbone.
+backbone = kerastl.build_backbone(
+    L.backbone, alpha=L.alpha, weights=L.weights, image_size=L.image_size
+)
+print(isinstance(backbone, keras.Model), "one image becomes", backbone.output_shape[1:])
+model = kerastl.build_classifier(backbone, names, seed=L.seed)
+moving = len(model.trainable_weights)
+teach.reveal("03.a", {0: 1, 2: 2}.get(moving, 3))
+words = "{value} arrays of weights will train: the head's kernel and its bias."
+teach.claim("03.trainable", words, moving, low=2, high=2)
+
+# %%
+from matplotlib import pyplot as plt
+
+rows = kerastl.trainable_report(model).rows
+place, trains = np.arange(len(rows)), [row.trainable for row in rows]
+frozen = [row.parameters - row.trainable for row in rows]
+figure, axes = plt.subplots(figsize=(7, 3.4))
+axes.barh(place - 0.2, frozen, 0.4, color="#0072B2", label="numbers frozen")
+axes.barh(place + 0.2, trains, 0.4, color="#D55E00", hatch="//", label="trained")
+axes.set(xscale="log", yticks=place, yticklabels=[row.block for row in rows])
+axes.legend()
+words = f"{sum(trains):,} numbers train, {sum(frozen):,} are frozen"
+teach.show(figure, alt=f"Bars for each block of the network: {words}.")
+
+# %% [markdown]
+# ## Exercise 03.1: the same in plain Keras
+#
+# Write `with_head(backbone, classes)`. It gets any functional Keras backbone and gives
+# back a `keras.Model` that shares the backbone's weights, holds them frozen, averages
+# over the places of the map, and ends in one dense layer with a number for each class.
+# The check trains it on a small hidden backbone, and sees whether a bit has moved.
+
+
+# %% tags=["stub"]
+def with_head(backbone, classes):
+    raise NotImplementedError("your code here")
+
+
+# %% tags=["wrong"]
+def with_head(backbone, classes):  # adds a head, and forgets to freeze
+    row = keras.layers.GlobalAveragePooling2D()(backbone.output)
+    return keras.Model(backbone.input, keras.layers.Dense(classes)(row))
+
+
+# %% tags=["wrong"]
+def with_head(backbone, classes):  # freezes at the end, the head included
+    row = keras.layers.GlobalAveragePooling2D()(backbone.output)
+    model = keras.Model(backbone.input, keras.layers.Dense(classes)(row))
+    model.trainable = False
+    return model
+
+
+# %% tags=["wrong"]
+def with_head(backbone, classes):  # no pooling: an answer for each place
+    backbone.trainable = False
+    logits = keras.layers.Dense(classes)(backbone.output)
+    return keras.Model(backbone.input, logits)
+
+
+# %% tags=["wrong"]
+def with_head(backbone, classes):  # a clone has the layers, but random weights
+    copy = keras.models.clone_model(backbone)
+    copy.trainable = False
+    row = keras.layers.GlobalAveragePooling2D()(copy.output)
+    return keras.Model(copy.input, keras.layers.Dense(classes)(row))
+
+
+# %% tags=["solution"]
+def with_head(backbone, classes):
+    backbone.trainable = False
+    row = keras.layers.GlobalAveragePooling2D()(backbone.output)
+    return keras.Model(backbone.input, keras.layers.Dense(classes)(row))
+
+
+# %% tags=["check"]
+def hidden_backbone():
+    image = keras.Input((8, 8, 3))
+    maps = keras.layers.Conv2D(4, 3, strides=2)(image)
+    maps = keras.layers.BatchNormalization()(maps)
+    return keras.Model(image, keras.layers.ReLU()(maps))
+
+
+def still_the_same(answer):
+    base = hidden_backbone()
+    built = answer(base, 4)
+    before = [weight.numpy() for weight in base.weights]
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    built.compile(keras.optimizers.SGD(0.1), loss)
+    rows = np.random.default_rng(0).uniform(0, 255, (8, 8, 8, 3))
+    built.fit(rows, np.arange(8) % 4, verbose=0)
+    pairs = zip(before, base.weights, strict=True)
+    return all(np.array_equal(old, new.numpy()) for old, new in pairs)
+
+
+def shares_weights(answer):
+    base = hidden_backbone()
+    kept = {id(weight) for weight in answer(base, 4).weights}
+    return {id(weight) for weight in base.weights} <= kept
+
+
+teach.check(
+    "03.1",
+    with_head,
+    [
+        (
+            lambda f: f(hidden_backbone(), 4).output_shape == (None, 4),
+            "One row of numbers for each image: average over the places of the map.",
+        ),
+        (
+            lambda f: len(f(hidden_backbone(), 4).trainable_weights) > 0,
+            "Nothing would train. Freeze the backbone, not the model with its head.",
+        ),
+        (
+            lambda f: len(f(hidden_backbone(), 4).trainable_weights) == 2,
+            "More than the head would train. Is the backbone's `trainable` False?",
+        ),
+        (
+            shares_weights,
+            "The weights are not those of the given backbone: a copy starts at random.",
+        ),
+        (still_the_same, "A weight of the backbone changed while the head trained."),
+    ],
+)
+
+# %% [markdown]
+# ## The fifth step: train
+#
+# The curves show the loss and the accuracy from pass to pass over the images, called an
+# *epoch*. What trained, and what did not, is not a matter of trust: we compare every
+# array of the backbone before and after, number by number.
+
+# %%
+before = [weight.numpy() for weight in backbone.weights]
+history = kerastl.fine_tune(
+    model, train, validation, recipe="linear_probe", seed=L.seed, verbose=0
+)
+teach.show(kerastl.plot_history(history))
+pairs = zip(before, backbone.weights, strict=True)
+changed = sum(not np.array_equal(old, new.numpy()) for old, new in pairs)
+words = f"{{value}} of the {len(before)} arrays of the backbone changed."
+teach.claim("03.changed", words, changed, low=0, high=0)
+gain = history.best.value - baseline
+words = "On the validation images it is {value:.1%} above the baseline."
+teach.claim("03.gain", words, gain, low=0.15, high=0.85)
+
+# %% [markdown] tags=["quiz"]
+# ## Never compute twice
+#
+# A frozen network gives the same features for the same image in every epoch. So it need
+# look at each image only once: keep the features, and train the head on those. That is
+# what `fine_tune` did above, unasked. How much does it save? We time epochs with and
+# without, and leave out the first, which also compiles.
+#
+# **Quick question.** When may you *not* replace an image by its stored features?
+#
+# - [ ] When the backbone has BatchNorm layers :: Frozen, they use stored statistics, so
+#   an image always gives the same features.
+# - [x] When each epoch changes the images at random :: A mirrored or turned image has
+#   other features. Stored ones would undo the augmentation without a word.
+# - [ ] When the head has several layers :: Above the features anything may happen;
+#   only what lies below must hold still.
+
+# %%
+teach.predict(
+    "03.b",
+    "How many times faster is an epoch of the head on stored features?",
+    guess=10,  # guess: a number, such as 2, 10 or 100
+)
+
+
+# %%
+def seconds(cache):
+    fresh = kerastl.build_classifier(backbone, names, seed=L.seed)
+    phase = kerastl.Phase("head", trainable="head", epochs=4, learning_rate=3e-3)
+    run = kerastl.run_phases(
+        fresh, train, phases=[phase], cache=cache, seed=L.seed, verbose=0
+    )
+    each = run.history["seconds"]
+    return min(each[1:]), run.phases[0].seconds - sum(each)
+
+
+whole, _ = seconds("off")
+alone, once = seconds("memory")
+
+# %%
+teach.reveal("03.b", whole / alone, form="{:.0f}")
+words = "An epoch on stored features is {value:.0f} times faster."
+teach.claim("03.faster", words, whole / alone, low=3, high=2000)
+epochs = np.arange(21)
+figure, axes = plt.subplots(figsize=(6, 3))
+axes.plot(epochs, whole * epochs, "--", color="#D55E00", label="through the backbone")
+axes.plot(epochs, once + alone * epochs, color="#0072B2", label="on stored features")
+axes.set(xlabel="epochs", ylabel="seconds in all", xlim=(0, 20), ylim=(0, None))
+axes.legend()
+words = f"{20 * whole:.0f} seconds through the backbone, {once + 20 * alone:.0f} stored"
+teach.show(figure, alt=f"Lines of seconds against epochs; after 20 epochs {words}.")
+
+# %% [markdown]
+# ## Something goes wrong on purpose
+#
+# Networks disagree about pixels: one wants them from 0 to 255, another from 0 to 1, or
+# from -1 to 1. This backbone takes 0 to 255 and does the rest in its first layer. A
+# colleague, used to another library, divides the images by 255 first. A third person
+# mixes up red and blue. Both faults are in training *and* validation, so the head may
+# adapt to them.
+
+# %%
+teach.predict(
+    "03.c",
+    "Images are divided by 255 before a network that scales them itself. What happens?",
+    [
+        "an error message",
+        "nothing much: the head adapts",
+        "it trains without a word, and badly",
+    ],
+    guess=2,  # guess: 1, 2 or 3
+)
+
+
+# %%
+def features(images, change):
+    batches = kerastl.batches(images, image_size=L.image_size, batch_size=60)
+    maps = [backbone.predict_on_batch(change(np.array(x))) for x, _ in batches]
+    return np.concatenate(maps).mean(axis=(1, 2))
+
+
+def accuracy(rows, seed):
+    keras.utils.set_random_seed(seed)
+    head = keras.Sequential([keras.layers.Dense(len(names), activation="softmax")])
+    head.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
+    head.fit(rows[0], train.labels, epochs=40, batch_size=90, verbose=0)
+    return head.evaluate(rows[1], validation.labels, verbose=0)[1]
+
+
+# %%
+changes = {
+    "as they are": lambda batch: batch,
+    "red and blue swapped": lambda batch: batch[..., ::-1],
+    "divided by 255": lambda batch: batch / 255,
+}
+measured = {}
+for name, change in changes.items():
+    rows = features(train, change), features(validation, change)
+    measured[name] = [accuracy(rows, L.seed + seed) for seed in range(3)]
+right, swapped, divided = (np.array(values) for values in measured.values())
+teach.reveal("03.c", 3 if right.mean() - divided.mean() > 0.05 else 2)
+
+# %%
+words = "Dividing by 255 cost at least {value:.1%} accuracy on each of three seeds."
+teach.claim("03.divided", words, (right - divided).min(), low=0.1, high=0.9)
+words = "Swapping red and blue cost {value:.1%}, the mean over three seeds."
+teach.claim("03.swapped", words, (right - swapped).mean(), low=-0.05, high=0.25)
+figure, axes = plt.subplots(figsize=(6, 2.2))
+for place, values in enumerate(measured.values()):
+    axes.plot(values, [place] * 3, "osD"[place], color="#0072B2", markersize=8)
+axes.axvline(baseline, color="#D55E00", linestyle="--")
+axes.set(xlabel="accuracy (dashed: baseline)", xlim=(0, 1), ylim=(-0.5, 2.5))
+axes.set_yticks(range(3), list(measured))
+words = "; ".join(f"{name} {np.mean(v):.2f}" for name, v in measured.items())
+teach.show(figure, alt=f"Accuracy, three seeds each, mean: {words}.")
+
+# %% [markdown] tags=["quiz"]
+# No error, no warning. To the network every image divided by 255 is nearly black, and
+# nearly the same as every other. The swapped colours are harder to find: where colour
+# matters little to the task, they cost little, and no curve would make you suspicious.
+#
+# **Quick question.** Where is preprocessing safest?
+#
+# - [ ] In a note beside the weights file :: Whoever loads the file next year will not
+#   read the note.
+# - [ ] In the loop that loads the images :: There will be a second such loop, in the
+#   program that uses the model. Do the two agree?
+# - [x] Inside the model, as its first layer :: It is saved with the weights, and nobody
+#   can forget it or do it differently.
+
+# %% [markdown]
+# ## Exercise 03.2: repair it
+#
+# A colleague's loader gives float pixels from 0 to 1. Write `repaired(pixels)`, which
+# turns an array of such images into what our backbone expects.
+
+
+# %% tags=["stub"]
+def repaired(pixels):
+    raise NotImplementedError("your code here")
+
+
+# %% tags=["wrong"]
+def repaired(pixels):  # leaves it to the backbone
+    return pixels
+
+
+# %% tags=["wrong"]
+def repaired(pixels):  # what MobileNet's paper wants: but that layer is there already
+    return 2 * pixels - 1
+
+
+# %% tags=["wrong"]
+def repaired(pixels):  # stretches each image to the full range
+    low = pixels.min(axis=(1, 2, 3), keepdims=True)
+    high = pixels.max(axis=(1, 2, 3), keepdims=True)
+    return 255 * (pixels - low) / (high - low)
+
+
+# %% tags=["solution"]
+def repaired(pixels):
+    return 255 * pixels
+
+
+# %% tags=["check"]
+delivered = pixels / 255
+dim = 0.2 * delivered
+
+
+def same_features(answer):
+    got = backbone.predict_on_batch(np.asarray(answer(delivered), "float32"))
+    return np.allclose(got, backbone.predict_on_batch(pixels), atol=0.01)
+
+
+teach.check(
+    "03.2",
+    repaired,
+    [
+        (
+            lambda f: np.min(f(delivered)) >= 0,
+            "There are negative pixels. The backbone scales to -1 and 1 itself; done "
+            "twice, it is wrong.",
+        ),
+        (
+            lambda f: np.max(f(delivered)) > 1,
+            "The greatest pixel is still 1. What is white for this backbone?",
+        ),
+        (
+            lambda f: np.max(f(dim)) < 60,
+            "A dark image came out bright. Use one factor for all images.",
+        ),
+        (same_features, "The features still differ from those of the right pixels."),
+    ],
+)
+
+# %% [markdown]
+# ## Where to cut
+#
+# Removing the top does not settle how much to remove. Early layers see edges and
+# colours; late ones what the *old* task needed. So the last layer need not be the best
+# one to cut at. And a cut further down saves time in every use.
+#
+# `depth_profile` puts a simple linear classifier, a *probe*, on features from several
+# depths, and scores it on images it has not learnt from. We draw the folds three times.
+
+# %%
+teach.predict(
+    "03.d",
+    "From which depth will the features serve best?",
+    ["the first third", "the middle", "the last of all"],
+    guess=3,  # guess: 1, 2 or 3
+)
+
+# %%
+draws = [
+    kerastl.depth_profile(backbone, train, cuts=6, seed=L.seed + seed)
+    for seed in range(3)
+]
+profile = draws[0]
+print(profile)
+scores = np.array([draw.accuracies for draw in draws])
+best = int(scores.mean(axis=0).argmax())
+teach.reveal("03.d", 1 if best < 2 else 2 if best < 5 else 3)
+words = "The best cut is {value:.1%} above the last one, the mean of three draws."
+gain = scores.mean(axis=0)[best] - scores.mean(axis=0)[-1]
+teach.claim("03.cut", words, gain, low=L.least_cut_gain, high=0.3)
+
+# %%
+figure, axes = plt.subplots(figsize=(6, 3))
+for draw, marker in zip(scores, "osD", strict=True):
+    axes.plot(profile.computation, draw, marker, linestyle=":", color="#0072B2")
+axes.axhline(baseline, color="#D55E00", linestyle="--", label="baseline")
+axes.axvline(profile.computation[best], color="#009E73", label="best cut")
+axes.set(xlabel="share of the computation up to the cut", ylabel="accuracy of a probe")
+axes.legend()
+top = f"{scores[:, best].mean():.2f} at {profile.cuts[best]}"
+words = f"best {top}, {scores[:, -1].mean():.2f} at the last cut"
+teach.show(figure, alt=f"Probe accuracy by depth, three draws of folds: {words}.")
+
+# %% [markdown]
+# ## Exercise 03.3: the cheapest that is good enough
+#
+# Write `choose_cut(accuracies, costs, margin)`: the position of the cheapest cut whose
+# accuracy is at most `margin` below the best one. The cuts come in any order.
+
+
+# %% tags=["stub"]
+def choose_cut(accuracies, costs, margin):
+    raise NotImplementedError("your code here")
+
+
+# %% tags=["wrong"]
+def choose_cut(accuracies, costs, margin):  # the best, whatever it costs
+    return int(np.argmax(accuracies))
+
+
+# %% tags=["wrong"]
+def choose_cut(accuracies, costs, margin):  # the cheapest, however bad
+    return int(np.argmin(costs))
+
+
+# %% tags=["wrong"]
+def choose_cut(accuracies, costs, margin):  # the first in the list, not the cheapest
+    return int(np.argmax(np.array(accuracies) >= max(accuracies) - margin))
+
+
+# %% tags=["solution"]
+def choose_cut(accuracies, costs, margin):
+    enough = np.array(accuracies) >= max(accuracies) - margin
+    return int(np.argmin(np.where(enough, costs, np.inf)))
+
+
+# %% tags=["check"]
+teach.check(
+    "03.3",
+    choose_cut,
+    [
+        (
+            lambda f: f([0.2, 0.6, 0.61], [1, 2, 3], 0.02) != 0,
+            "That cut is far below the best one. First see which are good enough.",
+        ),
+        (
+            lambda f: f([0.2, 0.6, 0.61], [1, 2, 3], 0.02) == 1,
+            "Another cut is within the margin, and cheaper than the best one.",
+        ),
+        (
+            lambda f: f([0.61, 0.2, 0.6], [3, 2, 1], 0.02) == 2,
+            "The first cut within the margin is not always the cheapest.",
+        ),
+        (
+            lambda f: f([0.5, 0.7, 0.6], [1, 3, 2], 0.0) == 1,
+            "With a margin of zero only the best cut is good enough.",
+        ),
+    ],
+)
+
+# %% [markdown] tags=["quiz"]
+# ## A hint is not a verdict
+#
+# The probe is not our head: it is fitted exactly, on features of equal scale, while the
+# head takes small steps on raw ones. So we train the head at the cut of the probe too,
+# and the validation images decide.
+#
+# ## One look at the test images
+#
+# Then all choices are made, on training and validation images alone. Now, once, the
+# test images may speak.
+#
+# **Quick question.** The test accuracy is lower than you hoped. You try another cut,
+# and test again. What is wrong with that?
+#
+# - [ ] Nothing: the second number is a test accuracy too :: It was chosen *because* it
+#   is higher, and part of that is luck.
+# - [x] The test images then take part in a choice :: They stop being new to the model,
+#   and their number promises too much.
+# - [ ] The features must be computed anew :: That costs time, but it is no mistake.
+
+# %%
+lower = kerastl.truncate(backbone, profile.chosen)
+shorter = kerastl.build_classifier(lower, names, seed=L.seed)
+second = kerastl.fine_tune(
+    shorter, train, validation, recipe="linear_probe", seed=L.seed, verbose=0
+)
+gain = second.best.value - history.best.value
+words = "Validation accuracy at the probe's cut, against the last layer: {value:+.1%}."
+teach.claim("03.shorter", words, gain, low=-0.35, high=0.15)
+final = shorter if gain > 0 else model
+print("kept:", profile.chosen if gain > 0 else profile.cuts[-1])
+
+# %%
+result = kerastl.evaluate(final, test)
+low, high = result.accuracy_interval
+print(f"accuracy {result.accuracy:.1%}, 95% interval {low:.1%} to {high:.1%}")
+gain = result.accuracy - np.bincount(test.labels).max() / len(test)
+words = "On the test images it is {value:.1%} above the baseline."
+teach.claim("03.test", words, gain, low=0.2, high=0.85)
+
+# %% [markdown]
+# ## At full scale
+#
+# With `scale="full"` the images are photographs of flowers and the weights come from
+# ImageNet. Photographs of flowers are close to what those weights were trained on, so
+# late layers should serve well: guess where the best cut lies before you run it. The
+# passes through the backbone are longer, and storing features saves more.
+#
+# ## What we saw
+#
+# - Select, remove the top, add a head, freeze, train: only two arrays moved, and we
+#   compared the others number by number.
+# - Stored features make the head's epochs cheap, until images change at random.
+# - Wrong preprocessing raises no error. Only a comparison shows it, and some faults
+#   stay hidden even then.
+# - The last layer is a habit, not a law: measure cuts, with a probe for a hint and
+#   with the head itself for the decision.
+#
+# Next: lesson 04 hands the same features to classical models.
+#
+# ## Words
+#
+# - **backbone**: the part of a network that turns an image into features.
+# - **head**: the new layers that turn features into classes.
+# - **pooling**: averaging a feature over all places of the image.
+# - **preprocessing**: bringing pixels to the range a network was trained on.
+# - **cut**: the layer after which the rest of a network is removed.
+# - **probe**: a simple classifier that tells how good features are.
+#
+# ## Sources
+#
+# - A. Razavian and others, *CNN Features off-the-shelf*, CVPR workshops 2014.
+# - H. Azizpour and others, *Factors of Transferability for a Generic ConvNet
+#   Representation*, 2015, arXiv:1406.5774.
+# - Keras, *Transfer learning and fine-tuning*, the developer guide.
+
+# %% [markdown] tags=["teacher"]
+# ## Timing
+#
+# 50 minutes: 10 for the five steps and exercise 03.1, 10 for stored features, 15 for
+# the wrong preprocessing with exercise 03.2, 15 for the cut with exercise 03.3. Let the
+# class vote on 03.c before anybody runs it: the error message usually wins.
+#
+# ## Misconceptions
+#
+# - "A wrong input would give an error." Shapes are checked, meanings are not. Numbers
+#   from 0 to 1 are perfectly legal pixels from 0 to 255, of very dark images.
+# - "The head will adapt to any constant change." It can undo a scaling of the features,
+#   but the network is not linear: on nearly black images its features hardly differ.
+# - "The last layer is the best, because it knows most." It knows most about the old
+#   task; the further the new one is from it, the earlier the best cut.
+# - "Freezing is for speed." It also keeps a random head's first steps from spoiling
+#   good weights, which lesson 05 is about.
+#
+# ## Discussion
+#
+# Swapped colours cost little here. In which task would they cost a lot, and how would
+# you notice the fault in a model that somebody else has trained?
