@@ -21,7 +21,7 @@ import math
 import time
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,7 @@ from cells import augmentation, draw
 import kerastl
 from kerastl.datasets.sets import ImageSet
 from kerastl.datasets.splits import split_set
+from kerastl.training.recipes import recipe_phases
 
 RESULTS = Path(__file__).parent / "results" / "recipes.json"
 CELLS = tuple(
@@ -98,12 +99,119 @@ def tuned_with(**options: Any) -> Callable[[Job], int]:
     return lambda job: job.right(job.tuned(**options))
 
 
+def fine_phase(**options: Any) -> Callable[[Job], int]:
+    """A method that is a setting of the default recipe's second phase."""
+
+    def run(job: Job) -> int:
+        model = job.model()
+        steps = -(-len(job.train) // 32)
+        head, fine = recipe_phases(model, DEFAULT, steps_per_epoch=steps)
+        return job.right(in_phases(job, model, head, replace(fine, **options)))
+
+    return run
+
+
+def in_phases(job: Job, model: keras.Model, *phases: kerastl.Phase) -> keras.Model:
+    """The model, trained in these phases as the default recipe would be."""
+    kerastl.run_phases(
+        model,
+        job.train,
+        job.check,
+        phases=phases,
+        augment=augmentation(job.train),
+        seed=job.seed,
+        verbose=0,
+    )
+    return model
+
+
+def fitted_head(job: Job) -> keras.Model:
+    """A classifier whose head is a cross-validated logistic regression."""
+    from sklearn.model_selection import GridSearchCV
+
+    model = job.model()
+    features = kerastl.FeatureExtractor(
+        "MobileNet", alpha=0.25, weights=job.weights, image_size=job.side
+    ).fit_transform(job.train.images)
+    scarce = int(np.bincount(job.train.labels).min())
+    search = GridSearchCV(
+        kerastl.classical_head("logistic"),
+        {"classifier__C": [1e-3, 1e-2, 1e-1, 1.0]},
+        cv=max(2, min(5, scarce)),
+    )
+    search.fit(features, job.train.labels)
+    kerastl.set_head(model, search.best_estimator_)
+    return model
+
+
+def after_fitted_head(job: Job) -> int:
+    """The default recipe's second phase, from a fitted head."""
+    model = fitted_head(job)
+    steps = -(-len(job.train) // 32)
+    phases = recipe_phases(model, DEFAULT, steps_per_epoch=steps)
+    return job.right(in_phases(job, model, phases[1]))
+
+
+def lora(job: Job) -> int:
+    """Adapters of rank 4 in place of the kernels."""
+    model = job.model()
+    kerastl.add_lora(model, rank=4, seed=job.seed)
+    steps = -(-len(job.train) // 32)
+    head, fine = recipe_phases(model, DEFAULT, steps_per_epoch=steps)
+    return job.right(in_phases(job, model, head, replace(fine, trainable="lora")))
+
+
+def wise(job: Job) -> int:
+    """Weights between the probe's and the default's, by validation."""
+    model = job.model()
+    steps = -(-len(job.train) // 32)
+    head, fine = recipe_phases(model, DEFAULT, steps_per_epoch=steps)
+    start = in_phases(job, model, head).get_weights()
+    kerastl.wise_ft(in_phases(job, model, fine), start, job.check)
+    return job.right(model)
+
+
+def soup(job: Job) -> int:
+    """A greedy soup of three runs of the default recipe at other rates."""
+    models = [job.tuned(learning_rate=rate) for rate in (2e-4, 5e-4, 1e-3)]
+    return job.right(kerastl.greedy_soup(models, job.check).model)
+
+
+def found_rate(job: Job) -> int:
+    """The default recipe at the rate that the finder suggests."""
+    model = job.model()
+    curve = kerastl.find_learning_rate(model, job.train, trainable="all", seed=job.seed)
+    return job.right(job.tuned(learning_rate=curve.suggestion))
+
+
+def eight_views(job: Job) -> int:
+    """The default recipe, its predictions averaged over views of each image."""
+    return job.right(job.tuned(), views=8, augment=augmentation(job.test))
+
+
 METHODS: dict[str, Callable[[Job], int]] = {
     DEFAULT: tuned_with(),
     "linear_probe": tuned_with(recipe="linear_probe", augment=None),
     "two_phase": tuned_with(recipe="two_phase"),
     "gradual": tuned_with(recipe="gradual"),
     "full": tuned_with(recipe="full"),
+    "fitted head": lambda job: job.right(fitted_head(job)),
+    "fitted head, then all": after_fitted_head,
+    "layer_decay 0.75": tuned_with(layer_decay=0.75),
+    "l2_sp 0.01": tuned_with(l2_sp=0.01),
+    "ema 0.99": tuned_with(ema=0.99),
+    "mixup 0.2": tuned_with(mixup=0.2),
+    "cutmix 1": tuned_with(cutmix=1.0),
+    "label smoothing 0.1": tuned_with(label_smoothing=0.1),
+    "randaugment": tuned_with(augment="randaugment"),
+    "one_cycle": fine_phase(schedule="one_cycle", warmup=0.0),
+    "auto_rgn": fine_phase(multipliers="auto_rgn"),
+    "norm only": fine_phase(trainable="norm"),
+    "lora": lora,
+    "wise_ft": wise,
+    "greedy soup of 3": soup,
+    "found rate": found_rate,
+    "8 views": eight_views,
 }
 
 

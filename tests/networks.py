@@ -42,6 +42,16 @@ def teach_head(model, seed=0):
     dense.set_weights([kernel / spread, -center / spread])
 
 
+def timid_classifier(seed=0):
+    """A classifier that begins near chance, and whose every weight has a gradient."""
+    keras.utils.set_random_seed(seed)
+    model = small_classifier()
+    dense = model.get_layer("head_dense")
+    kernel = 0.1 * np.random.default_rng(seed).normal(size=dense.kernel.shape)
+    dense.set_weights([kernel, np.zeros(dense.bias.shape)])
+    return model
+
+
 def pixels(count=6, size=16, seed=0):
     """Random images, uint8."""
     rng = np.random.default_rng(seed)

@@ -60,6 +60,12 @@ def add_image_size(option: Adder) -> None:
     option("--image-size", type=whole, metavar="N", help="side in pixels")
 
 
+def add_augment(option: Adder) -> None:
+    """Add how training images are changed."""
+    names = "none, light, standard, strong, resized_crop, randaugment, or digits"
+    option("--augment", metavar="A", help=names)
+
+
 def add_resize(option: Adder) -> None:
     """Add how they are brought to it."""
     option("--resize", metavar="R", help="stretch, crop or pad")

@@ -6,6 +6,7 @@ from typing import Any
 
 from kerastl._progress import Progress
 from kerastl.cli.options import (
+    add_augment,
     add_backbone,
     add_data,
     add_json,
@@ -47,7 +48,7 @@ def add_command(commands: Any) -> argparse.ArgumentParser:
     option("--optimizer", metavar="O", help="adamw, sgd, ...")
     option("--batch-size", type=whole, metavar="N", help="images in a step")
     option("--steps", type=whole, metavar="N", help="of the sweep")
-    option("--augment", metavar="A", help="none, light, standard, strong, or digits")
+    add_augment(option)
     add_seed(option, "of the split, random weights and order")
     option(
         "--output",

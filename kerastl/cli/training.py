@@ -9,6 +9,7 @@ from typing import Any
 import kerastl
 from kerastl.cli.options import (
     Adder,
+    add_augment,
     add_backbone,
     add_data,
     add_json,
@@ -56,7 +57,7 @@ def add_settings(option: Adder) -> None:
     option("--class-weight", metavar="W", help="balanced: rare classes count more")
     option("--precision", metavar="P", help="mixed_bfloat16 or mixed_float16")
     option("--on-leak", metavar="L", help="drop or error: copies of held-out images")
-    option("--augment", metavar="A", help="none, light, standard, strong, or digits")
+    add_augment(option)
     option("--views", type=whole, metavar="K", help="augmented versions kept of each")
     option("--cache", metavar="C", help="frozen outputs: auto, memory, disk, or off")
     option("--strategy", metavar="D", help="auto, cpu, mirrored, or tpu")

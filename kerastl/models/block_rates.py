@@ -6,7 +6,7 @@ import keras
 
 from kerastl._checks import check_number, fail, nearest
 from kerastl.models.freezing import head_layers, leaf_layers, model_blocks
-from kerastl.models.layerwise import with_rates
+from kerastl.models.layerwise import named_optimizer, with_rates
 
 #: Multipliers by name, as a mapping or as the pairs that a frozen `Phase` keeps.
 Multipliers = Mapping[str, float] | Iterable[tuple[str, float]]
@@ -70,12 +70,7 @@ def layerwise_optimizer(
     """
     if layer_decay is None and multipliers is None:
         fail("layer_decay", "given, or `multipliers`", None)
-    if not isinstance(optimizer, keras.optimizers.Optimizer):
-        try:
-            optimizer = keras.optimizers.get(optimizer)
-        except (ValueError, TypeError):
-            hint = "Use a Keras name such as 'adamw', 'adam' or 'sgd'."
-            fail("optimizer", "a Keras optimizer or its name", optimizer, hint)
+    optimizer = named_optimizer(optimizer)
     pairs = variable_multipliers(
         model, layer_decay=layer_decay, multipliers=multipliers
     )

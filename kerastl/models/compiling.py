@@ -9,7 +9,7 @@ import keras
 from kerastl._checks import check_number, fail
 from kerastl._compat import compiled_trainable_state, optimizer_targets
 from kerastl.models.block_rates import Multipliers, variable_multipliers
-from kerastl.models.layerwise import with_rates
+from kerastl.models.layerwise import named_optimizer, with_rates
 from kerastl.models.manifest import find_manifest
 from kerastl.models.tasks import Task, make_task
 
@@ -96,6 +96,10 @@ def compile_model(
         fail("label_smoothing", "0 when a loss is given", label_smoothing)
     if metrics is None:
         metrics = task.metrics() if task else []
+    elif task is not None:
+        # Keras would read off the first batch what kind of accuracy is meant.
+        own = task.metrics()[0]
+        metrics = [own if name in ("accuracy", "acc") else name for name in metrics]
     model.compile(
         optimizer=rule, loss=loss, metrics=list(metrics), jit_compile=jit_mode()
     )
@@ -132,18 +136,9 @@ def make_optimizer(
     """
     if not isinstance(learning_rate, keras.optimizers.schedules.LearningRateSchedule):
         check_number("learning_rate", learning_rate, above=0.0)
-    if isinstance(optimizer, keras.optimizers.Optimizer):
-        pattern = optimizer
-    else:
-        try:
-            pattern = keras.optimizers.get(optimizer)
-        except (ValueError, TypeError):
-            hint = "Use a Keras name such as 'adamw', 'adam' or 'sgd'."
-            fail("optimizer", "a Keras optimizer or its name", optimizer, hint)
+    pattern = named_optimizer(optimizer)
     config = pattern.get_config()
     config["learning_rate"] = learning_rate
-    if isinstance(optimizer, str) and optimizer.lower() == "sgd":
-        config["momentum"] = 0.9
     if weight_decay is not None:
         check_number("weight_decay", weight_decay, 0.0)
         config["weight_decay"] = weight_decay or None

@@ -100,7 +100,7 @@ class LayerwiseOptimizer(VariableRates):
         exempt = [
             variable
             for variable, row in zip(variables, rows, strict=True)
-            if not row.decayed
+            if not row.decayed or not is_decayed(self, variable)
         ]
         # Keras does not store it.
         self.exclude_from_weight_decay(var_list=exempt)
@@ -183,6 +183,23 @@ def layerwise_class(plain: type) -> type:
     }
     made = type(f"Layerwise{plain.__name__}", (LayerwiseOptimizer, plain), body)
     return keras.saving.register_keras_serializable(_PACKAGE, _NAME)(made)
+
+
+def named_optimizer(optimizer: Any) -> keras.optimizers.Optimizer:
+    """An optimizer from its Keras name; `"sgd"` with momentum, as it is used.
+
+    Raises:
+        ValueError: If the name is unknown.
+    """
+    if isinstance(optimizer, keras.optimizers.Optimizer):
+        return optimizer
+    if isinstance(optimizer, str) and optimizer.lower() == "sgd":
+        return keras.optimizers.SGD(momentum=0.9)
+    try:
+        return keras.optimizers.get(optimizer)
+    except (ValueError, TypeError):
+        hint = "Use a Keras name such as 'adamw', 'adam' or 'sgd'."
+        return fail("optimizer", "a Keras optimizer or its name", optimizer, hint)
 
 
 def with_rates(

@@ -1,5 +1,6 @@
 """What a classifier knows about itself, kept inside its `.keras` file."""
 
+import warnings
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -103,6 +104,15 @@ def set_temperature(model: keras.Model, temperature: float) -> None:
             layer.manifest["temperature"] = float(temperature)
     # Compiled functions hold the old one; Keras makes new ones where there is none.
     model.train_function = model.test_function = model.predict_function = None
+
+
+def forget_temperature(model: keras.Model) -> None:
+    """Set the temperature to 1, with a warning: it belonged to weights that go."""
+    record = find_manifest(model)
+    if record is not None and record.temperature != 1:
+        set_temperature(model, 1.0)
+        message = "The model was calibrated for other weights: calibrate it again."
+        warnings.warn(message, stacklevel=3)
 
 
 def find_preprocessing(model: keras.Model) -> Preprocessing | None:

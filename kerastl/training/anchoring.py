@@ -1,6 +1,7 @@
 """L2-SP: training that is held near the weights it began with."""
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import keras
@@ -94,6 +95,30 @@ def remove_l2_sp(model: keras.Model) -> None:
     """
     for variable, pull in _pulled(model.variables):
         variable.regularizer = pull.inherited
+
+
+@contextmanager
+def pulled_to(
+    start: Sequence[np.ndarray], model: keras.Model, alpha: float | None
+) -> Iterator[None]:
+    """`l2_sp` for as long as a phase runs.
+
+    Args:
+        start: Where to pull to, in the order of `model.weights`.
+        model: What is trained.
+        alpha: Pull of the backbone; None: nothing is done, and a penalty that
+            somebody else has set stays.
+    """
+    if alpha is None:
+        yield
+        return
+    before = [(variable, variable.regularizer) for variable in model.variables]
+    l2_sp(model, alpha=alpha, start=start)
+    try:
+        yield
+    finally:
+        for variable, regularizer in before:
+            variable.regularizer = regularizer
 
 
 def l2_sp_penalty(model: keras.Model) -> float:

@@ -9,6 +9,7 @@ import numpy as np
 
 from kerastl._checks import check_integer, check_number, fail
 from kerastl.evaluation.sweeps import plot_interpolation
+from kerastl.models.manifest import forget_temperature
 from kerastl.training.batch_statistics import moved_statistics, recompute_batchnorm
 from kerastl.training.judging import Judge, Score
 from kerastl.training.kinship import (
@@ -127,9 +128,10 @@ def wise_ft(
 ) -> WeightInterpolation:
     """Weights between before and after fine-tuning, the best by validation kept.
 
-    The model is changed. Often the middle is better than both ends, most of all on
-    images unlike the training's; those are what `validation` should hold then. Nothing
-    is trained: each step is one pass over the validation images.
+    The model is changed, and loses a temperature of `calibrate`. Often the middle is
+    better than both ends, most of all on images unlike the training's; those are what
+    `validation` should hold then. Nothing is trained: each step is one pass over the
+    validation images.
 
     Args:
         model: The fine-tuned classifier.
@@ -175,6 +177,7 @@ def wise_ft(
         check_same_records("start", start, model)
     check_same_start("start", model, before, after)
     judge = Judge(model, validation, batch_size)
+    forget_temperature(model)
     moved = moved_statistics(model, [before, after]) if statistics is not None else ()
 
     def enter(alpha: float) -> None:

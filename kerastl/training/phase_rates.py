@@ -41,6 +41,10 @@ def check_rates(model: keras.Model, phases: Sequence[Phase], replicas: int) -> N
             if replicas > 1:
                 hint = "Measure once with kerastl.relative_gradient_norms."
                 fail("multipliers", "numbers on several devices", AUTO_RGN, hint)
+            if phase.trainable in ("head", "norm"):
+                hint = "BatchNorm's gradients are not measured, as in the paper."
+                expected = f"numbers with trainable={phase.trainable!r}"
+                fail("multipliers", expected, AUTO_RGN, hint)
             continue
         if not phase.multipliers:
             continue

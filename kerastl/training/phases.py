@@ -1,7 +1,6 @@
-"""Training in phases: the only place of the library that fits."""
+"""Training in phases; besides this only the search for a learning rate fits."""
 
 import sys
-import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from typing import Any
@@ -13,7 +12,7 @@ from kerastl._checks import check_choice, check_integer, fail
 from kerastl.datasets.augmentation import as_augmentation
 from kerastl.inference.devices import replicas
 from kerastl.inference.planning import CACHE_MODES
-from kerastl.models.manifest import find_manifest, set_temperature
+from kerastl.models.manifest import forget_temperature
 from kerastl.training.first_batch import check_first_batch
 from kerastl.training.phase import Phase, TrainingHistory
 from kerastl.training.replicated import replica_batch_size
@@ -113,12 +112,11 @@ def run_phases(
     check_first_batch(model, train, "train")
     check_first_batch(model, validation, "validation")
     _check_patience(phases, validation)
-    _check_mixing(phases, class_weight)
+    _check_mixing(phases, train, class_weight)
     if seed is None:
         seed = int(np.random.SeedSequence().generate_state(1)[0])
     check_integer("seed", seed, 0)
     seed_noise(model, seed)
-    _forget_temperature(model)
     count = replicas(strategy)
     if count > 1 and not isinstance(train, StreamSource):
         batch_size = replica_batch_size(batch_size, count, len(train))
@@ -142,6 +140,7 @@ def run_phases(
         verbose=_verbosity(verbose),
     )
     # JAX distributes what runs in the scope; TensorFlow compiles in it.
+    forget_temperature(model)
     with strategy.scope() if strategy is not None else nullcontext():
         return run.all(phases, monitor)
 
@@ -170,21 +169,14 @@ def _check_patience(phases: Sequence[Phase], validation: Any) -> None:
         fail("validation", f"given for the patience of {patient[0]!r}", None, hint)
 
 
-def _check_mixing(phases: Sequence[Phase], class_weight: Any) -> None:
+def _check_mixing(phases: Sequence[Phase], train: Any, class_weight: Any) -> None:
+    for phase in phases:
+        train.mixed(phase.mixing)
     mixed = [phase.name for phase in phases if phase.mixing.is_on]
     if mixed and class_weight is not None:
         hint = "Keras would weigh a mixed image by its larger part alone."
         expected = f"None with the mixed images of {mixed[0]!r}"
         fail("class_weight", expected, class_weight, hint)
-
-
-def _forget_temperature(model: keras.Model) -> None:
-    """A temperature belongs to the weights it was fitted to."""
-    record = find_manifest(model)
-    if record is not None and record.temperature != 1:
-        set_temperature(model, 1.0)
-        message = "The model was calibrated for other weights: calibrate it again."
-        warnings.warn(message, stacklevel=3)
 
 
 def _verbosity(verbose: int | str) -> int:

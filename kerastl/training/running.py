@@ -3,6 +3,7 @@
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,15 +14,15 @@ from kerastl._progress import Progress
 from kerastl.inference.planning import CachePlan
 from kerastl.models.compiling import compile_model, model_task, trainable_paths
 from kerastl.models.freezing import unfreeze
-from kerastl.models.manifest import find_manifest, is_pretrained
-from kerastl.training.anchoring import l2_sp, remove_l2_sp
+from kerastl.models.manifest import is_pretrained
+from kerastl.training.anchoring import l2_sp_penalty, pulled_to
 from kerastl.training.first_batch import with_length
 from kerastl.training.frozen_part import Views, cached_part
 from kerastl.training.guard import TrainableGuard
 from kerastl.training.phase import Phase, PhaseRecord, TrainingHistory
 from kerastl.training.phase_rates import check_rates, measured_rates
 from kerastl.training.replicated import PaddedValidation
-from kerastl.training.settling import settle, what_is_kept
+from kerastl.training.settling import has_learnt, settle, what_is_kept
 from kerastl.training.sources import ImageSource, Source
 from kerastl.training.tracking import (
     EXPLOSION,
@@ -92,9 +93,10 @@ class Run:
         except BaseException as error:
             restore(self.model, tracker.weights or tracker.latest or start)
             error.add_note(f"The model has {what_is_kept(tracker)}.")
+            # Nothing of the phase that broke off may train on; the error matters more.
+            with suppress(Exception):
+                self._compile(self.model, phases[-1], phases[-1].learning_rate)
             raise
-        finally:
-            remove_l2_sp(self.model)
         if tracker.weights is not None:
             restore(self.model, tracker.weights)
         # The optimizer's moments belong to the last step, not to the best weights.
@@ -142,19 +144,17 @@ class Run:
         if mode == "auto":
             mode = "frozen" if self.pretrained else "train"
         unfreeze(model, phase.trainable, batch_norm=mode)
-        remove_l2_sp(model)
-        if phase.l2_sp is not None:
-            l2_sp(model, alpha=phase.l2_sp, start=self.start)
-        if number == 0 and self.validation is not None and _has_learnt(model):
+        if number == 0 and self.validation is not None and has_learnt(model):
             self._offer_start(phase, tracker)
         before, trainable = snapshot(model), trainable_paths(model)
         if self.verbose:
             self._announce(number, phase, count)
-        watch = self._monitor_of(phase, tracker)
         first = max((len(column) for column in self.history.values()), default=0)
-        plan, multipliers = self._fit(number, phase, watch, before)
-        moved = moved_paths(model, before)
-        settle(model, watch, tracker.weights or before, self.chance_loss())
+        with pulled_to(self.start, model, phase.l2_sp):
+            watch = self._monitor_of(phase, tracker)
+            plan, multipliers = self._fit(number, phase, watch, before)
+            moved = moved_paths(model, before)
+            settle(model, watch, tracker.weights or before, self.chance_loss())
         record = PhaseRecord(
             name=phase.name,
             start=first,
@@ -243,7 +243,9 @@ class Run:
 
     def _monitor_of(self, phase: Phase, tracker: BestWeights) -> PhaseMonitor:
         chance = self.chance_loss()
-        ceiling = None if chance is None else EXPLOSION * chance
+        # A strong pull may cost more than the task.
+        free = chance is None or phase.l2_sp is not None
+        ceiling = None if free else EXPLOSION * chance
         return PhaseMonitor(tracker, self.history, phase.name, phase.patience, ceiling)
 
     def _compile(
@@ -282,6 +284,8 @@ class Run:
         else:
             results = self.model.evaluate(data, verbose=0, return_dict=True)
             logs = {f"val_{name}": value for name, value in results.items()}
+        if "val_loss" in logs:
+            logs["val_loss"] -= l2_sp_penalty(self.model)
         tracker.offer(logs, "start", -1)
 
     def _announce(self, number: int, phase: Phase, count: int) -> None:
@@ -289,10 +293,3 @@ class Run:
         text = f"Phase {number + 1}/{count}: {phase.name}, {len(parts)} weights train\n"
         sys.stdout.write(text)
         sys.stdout.flush()
-
-
-def _has_learnt(model: keras.Model) -> bool:
-    """Whether the head is anything but new: a new one ends in zeros."""
-    if find_manifest(model) is None:
-        return True
-    return bool(np.any(keras.ops.convert_to_numpy(model.layers[-2].weights[0])))

@@ -5,6 +5,7 @@ import warnings
 import keras
 import numpy as np
 
+from kerastl.models.manifest import find_manifest
 from kerastl.training.tracking import BestWeights, PhaseMonitor, restore
 
 
@@ -45,3 +46,10 @@ def what_is_kept(tracker: BestWeights) -> str:
     if tracker.latest is not None:
         return "the weights of the last finished epoch"
     return "the weights that the run began with"
+
+
+def has_learnt(model: keras.Model) -> bool:
+    """Whether the head is anything but new: a new one ends in zeros."""
+    if find_manifest(model) is None:
+        return True
+    return bool(np.any(keras.ops.convert_to_numpy(model.layers[-2].weights[0])))

@@ -12,7 +12,7 @@ import numpy as np
 from kerastl._checks import check_integer, fail
 from kerastl.models.compiling import compile_model
 from kerastl.models.graph import check_functional
-from kerastl.models.manifest import find_manifest
+from kerastl.models.manifest import find_manifest, set_temperature
 from kerastl.models.saving import load_classifier
 from kerastl.training.batch_statistics import moved_statistics, recompute_batchnorm
 from kerastl.training.judging import Judge
@@ -265,8 +265,11 @@ def _copy(model: keras.Model) -> keras.Model:
     """A model of the same settings that shares no variable with it."""
     copy = keras.models.clone_model(model)
     restore(copy, snapshot(model))
-    if find_manifest(copy) is not None and copy.trainable_variables:
-        compile_model(copy)
+    if find_manifest(copy) is not None:
+        # Each candidate's own fits neither the others nor their mean.
+        set_temperature(copy, 1.0)
+        if copy.trainable_variables:
+            compile_model(copy)
     return copy
 
 

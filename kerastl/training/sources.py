@@ -75,6 +75,10 @@ class ImageSource:
             pixels=self.store,
         )
 
+    def mixed(self, mixing: Mixing | None) -> Mixing | None:
+        """The mixing: all images can be mixed."""
+        return as_mixing(mixing)
+
 
 @dataclass(frozen=True, eq=False)
 class ArraySource:
@@ -118,7 +122,7 @@ class ArraySource:
 
         if augment is not None:
             fail("augment", "None for arrays that are not images", augment)
-        mixing = self._mixing(mixing)
+        mixing = self.mixed(mixing)
         total = len(self)
         known = self.inputs if isinstance(self.inputs, np.ndarray) else None
         inputs = row_getter(self.rows, self.inputs.shape[1:], self.inputs.dtype, known)
@@ -154,12 +158,14 @@ class ArraySource:
         data = in_batches(rows, signature, total, batch_size, drop_remainder)
         return data.map(gather, num_parallel_calls=1).prefetch(tf.data.AUTOTUNE)
 
-    def _mixing(self, mixing: Mixing | None) -> Mixing | None:
-        """The mixing, if these arrays can be mixed."""
+    def mixed(self, mixing: Mixing | None) -> Mixing | None:
+        """The mixing; raises unless these arrays can be mixed."""
         mixing = as_mixing(mixing)
         if mixing is None:
             return None
-        if self.labels.ndim != 2:
+        # A column of indices would be averaged to the index of another class.
+        indices = self.labels.shape[1:] == (1,) and self.labels.max() > 1
+        if self.labels.ndim != 2 or indices:
             hint = "Pass one column for each class: keras.utils.to_categorical(labels)."
             fail("labels", "of shape (n, classes) to be mixed", self.labels.shape, hint)
         if mixing.cutmix and len(self.inputs.shape) != 4:
@@ -195,10 +201,14 @@ class StreamSource:
         if augment is not None:
             hint = "Augment in the dataset's own pipeline."
             fail("augment", "None for a dataset of batches", augment, hint)
+        self.mixed(mixing)
+        return self.data
+
+    def mixed(self, mixing: Mixing | None) -> None:
+        """Raise if these batches are to be mixed."""
         if as_mixing(mixing) is not None:
             hint = "Mix in the dataset's own pipeline."
             fail("mixing", "None for a dataset of batches", mixing, hint)
-        return self.data
 
 
 Source = ImageSource | ArraySource | StreamSource

@@ -187,7 +187,9 @@ teach.show(figure, alt=f"Two maps {words}, from features {means[2]:.0%} right.")
 # head. *Scratch*: a small network that starts from random numbers and may change every
 # weight. Each point is run with three seeds: other images, other starting weights. The
 # band shows the least and the greatest of them; it keeps you from believing one lucky
-# draw. Where two bands overlap, these runs do not settle who is better.
+# draw. Where two bands overlap, these runs do not settle who is better. Scratch is
+# trained by plain SGD, which needs no state; with Adam it does a little better at the
+# largest size, and still trails.
 #
 # Then the clock runs, with all training images. Transfer looks at each picture *once*;
 # the time for this pass counts. Scratch looks at pictures again and again.

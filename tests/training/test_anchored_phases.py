@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 import pytest
-from networks import coloured, small_classifier, values
+from networks import coloured, timid_classifier, values
 
 import kerastl
 
@@ -12,8 +12,7 @@ DATA = coloured(8)
 
 def run(l2_sp, *, seed=0, checked=False, **options):
     """How far the backbone went, what the history says, and the model."""
-    keras.utils.set_random_seed(0)
-    model = small_classifier(learnt=True, seed=0)
+    model = timid_classifier()
     before = values(model)
     phase = kerastl.Phase(
         "all",
@@ -57,7 +56,7 @@ def test_the_validation_loss_is_told_without_the_penalty():
 
 
 def test_a_later_phase_is_held_to_the_start_of_the_run():
-    model = small_classifier(learnt=True, seed=0)
+    model = timid_classifier()
     before = values(model)
     sgd = keras.optimizers.SGD()
     first = kerastl.Phase(
@@ -96,7 +95,19 @@ def test_the_pull_and_weight_decay_exclude_each_other():
 def test_the_pull_replaces_the_optimizers_own_weight_decay():
     phase = {"trainable": "all", "epochs": 1, "learning_rate": 1e-3}
     for pull, decay in ((None, 0.004), (0.1, 0.0)):
-        model = small_classifier(learnt=True)
+        model = timid_classifier()
         phases = [kerastl.Phase("a", l2_sp=pull, **phase)]
         kerastl.run_phases(model, DATA, phases=phases, seed=0)
         assert model.optimizer.weight_decay == decay
+
+
+def test_a_pull_that_the_user_has_set_comes_back():
+    model = timid_classifier()
+    kerastl.unfreeze(model, "all", batch_norm="frozen")
+    kerastl.l2_sp(model, alpha=0.3)
+    held = [variable.regularizer for variable in model.variables]
+    phases = [
+        kerastl.Phase("a", trainable="all", epochs=1, learning_rate=1e-3, l2_sp=0.1)
+    ]
+    kerastl.run_phases(model, DATA, phases=phases, seed=0)
+    assert [variable.regularizer for variable in model.variables] == held

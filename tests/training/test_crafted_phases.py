@@ -1,0 +1,178 @@
+"""Averages, mixing and temperatures, as `run_phases` and `fine_tune` treat them."""
+
+import keras
+import numpy as np
+import pytest
+from networks import coloured, timid_classifier, values
+
+import kerastl
+from kerastl.models.manifest import manifest, set_temperature
+
+DATA = coloured(8)
+
+
+def phase(name="all", **options):
+    settings = {"trainable": "all", "epochs": 2, "learning_rate": 0.01}
+    return kerastl.Phase(name, **{**settings, **options})
+
+
+class Trajectory(keras.callbacks.Callback):
+    """Every weight after each step."""
+
+    def __init__(self):
+        super().__init__()
+        self.steps = []
+
+    def on_train_batch_begin(self, batch, logs=None):
+        if keras.backend.backend() == "jax":
+            # Elsewhere the weights are current; here only if somebody asks.
+            self.model.jax_state_sync()
+
+    def on_train_batch_end(self, batch, logs=None):
+        if keras.backend.backend() == "jax":
+            self.model.jax_state_sync()
+        self.steps.append(values(self.model))
+
+
+def test_the_weights_kept_are_the_average_of_the_steps():
+    sgd, watch = keras.optimizers.SGD(), Trajectory()
+    plain = timid_classifier()
+    options = {"batch_size": 6, "seed": 0, "cache": "off"}
+    kerastl.run_phases(
+        plain, DATA, phases=phase(optimizer=sgd), callbacks=[watch], **options
+    )
+    momentum = 0.7
+    averages = watch.steps[0]
+    for step in watch.steps[1:]:
+        pairs = zip(averages, step, strict=True)
+        averages = [momentum * old + (1 - momentum) * new for old, new in pairs]
+    averaged = timid_classifier()
+    kerastl.run_phases(
+        averaged, DATA, phases=phase(optimizer=sgd, ema=momentum), **options
+    )
+    assert len(watch.steps) == 8
+    trained = {variable.path for variable in averaged.trainable_variables}
+    triples = zip(averaged.weights, values(averaged), averages, strict=True)
+    for weight, found, expected in triples:
+        if weight.path in trained:
+            np.testing.assert_allclose(found, expected, atol=2e-6, err_msg=weight.path)
+    assert not np.allclose(values(plain)[0], values(averaged)[0], atol=1e-5)
+
+
+def test_the_average_is_what_is_validated():
+    model = timid_classifier()
+    history = kerastl.run_phases(
+        model, DATA, DATA, phases=phase(ema=0.9, epochs=1), batch_size=6, seed=0
+    )
+    images, labels = DATA
+    loss = model.evaluate(images.astype("float32"), labels, verbose=0)[0]
+    if history.best.phase != "start":
+        np.testing.assert_allclose(history.history["val_loss"][-1], loss, rtol=1e-5)
+
+
+def test_mixing_leaves_the_head_phase_its_cache():
+    model, options = timid_classifier(), {"mixup": 0.5, "cache": "memory"}
+    history = kerastl.fine_tune(model, DATA, recipe="lp_ft", epochs=[2, 1], **options)
+    head, rest = history.phases
+    assert head.cached
+    assert not rest.cached
+    assert "mixes anew" in rest.cache
+
+
+def test_mixed_training_takes_other_steps_and_moves_the_same_weights():
+    moved, ends = [], []
+    for alpha in (0.0, 1.0):
+        model = timid_classifier()
+        history = kerastl.run_phases(
+            model, DATA, phases=phase(mixup=alpha), seed=0, cache="off"
+        )
+        moved.append(history.phases[0].moved)
+        ends.append(values(model)[0])
+    assert moved[0] == moved[1]
+    assert not np.array_equal(*ends)
+
+
+def test_class_weights_and_mixed_labels_exclude_each_other():
+    with pytest.raises(ValueError, match="`class_weight` must be None with the mixed"):
+        kerastl.run_phases(
+            timid_classifier(), DATA, phases=phase(cutmix=1.0), class_weight="balanced"
+        )
+
+
+def test_training_forgets_the_temperature_of_the_old_weights():
+    model = timid_classifier()
+    set_temperature(model, 3.0)
+    with pytest.warns(UserWarning, match="calibrate it again"):
+        kerastl.run_phases(model, DATA, phases=phase(epochs=1), seed=0)
+    assert manifest(model).temperature == 1.0
+
+
+@pytest.mark.parametrize("name", ["layer_decay", "ema", "l2_sp", "mixup", "cutmix"])
+def test_the_craft_reaches_the_backbones_phases_and_not_the_heads(name, monkeypatch):
+    seen = []
+
+    def record(model, train, validation, *, phases, **options):
+        seen.extend(phases)
+
+    monkeypatch.setattr("kerastl.training.fine_tuning.run_phases", record)
+    kerastl.fine_tune(timid_classifier(), DATA, recipe="gradual", **{name: 0.5})
+    head, *others = seen
+    assert getattr(head, name) in (None, 0.0)
+    assert [getattr(each, name) for each in others] == [0.5] * len(others)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"ema": 1.0}, "`ema` must be above 0 and below 1"),
+        ({"ema": 0.0}, "`ema` must be above 0"),
+        ({"mixup": -1.0}, "`mixup` must be at least 0"),
+        ({"schedule": "one_cycle", "warmup": 1.0}, "`warmup` must be 0 with schedule"),
+        ({"l2_sp": -0.1}, "`l2_sp` must be at least 0"),
+    ],
+)
+def test_settings_that_do_not_fit_are_refused(options, words):
+    with pytest.raises(ValueError, match=words):
+        phase(**options)
+
+
+def test_accuracy_by_name_counts_right_answers_also_where_labels_are_mixed():
+    model = timid_classifier()
+    history = kerastl.run_phases(
+        model,
+        DATA,
+        DATA,
+        phases=phase(mixup=0.5, epochs=1),
+        metrics=["accuracy"],
+        batch_size=24,
+        seed=0,
+    )
+    images, labels = DATA
+    right = (kerastl.predict(model, images).indices == labels).mean()
+    np.testing.assert_allclose(history.best.value, right, atol=1e-6)
+
+
+def test_class_indices_in_a_column_are_not_mixed():
+    x = keras.Input((4,))
+    model = keras.Model(x, keras.layers.Dense(3)(x))
+    rows, labels = np.ones((6, 4), "float32"), np.arange(6)[:, None] % 3
+    with pytest.raises(ValueError, match="`labels` must be of shape"):
+        kerastl.run_phases(
+            model,
+            (rows, labels),
+            phases=phase(mixup=0.5),
+            loss="sparse_categorical_crossentropy",
+        )
+
+
+def test_what_cannot_be_mixed_is_refused_before_the_first_phase():
+    model = timid_classifier()
+    before = values(model)
+    images, labels = DATA
+    stream = kerastl.batches(
+        kerastl.ImageSet(images, labels, ("ash", "beech", "cedar")), image_size=16
+    )
+    with pytest.raises(ValueError, match="`mixing` must be None for a dataset"):
+        kerastl.fine_tune(model, stream, recipe="lp_ft", mixup=0.2)
+    for old, new in zip(before, values(model), strict=True):
+        np.testing.assert_array_equal(old, new)
