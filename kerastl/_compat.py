@@ -135,6 +135,15 @@ def optimizer_targets(optimizer: keras.optimizers.Optimizer) -> tuple[str, ...]:
     return tuple(variable.path for variable in optimizer._trainable_variables)
 
 
+def keep_averages(callback: keras.callbacks.SwapEMAWeights) -> None:
+    """Let `fit` end on the averages that the callback has swapped into the model.
+
+    By itself it does so in the last epoch alone; after any other, `fit` overwrites
+    them with what they were swapped for.
+    """
+    callback._finalize_ema_values()
+
+
 def is_decayed(optimizer: keras.optimizers.Optimizer, variable: keras.Variable) -> bool:
     """Whether weight decay is to reach the variable: see `exclude_from_weight_decay`.
 

@@ -11,6 +11,7 @@ from kerastl._compat import (
     graph_nodes,
     is_decayed,
     is_functional,
+    keep_averages,
     keras_home,
     own_variables,
     rerun_graph,
@@ -129,6 +130,30 @@ def test_variable_rates_reach_steps_and_decay_and_nothing_else():
     # Decay first: w (1 - rate * decay), then a step of -rate.
     np.testing.assert_array_equal(found, [1 - 0.125 - 0.25, 1 - 0.0625 - 0.125])
     assert float(rule.learning_rate) == 0.5
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_fit_ends_on_kept_averages_wherever_it_stops(kept):
+    averages = keras.callbacks.SwapEMAWeights(swap_on_epoch=True)
+
+    class Stop(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            self.model.stop_training = True
+            if kept:
+                keep_averages(averages)
+
+    x = keras.Input((1,))
+    dense = keras.layers.Dense(1, use_bias=False, kernel_initializer="ones")
+    model = keras.Model(x, dense(x))
+    rule = keras.optimizers.SGD(0.1, use_ema=True, ema_momentum=0.5)
+    model.compile(rule, loss=lambda y, w: w)
+    # Two steps of a gradient of one: the weight is 0.9, then 0.8.
+    ones = np.ones((2, 1), "float32")
+    model.fit(
+        ones, ones, batch_size=1, epochs=3, callbacks=[averages, Stop()], verbose=0
+    )
+    found = keras.ops.convert_to_numpy(dense.kernel).item()
+    np.testing.assert_allclose(found, 0.85 if kept else 0.8, rtol=1e-6)
 
 
 def test_a_dropped_variable_leaves_nothing_behind():

@@ -19,6 +19,7 @@ from kerastl.training.anchoring import l2_sp_penalty, pulled_to
 from kerastl.training.first_batch import with_length
 from kerastl.training.frozen_part import Views, cached_part
 from kerastl.training.guard import TrainableGuard
+from kerastl.training.moving_average import averaging
 from kerastl.training.phase import Phase, PhaseRecord, TrainingHistory
 from kerastl.training.phase_rates import check_rates, measured_rates
 from kerastl.training.replicated import PaddedValidation
@@ -201,6 +202,7 @@ class Run:
             loss=self.settings["loss"],
             label_smoothing=self.settings["label_smoothing"],
         )
+        first, last = averaging(phase.ema)
         part.fit(
             data,
             validation_data=checked,
@@ -208,11 +210,12 @@ class Run:
             class_weight=self.weights,
             # Averages first, for all to see; the guard last: a user's may meddle.
             callbacks=[
-                *([keras.callbacks.SwapEMAWeights(True)] if phase.ema else []),
+                *first,
                 *scorer,
                 watch,
                 *rates,
                 *self.callbacks,
+                *last,
                 TrainableGuard(),
             ],
             verbose=self.verbose,

@@ -59,6 +59,30 @@ def test_the_weights_kept_are_the_average_of_the_steps():
     assert not np.allclose(values(plain)[0], values(averaged)[0], atol=1e-5)
 
 
+class StopAfter(keras.callbacks.Callback):
+    """Ends the phase after an epoch, as a user may, and keeps the weights it saw."""
+
+    def __init__(self, epoch):
+        super().__init__()
+        self.last = epoch
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.model.stop_training = epoch == self.last
+        self.seen = values(self.model)
+
+
+def test_a_callback_that_stops_early_leaves_the_average():
+    model = timid_classifier()
+    stop = StopAfter(1)
+    phases = [phase(ema=0.7, epochs=5)]
+    history = kerastl.run_phases(
+        model, DATA, phases=phases, callbacks=[stop], batch_size=6, seed=0
+    )
+    assert len(history.rows()) == 2
+    for weight, seen, kept in zip(model.weights, stop.seen, values(model), strict=True):
+        np.testing.assert_array_equal(kept, seen, err_msg=weight.path)
+
+
 def test_the_average_is_what_is_validated():
     model = timid_classifier()
     history = kerastl.run_phases(
