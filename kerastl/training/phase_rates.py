@@ -7,9 +7,16 @@ from typing import Any
 import keras
 
 from kerastl._checks import fail
+from kerastl._compat import own_variables, sublayers
 from kerastl.models.block_rates import block_layers, layer_multipliers
-from kerastl.models.freezing import leaf_layers, resolve_trainable
-from kerastl.models.layerwise import find_layerwise
+from kerastl.models.freezing import (
+    head_layers,
+    leaf_layers,
+    resolve_batch_norm,
+    resolve_trainable,
+)
+from kerastl.models.kinds import KINDS
+from kerastl.models.layerwise import find_layerwise, named_optimizer
 from kerastl.training.gradient_norms import (
     block_norms,
     gradient_norms,
@@ -33,28 +40,67 @@ def check_rates(model: keras.Model, phases: Sequence[Phase], replicas: int) -> N
         replicas: Devices that share a batch.
 
     Raises:
-        ValueError: If a name fits nothing, or what the phase freezes, or gradients
-            would be measured over several devices.
+        ValueError: If a name fits nothing, or nothing that the phase trains, the
+            optimizer cannot do it, or gradients would be measured over several devices.
     """
     for phase in phases:
         if phase.has_auto_rates:
-            if replicas > 1:
-                hint = "Measure once with kerastl.relative_gradient_norms."
-                fail("multipliers", "numbers on several devices", AUTO_RGN, hint)
-            if phase.trainable in ("head", "norm"):
-                hint = "BatchNorm's gradients are not measured, as in the paper."
-                expected = f"numbers with trainable={phase.trainable!r}"
-                fail("multipliers", expected, AUTO_RGN, hint)
-            continue
-        if not phase.multipliers:
-            continue
-        layer_multipliers(model, multipliers=phase.multipliers)
-        opened = resolve_trainable(model, phase.trainable)
-        parts = block_layers(model)
-        for name, _ in phase.multipliers:
-            if opened.isdisjoint(parts.get(name, (name,))):
-                hint = f"Phase {phase.name!r} freezes it: leave it out."
-                fail("multipliers", "of what trains", name, hint)
+            _check_measurable(phase, replicas)
+        elif phase.multipliers:
+            _check_named(model, phase)
+
+
+def _check_measurable(phase: Phase, replicas: int) -> None:
+    if replicas > 1:
+        hint = "Measure once with kerastl.relative_gradient_norms."
+        fail("multipliers", "numbers on several devices", AUTO_RGN, hint)
+    if phase.trainable in ("head", "norm"):
+        hint = "BatchNorm's gradients are not measured, as in the paper."
+        expected = f"numbers with trainable={phase.trainable!r}"
+        fail("multipliers", expected, AUTO_RGN, hint)
+    if _is_ftrl(phase):
+        hint = "Ftrl's weights follow from all its rates so far: none may change."
+        fail("optimizer", f"other than Ftrl with {AUTO_RGN!r}", phase.optimizer, hint)
+
+
+def _check_named(model: keras.Model, phase: Phase) -> None:
+    layer_multipliers(model, multipliers=phase.multipliers)
+    learning, parts = _learning_layers(model, phase), block_layers(model)
+    for name, number in phase.multipliers:
+        if learning.isdisjoint(parts.get(name, (name,))):
+            hint = f"Nothing in it trains in phase {phase.name!r}: leave it out."
+            fail("multipliers", "of what trains", name, hint)
+        if number == 0 and _is_ftrl(phase):
+            hint = "It divides by the learning rate; freeze the part instead."
+            fail("multipliers", "above 0 for Ftrl", name, hint)
+
+
+def _is_ftrl(phase: Phase) -> bool:
+    rule = named_optimizer(phase.optimizer)
+    return isinstance(getattr(rule, "inner_optimizer", rule), keras.optimizers.Ftrl)
+
+
+def _learning_layers(model: keras.Model, phase: Phase) -> frozenset[str]:
+    """Names of the layers of which something will train, as `unfreeze` will set them.
+
+    Asked before any phase, when statistics are still what the run begins with.
+    """
+    opened = resolve_trainable(model, phase.trainable)
+    held = resolve_batch_norm(model, phase.batch_norm) == "frozen"
+    # Of a kind of weights, BatchNorm's train in each mode.
+    free = opened if phase.trainable in KINDS else frozenset(head_layers(model))
+    return frozenset(
+        layer.name
+        for layer in leaf_layers(model)
+        for part in sublayers(layer)
+        if layer.name in opened
+        and own_variables(part)
+        and not (
+            held
+            and layer.name not in free
+            and isinstance(part, keras.layers.BatchNormalization)
+        )
+    )
 
 
 class RelativeGradientRates(keras.callbacks.Callback):

@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 import pytest
-from networks import coloured, small_classifier, values
+from networks import coloured, small_classifier, trains, values
 
 import kerastl
 from kerastl.training.phase_rates import check_rates
@@ -160,7 +160,11 @@ def test_gradual_opens_one_block_more_in_each_phase():
     ("settings", "sentence"),
     [
         ({"multipliers": {"blok_3": 0.5}}, "Did you mean 'block_3'"),
-        ({"multipliers": {"block_1": 0.5}}, "of what trains.*Phase 'some' freezes it"),
+        ({"multipliers": {"block_1": 0.5}}, "of what trains.*in it trains in phase"),
+        ({"multipliers": {"bn3": 0.5}}, "of what trains. Received: .*'bn3'"),
+        ({"multipliers": {"relu3": 0.5}}, "of what trains. Received: .*'relu3'"),
+        ({"multipliers": "auto_rgn", "optimizer": "ftrl"}, "other than Ftrl"),
+        ({"multipliers": {"head": 0}, "optimizer": "ftrl"}, "above 0 for Ftrl"),
     ],
 )
 def test_a_later_phase_is_checked_before_the_first(settings, sentence):
@@ -171,6 +175,22 @@ def test_a_later_phase_is_checked_before_the_first(settings, sentence):
         kerastl.run_phases(model, coloured(2), phases=phases)
     for old, new in zip(before, values(model), strict=True):
         np.testing.assert_array_equal(old, new)
+
+
+@pytest.mark.parametrize("batch_norm", ["auto", "frozen", "affine", "train"])
+@pytest.mark.parametrize("trainable", ["head", "all", 2, ("bn2",), "norm", "bias"])
+def test_a_layer_may_have_a_rate_exactly_where_it_trains(trainable, batch_norm):
+    model, accepted = classifier(), set()
+    layers = {layer.name for layer in model.layers}
+    settings = {"trainable": trainable, "batch_norm": batch_norm}
+    for name in layers:
+        try:
+            check_rates(model, [phase(multipliers={name: 0.5}, **settings)], 1)
+        except ValueError:
+            continue
+        accepted.add(name)
+    kerastl.unfreeze(model, trainable, batch_norm=batch_norm)
+    assert accepted == {path.split("/")[0] for path in trains(model)}
 
 
 def test_gradients_are_not_measured_over_several_devices():
