@@ -8,7 +8,7 @@ import sys
 
 import pytest
 from lesson_files import FOLDER, lesson_paths, read_lesson
-from run import BUDGETS, Played, faults, run_lesson
+from run import BUDGETS, CELL_BUDGET, Played, faults, run_lesson
 
 LESSONS = [path.stem for path in lesson_paths()]
 CLAIM = {"kind": "claim", "key": "09.gain", "value": 0.5, "low": 0, "high": 1}
@@ -96,6 +96,14 @@ def test_a_budget_counts_where_time_is_measured(lesson):
     assert faults(lesson, slow, timed=False) == []
 
 
+@pytest.mark.parametrize(("slack", "slow"), [(1.0, 2), (2.0, 1), (3.0, 0)])
+def test_slack_multiplies_every_budget(lesson, slack, slow):
+    notes = copy.deepcopy(SOLUTION)
+    notes[12]["seconds"] = 1.5 * CELL_BUDGET
+    runs = [played(notes, seconds=2.5 * 180)]
+    assert len(faults(lesson, runs, slack=slack)) == slow
+
+
 def test_the_student_has_no_guess_and_nothing_solved(lesson):
     notes = copy.deepcopy(STUDENT)
     notes[0]["stored"] = True
@@ -136,6 +144,13 @@ def run_course(course, *arguments):
         capture_output=True,
         text=True,
     )
+
+
+def test_the_command_line_passes_the_slack_on(small_course):
+    slow = run_course(small_course, "09", "--slack", "1e-9")
+    assert "FAULT seed 0: " in slow.stdout and " s of 0 s\n" in slow.stdout
+    assert slow.returncode == 1
+    assert run_course(small_course, "09", "--slack", "10").returncode == 0
 
 
 @pytest.mark.parametrize("kind", ["solution", "student"])
