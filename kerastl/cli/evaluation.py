@@ -2,13 +2,13 @@
 
 import argparse
 import sys
-from pathlib import Path
 from typing import Any
 
 import kerastl
 from kerastl._progress import Progress
 from kerastl.cli.prediction import add_views, view_options
 from kerastl.cli.printing import json_line
+from kerastl.datasets.opening import open_splits
 from kerastl.datasets.sets import ImageSet
 
 
@@ -35,9 +35,8 @@ def add_command(commands: Any) -> argparse.ArgumentParser:
 
 def images_to_score(data: str) -> ImageSet:
     """The test part of `data`, else its validation part, else all of it."""
-    load = kerastl.load_images if Path(data).is_dir() else kerastl.load_dataset
     with Progress("reading images") as progress:
-        splits = load(data, validation=0.0, progress=progress)
+        splits = open_splits(data, validation=0.0, progress=progress)
     if splits.test is not None:
         return splits.test
     if splits.validation is not None:

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
-from kerastl._checks import check_choice, fail
-from kerastl.datasets.catalog import load_dataset
+from kerastl._checks import check_choice, fail, nearest
+from kerastl.datasets.catalog import DATASETS, load_dataset
 from kerastl.datasets.duplicates import digests
 from kerastl.datasets.folders import load_images
 from kerastl.datasets.parallel import Progress
@@ -42,7 +42,7 @@ def open_splits(
 
     Raises:
         ValueError: If the data do not fit.
-        FileNotFoundError: If there is no such folder.
+        FileNotFoundError: If there is no such folder and no such data set.
         TypeError: If `data` is of no known kind.
     """
     if isinstance(data, (tuple, list)) and 2 <= len(data) <= 3:
@@ -61,6 +61,13 @@ def open_splits(
         return load_images(
             data, on_bad=on_bad, on_leak=on_leak, progress=progress, **shares
         )
+    if data not in DATASETS:
+        # Most names that are none are folders misspelt, or another working folder.
+        listed = ", ".join(repr(name) for name in DATASETS)
+        hint = f"{str(Path(data).absolute())!r} does not exist. "
+        hint += nearest(data, DATASETS)
+        expected = f"an existing folder or one of {listed}"
+        fail("data", expected, data, hint, FileNotFoundError)
     return load_dataset(data, progress=progress, **shares)
 
 

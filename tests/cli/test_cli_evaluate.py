@@ -4,6 +4,7 @@ import json
 import shutil
 
 import numpy as np
+import pytest
 
 import kerastl
 from kerastl.cli.evaluation import images_to_score
@@ -43,19 +44,28 @@ def test_a_folder_without_parts_is_scored_whole_and_says_so(command, trained):
     assert "has no test part" in done.err
 
 
-def test_a_name_is_a_dataset(stand_in):
-    def load_dataset(name, *, validation, progress):
-        assert (name, validation) == ("colours", 0.0)
+def test_a_name_is_a_dataset(monkeypatch):
+    def load_dataset(name, *, validation, **_):
+        assert (name, validation) == ("cifar10", 0.0)
         return Splits(image_set(9), None, image_set(6))
 
-    stand_in("load_dataset", load_dataset)
-    assert len(images_to_score("colours")) == 6
+    monkeypatch.setattr("kerastl.datasets.opening.load_dataset", load_dataset)
+    assert len(images_to_score("cifar10")) == 6
 
 
 def test_a_name_that_is_neither_folder_nor_dataset_fails(command, trained):
     done = command("evaluate", trained.model, "digit")
     assert (done.status, done.out) == (1, "")
     assert "digits" in done.err
+
+
+@pytest.mark.parametrize("data", ["absent", "./absent", "~/absent"])
+def test_a_folder_that_is_not_there_is_called_missing(command, trained, data):
+    done = command("evaluate", trained.model, data)
+    assert (done.status, done.out) == (1, "")
+    assert "must be an existing folder" in done.err
+    assert "does not exist" in done.err
+    assert done.err.count("\n") == 1
 
 
 def test_other_classes_than_the_model_knows_fail(command, trained, tmp_path):

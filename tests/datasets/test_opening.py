@@ -38,3 +38,14 @@ def test_a_training_copy_of_a_held_out_image_is_dropped():
 def test_parts_of_other_classes_are_refused():
     with pytest.raises(ValueError, match="of the classes"):
         open_splits((images(6, 0), images(6, 1, ("a", "c"))))
+
+
+@pytest.mark.parametrize(
+    ("data", "hint"), [("my_photos", ""), ("digit", "Did you mean 'digits'?")]
+)
+def test_a_name_that_is_nothing_is_a_missing_folder(tmp_path, monkeypatch, data, hint):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(FileNotFoundError, match="an existing folder or") as raised:
+        open_splits(data)
+    assert f"{str(tmp_path / data)!r} does not exist." in str(raised.value)
+    assert str(raised.value).endswith(hint)
