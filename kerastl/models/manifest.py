@@ -1,6 +1,8 @@
 """What a classifier knows about itself, kept inside its `.keras` file."""
 
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -113,6 +115,26 @@ def forget_temperature(model: keras.Model) -> None:
         set_temperature(model, 1.0)
         message = "The model was calibrated for other weights: calibrate it again."
         warnings.warn(message, stacklevel=3)
+
+
+@contextmanager
+def uncalibrated(model: keras.Model) -> Iterator[None]:
+    """The head's own logits for as long as this lasts: training knows no temperature.
+
+    Functions compiled meanwhile hold them; those compiled before are left alone.
+
+    Args:
+        model: Any model; one without a temperature stays as it is.
+    """
+    layers = [layer for layer in model.layers if isinstance(layer, ClassLogits)]
+    kept = [layer.manifest.get("temperature", 1.0) for layer in layers]
+    try:
+        for layer in layers:
+            layer.manifest["temperature"] = 1.0
+        yield
+    finally:
+        for layer, temperature in zip(layers, kept, strict=True):
+            layer.manifest["temperature"] = temperature
 
 
 def find_preprocessing(model: keras.Model) -> Preprocessing | None:

@@ -12,6 +12,7 @@ from kerastl._compat import own_variables, sublayers
 from kerastl.models.block_rates import block_layers
 from kerastl.models.compiling import model_task
 from kerastl.models.freezing import leaf_layers
+from kerastl.models.manifest import uncalibrated
 from kerastl.training.first_batch import check_first_batch
 from kerastl.training.sources import make_source
 
@@ -36,7 +37,7 @@ def relative_gradient_norms(
 
     Each batch gives `||g|| / ||w||` over all of a block's weights at once, BatchNorm
     left out, and the mean over the batches is returned. The network runs as in
-    `predict`, and nothing of it changes.
+    `predict`, a temperature of `calibrate` apart, and nothing of it changes.
 
     Args:
         model: A classifier from `build_classifier`, or any functional model (then
@@ -86,7 +87,8 @@ def relative_gradient_norms(
     loss = task_loss(model, loss)
     variables = [variable for own in blocks.values() for variable in own]
     taken = islice(source.dataset(batch_size, seed=seed, shuffle=True), batches)
-    norms = block_norms(blocks, gradient_norms(model, variables, loss), taken)
+    with uncalibrated(model):
+        norms = block_norms(blocks, gradient_norms(model, variables, loss), taken)
     for block, value in norms.items():
         if np.isinf(value):
             hint = "Train the head first, or load weights."

@@ -15,6 +15,7 @@ from kerastl.models.compiling import compile_model
 from kerastl.models.freezing import Trainable, unfreeze
 from kerastl.models.graph import check_functional
 from kerastl.models.layers import make_freezable
+from kerastl.models.manifest import uncalibrated
 from kerastl.training.first_batch import check_first_batch
 from kerastl.training.frozen_part import cached_part
 from kerastl.training.rate_curve import RateCurve, smooth_losses, suggest_rates
@@ -49,8 +50,9 @@ def find_learning_rate(
     """Loss over a sweep of ever higher learning rates, and the rates to take from it.
 
     The model is left exactly as it was, its optimizer included, also when the search is
-    interrupted. The rate belongs to this optimizer, batch size and choice of what
-    trains: look again when one of them changes.
+    interrupted; a temperature of `calibrate` is set aside, as in training. The rate
+    belongs to this optimizer, batch size and choice of what trains: look again when one
+    of them changes.
 
     Args:
         model: A classifier from `build_classifier`, or any functional model (then
@@ -104,7 +106,7 @@ def find_learning_rate(
     source = make_source(model, train, "train", keep_pixels=cache != "disk")
     check_first_batch(model, source, "train")
     watch = _Watch(steps, smoothing, progress)
-    with left_as_found(model):
+    with left_as_found(model), uncalibrated(model):
         _open(model, trainable, batch_norm)
         seed_noise(model, seed)
         part = model

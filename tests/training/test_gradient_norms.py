@@ -7,6 +7,7 @@ from keras import layers
 from networks import assert_same_weights, coloured, small_classifier, values
 
 import kerastl
+from kerastl.models.manifest import manifest, set_temperature
 from kerastl.training.gradient_norms import (
     measured_variables,
     over_largest,
@@ -127,6 +128,14 @@ def test_measuring_leaves_no_trace():
     assert [layer.trainable for layer in model.layers] == flags
     assert model.optimizer is optimizer
     assert not optimizer.built
+
+
+def test_a_calibrated_model_is_measured_as_it_is_trained():
+    model = small_classifier(learnt=True)
+    bare = relative_gradient_norms(model, coloured(4))
+    set_temperature(model, 5.0)
+    assert relative_gradient_norms(model, coloured(4)) == bare
+    assert manifest(model).temperature == 5.0
 
 
 def test_the_seed_decides_which_images_are_drawn():

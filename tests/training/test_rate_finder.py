@@ -13,6 +13,7 @@ import kerastl
 from kerastl._compat import sublayers
 from kerastl.datasets.ordering import epoch_order
 from kerastl.datasets.sets import ImageSet
+from kerastl.models.manifest import manifest, set_temperature
 from kerastl.training import rate_finder
 from kerastl.training.rate_finder import find_learning_rate, rising_rate
 
@@ -226,6 +227,17 @@ def test_the_frozen_part_is_computed_once(options, expected, plain, monkeypatch)
     monkeypatch.setattr(rate_finder, "cached_part", watched)
     find_learning_rate(plain, coloured(), **SWEEP, **options)
     assert modes == [expected]
+
+
+@pytest.mark.parametrize("cache", ["auto", "off"])
+def test_a_calibrated_model_is_searched_as_it_is_trained(cache):
+    model = classifier(dropout=0.0)
+    bare = losses(model, coloured(), cache=cache)
+    set_temperature(model, 5.0)
+    before = everything(model)
+    np.testing.assert_array_equal(losses(model, coloured(), cache=cache), bare)
+    assert manifest(model).temperature == 5.0
+    assert_same(everything(model), before)
 
 
 def test_what_trains_is_what_was_asked_for(monkeypatch):
