@@ -3,6 +3,8 @@
 import csv
 import io
 import json
+import tempfile
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -29,14 +31,34 @@ _MISTAKES = 12
 def check_output(output: Path, overwrite: bool) -> None:
     """Raise unless results may be written into the folder.
 
+    Asked before the work: what cannot be written is lost after it.
+
     Raises:
-        ValueError: If it is a file, or holds something and may not be overwritten.
+        ValueError: If it is a file, holds something and may not be overwritten, or
+            cannot be made or written to.
     """
     if output.exists() and not output.is_dir():
         fail("output", "a folder", str(output), "It is a file.")
     if output.is_dir() and any(output.iterdir()) and not overwrite:
         hint = "Pass overwrite=True to replace its files, or name another folder."
         fail("output", "a new or empty folder", str(output), hint)
+    _try_writing(output)
+
+
+def _try_writing(output: Path) -> None:
+    """Raise unless a file can be made in the folder; nothing of the trial stays."""
+    missing = [path for path in (output, *output.parents) if not path.exists()]
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=output):
+            pass
+    except OSError as error:
+        hint = f"{error.strerror or error}."
+        fail("output", "a folder that can be written to", str(output), hint)
+    finally:
+        for path in missing:
+            with suppress(OSError):
+                path.rmdir()
 
 
 def write_artifacts(
