@@ -10,8 +10,9 @@ from kerastl.models.compiling import model_task
 from kerastl.models.manifest import find_manifest, find_preprocessing
 from kerastl.training.sources import Source, StreamSource
 
-#: `tf.data.UNKNOWN_CARDINALITY`, without importing TensorFlow for it.
-_UNKNOWN = -2
+#: `tf.data.INFINITE_CARDINALITY` and `UNKNOWN_CARDINALITY`, without importing
+#: TensorFlow for them.
+_INFINITE, _UNKNOWN = -1, -2
 
 
 def check_first_batch(model: keras.Model, source: Source | None, name: str) -> None:
@@ -45,6 +46,18 @@ def check_first_batch(model: keras.Model, source: Source | None, name: str) -> N
         fail(name, f"batches of shape (n, {str(expected)[1:]}", images.shape)
     if find_manifest(model) is not None:
         model_task(model).check_targets(labels)
+
+
+def check_end(source: Source | None, name: str) -> None:
+    """Raise if a dataset never ends: its first epoch would not either.
+
+    Raises:
+        ValueError: If a `tf.data.Dataset` repeats without a limit.
+    """
+    data = source.data if isinstance(source, StreamSource) else None
+    if hasattr(data, "cardinality") and int(data.cardinality()) == _INFINITE:
+        hint = "Leave `repeat()` out, or end it with `.take(steps)`."
+        fail(name, "a dataset that ends", "an endless one", hint)
 
 
 def check_pixel_range(images: np.ndarray) -> None:

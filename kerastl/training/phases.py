@@ -13,7 +13,7 @@ from kerastl.datasets.augmentation import as_augmentation
 from kerastl.inference.devices import replicas
 from kerastl.inference.planning import CACHE_MODES
 from kerastl.models.manifest import forget_temperature
-from kerastl.training.first_batch import check_first_batch
+from kerastl.training.first_batch import check_end, check_first_batch
 from kerastl.training.phase import Phase, TrainingHistory
 from kerastl.training.replicated import replica_batch_size
 from kerastl.training.running import Run
@@ -51,7 +51,7 @@ def run_phases(
         model: A classifier from `build_classifier`, or any functional model (then
             `loss` is needed).
         train: An `ImageSet`, a pair `(images, labels)` of arrays, or a
-            `tf.data.Dataset` of batches, which is never cached.
+            `tf.data.Dataset` of batches that ends, which is never cached.
         validation: The same kinds, or None: then the last weights are kept.
         phases: What to train, in order.
         loss: Loss on the outputs; None: the task's.
@@ -109,8 +109,9 @@ def run_phases(
     train = make_source(model, train, "train", keep_pixels=keep)
     if validation is not None:
         validation = make_source(model, validation, "validation", keep_pixels=keep)
-    check_first_batch(model, train, "train")
-    check_first_batch(model, validation, "validation")
+    for name, source in (("train", train), ("validation", validation)):
+        check_end(source, name)
+        check_first_batch(model, source, name)
     _check_patience(phases, validation)
     _check_mixing(phases, train, class_weight)
     if seed is None:

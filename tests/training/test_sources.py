@@ -10,7 +10,11 @@ from PIL import Image
 import kerastl
 from kerastl.datasets.mixing import Mixing
 from kerastl.datasets.pipelines import batches
-from kerastl.training.first_batch import check_first_batch, check_pixel_range
+from kerastl.training.first_batch import (
+    check_end,
+    check_first_batch,
+    check_pixel_range,
+)
 from kerastl.training.sources import (
     ArraySource,
     ImageSource,
@@ -267,6 +271,22 @@ def test_empty_and_unlabelled_batches_are_refused(model):
     data = tf.data.Dataset.from_tensor_slices(IMAGES).batch(4)
     with pytest.raises(ValueError, match=r"batches of \(images, labels\)"):
         check_first_batch(model, StreamSource(data), "train")
+
+
+@pytest.mark.parametrize("name", ["train", "validation"])
+def test_a_dataset_that_never_ends_is_refused(name):
+    data = tf.data.Dataset.from_tensor_slices((IMAGES, LABELS)).batch(4)
+    both = {"train": data, "validation": data, name: data.repeat()}
+    phase = kerastl.Phase("head", trainable="head", epochs=1, learning_rate=1e-3)
+    with pytest.raises(ValueError, match=f"`{name}` must be a dataset that ends"):
+        kerastl.run_phases(small_classifier(), **both, phases=[phase])
+
+
+def test_a_dataset_that_is_repeated_some_times_ends():
+    data = tf.data.Dataset.from_tensor_slices((IMAGES, LABELS)).batch(4)
+    for finite in (data, data.repeat(3), data.repeat().take(5)):
+        check_end(StreamSource(finite), "train")
+    check_end(None, "validation")
 
 
 def test_the_pixels_of_a_foreign_model_are_its_users_affair():
