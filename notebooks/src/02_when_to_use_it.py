@@ -87,6 +87,8 @@ teach.predict(
 )
 
 # %%
+import keras
+
 CUT = "conv_pw_6_relu"
 
 
@@ -95,7 +97,8 @@ def open_task(task):
     backbone = kerastl.build_backbone(L.backbone, **options)
     model = kerastl.build_classifier(backbone, task.train.class_names, seed=L.seed)
     kerastl.unfreeze(model, "all", batch_norm="affine")
-    return model, *kerastl.split_model(model, CUT)
+    whole = keras.Model(model.inputs, model.outputs)  # the same weights, to train
+    return model, *kerastl.split_model(model, CUT), whole
 
 
 networks = [open_task(task) for task in (near, far)]
@@ -103,7 +106,7 @@ networks = [open_task(task) for task in (near, far)]
 
 # %%
 def describe(network, parts):
-    model, lower, _ = network
+    model, lower, *_ = network
     maps = [lower.predict(part, verbose=0) for part in parts]
     extractor = kerastl.FeatureExtractor(model).fit(parts[0])
     tops = [extractor.transform(part) for part in parts]
@@ -193,11 +196,9 @@ teach.predict(
 )
 
 # %%
-import keras
-
 loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
 jit = keras.backend.backend() == "jax"
-for part in networks[0][::2] + networks[1][::2]:
+for part in networks[0][2:] + networks[1][2:]:
     part.compile(keras.optimizers.Adam(1e-4), loss, jit_compile=jit)
 
 
@@ -208,9 +209,9 @@ def restart(optimizer):  # compiled once: only the numbers go back
 
 
 # %%
-def tune(which, way, own, seed, steps=100):
-    model, _, upper = networks[which]
-    part, labels = {"top": upper, "all": model}[way], (near, far)[which].train.labels
+def tune(which, way, own, seed, steps=80):
+    model, _, *parts = networks[which]
+    part, labels = parts[way == "all"], (near, far)[which].train.labels
     model.set_weights(starts[which])
     kerastl.set_head(model, probe(which, "head", own))
     restart(part.optimizer)
@@ -295,7 +296,7 @@ teach.claim("02.all", said, means[1, 1, 3] - means[1, 1, 0], low=0.03, high=0.6)
 # a handful of images cannot bring it back.
 
 # %%
-hasty, optimizer = [], networks[1][0].optimizer
+hasty, optimizer = [], networks[1][3].optimizer
 optimizer.learning_rate.assign(100 * 1e-4)
 for seed in SEEDS:
     own = draw(far.train.labels, SIZES[0], seed)
