@@ -12,6 +12,7 @@ from kerastl._checks import check_integer, fail
 from kerastl.datasets.augmentation import Augmentation
 from kerastl.datasets.decoding import resize_images
 from kerastl.datasets.files import list_files
+from kerastl.datasets.resizing import as_rgb
 from kerastl.datasets.sets import ImageSet
 from kerastl.datasets.stores import PixelStore
 from kerastl.inference.features import run_batches
@@ -218,7 +219,10 @@ def _files(inputs: Sequence[str | Path]) -> tuple[str, ...]:
 def _pixels(item: Any) -> np.ndarray:
     """Pixels of a PIL image or an array."""
     if hasattr(item, "convert"):
-        return np.asarray(item.convert("RGB"))
+        from PIL import ImageOps
+
+        # As a file of it is read: turned upright, and 16 bits scaled, not clipped.
+        return np.asarray(as_rgb(ImageOps.exif_transpose(item)))
     if isinstance(item, np.ndarray):
         return item
     kinds = "files, folders, arrays of pixels or PIL images"

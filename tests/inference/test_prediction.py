@@ -125,6 +125,28 @@ def test_one_image_gets_one_answer_in_every_form(model, folder):
         np.testing.assert_allclose(made, wanted, rtol=1e-4, atol=1e-6, err_msg=kind)
 
 
+def deep(folder):
+    depth = np.linspace(0, 65535, 16 * 16).reshape(16, 16).astype("uint16")
+    Image.fromarray(depth).save(folder / "deep.png")
+    return folder / "deep.png"
+
+
+def on_its_side(folder):
+    tags = Image.Exif()
+    tags[0x0112] = 6
+    Image.fromarray(pixels()[0]).save(folder / "side.png", exif=tags)
+    return folder / "side.png"
+
+
+@pytest.mark.parametrize("write", [deep, on_its_side])
+def test_an_opened_file_is_read_as_the_file(model, tmp_path, write):
+    path = write(tmp_path)
+    with Image.open(path) as opened:
+        made = probabilities(model, opened)
+    wanted = probabilities(model, path)
+    np.testing.assert_allclose(made, wanted, rtol=1e-4, atol=1e-6)
+
+
 def test_images_of_several_sizes_and_kinds_go_together(model):
     gray = np.full((9, 30), 80, "uint8")
     images = [Image.fromarray(pixels()[0]), gray, np.stack([gray] * 4, -1)]
