@@ -207,6 +207,12 @@ def test_auto_follows_measured_advice(photos):
     assert len(result.history.history["loss"]) == 3 * len(advice["epochs"])
 
 
+def test_advice_is_followed_in_the_precision_asked_for(photos):
+    auto = {**QUICK, "recipe": "auto", "epochs": 1, "precision": "mixed_bfloat16"}
+    model = kerastl.transfer(photos, **auto, seed=1).model
+    assert model.get_layer("conv1").compute_dtype == "bfloat16"
+
+
 def test_another_seed_makes_other_parts(run, photos):
     other = kerastl.transfer(photos, **{**QUICK, "epochs": 1}, test=0.2, seed=2)
     assert other.splits.train.paths != run[0].splits.train.paths

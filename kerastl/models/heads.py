@@ -74,7 +74,8 @@ def build_classifier(
         preprocessing: For a foreign model: what it expects, `"tf"`, `"caffe"`,
             `"torch"`, `"none"`, or a Keras layer.
         precision: `"float32"`, `"mixed_bfloat16"` or `"mixed_float16"`; None: as
-            Keras is set. The logits are float32 under each.
+            Keras is set. The logits are float32 under each. For a backbone given as
+            a model it may only repeat what that was built under.
         seed: For everything random: hidden layers, dropout, and a backbone built
             here with `weights=None`.
         learning_rate: For a plain `model.fit`; `run_phases` compiles anew.
@@ -110,6 +111,7 @@ def build_classifier(
         )
         if new and seed is not None:
             draw_weights(backbone, seed)
+        _check_precision(backbone, precision)
         size = network_size(backbone, image_size)
         logits, head = _attach(backbone, unit.units, pooling, hidden, dropout, l2, seed)
         source = find_preprocessing(backbone)
@@ -152,6 +154,15 @@ def _resolve_backbone(
     if preprocessing is None and find_preprocessing(backbone) is not None:
         return backbone
     return _adapt(backbone, preprocessing, image_size)
+
+
+def _check_precision(backbone: keras.Model, precision: str | None) -> None:
+    """Raise if the layers that are there compute in another precision."""
+    found = {layer.dtype_policy.name for layer in backbone.layers if layer.weights}
+    if precision is not None and found and precision not in found:
+        listed = " or ".join(repr(name) for name in sorted(found))
+        hint = "Give its name, or set Keras's dtype policy and build it anew."
+        fail("precision", f"{listed}, as the backbone {backbone.name}", precision, hint)
 
 
 def _attach(

@@ -14,6 +14,7 @@ from kerastl.inference.feature_networks import feature_network, open_backbone
 from kerastl.inference.features import extract_features
 from kerastl.models.graph import truncate
 from kerastl.models.manifest import network_size
+from kerastl.models.precision import using_precision
 from kerastl.selection.advising import Advice, advise
 
 #: Least deviation of a channel, as a share of the largest one.
@@ -139,7 +140,8 @@ def follow_advice(
     options = {name: building[name] for name in names}
     options["seed"] = training["seed"]
     advice = advise(train, backbone, **options, progress=progress)
-    made = advised_training(advice, backbone, train, **options)
+    with using_precision(building.get("precision")):
+        made = advised_training(advice, backbone, train, **options)
     advised = {"epochs": made.epochs, "learning_rate": made.learning_rate}
     settings = {**training, "recipe": made.recipe}
     settings.update({k: v for k, v in advised.items() if training[k] is None})

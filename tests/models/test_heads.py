@@ -10,11 +10,13 @@ from networks import (
     pixels,
     small_classifier,
     small_network,
+    teach_head,
     trains,
 )
 
 import kerastl
 from kerastl.models.manifest import manifest
+from kerastl.models.precision import using_precision
 
 
 def features(model):
@@ -71,12 +73,26 @@ def test_without_a_penalty_the_model_has_no_losses():
 
 @pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"])
 def test_logits_are_float32_under_mixed_precision(precision):
-    model = small_classifier(hidden=(4,), precision=precision, learnt=True)
+    with using_precision(precision):
+        network = small_network()
+    options = {"preprocessing": "tf", "hidden": (4,), "precision": precision}
+    model = kerastl.build_classifier(network, CLASSES, **options)
+    teach_head(model)
     made = model(pixels())
     assert keras.backend.standardize_dtype(made.dtype) == "float32"
+    assert model.get_layer("conv1").compute_dtype == precision[6:]
     assert model.get_layer("head_hidden_1").compute_dtype == precision[6:]
     assert model.get_layer("head_dense").compute_dtype == "float32"
     assert keras.config.dtype_policy().name == "float32"
+
+
+def test_a_backbone_of_another_precision_is_refused():
+    options = {"preprocessing": "tf", "precision": "mixed_bfloat16"}
+    expected = "`precision` must be 'float32', as the backbone small. Received"
+    with pytest.raises(ValueError, match=expected):
+        kerastl.build_classifier(small_network(), CLASSES, **options)
+    options["precision"] = "float32"
+    kerastl.build_classifier(small_network(), CLASSES, **options)
 
 
 @pytest.mark.parametrize("rate", [0.0, 0.4])
