@@ -144,6 +144,24 @@ def keep_averages(callback: keras.callbacks.SwapEMAWeights) -> None:
     callback._finalize_ema_values()
 
 
+def held_array(values: Any) -> Callable[[], Any]:
+    """A function that gives an array which compiled steps read where it lies.
+
+    It is a variable of no layer. TensorFlow reads such a one; JAX would copy it into
+    the program and compile for seconds, so there it lies behind a `jax.new_ref`, which
+    a step takes as an input. JAX of before that function copies.
+    """
+    variable = keras.Variable(values, trainable=False, name="held")
+    if keras.backend.backend() != "jax":
+        return lambda: variable
+    import jax
+
+    if not hasattr(jax, "new_ref"):
+        return lambda: variable
+    reference = jax.new_ref(variable.value)
+    return lambda: reference[...]
+
+
 def is_decayed(optimizer: keras.optimizers.Optimizer, variable: keras.Variable) -> bool:
     """Whether weight decay is to reach the variable: see `exclude_from_weight_decay`.
 

@@ -9,6 +9,7 @@ from kerastl._compat import (
     compiled_trainable_state,
     drop_variable,
     graph_nodes,
+    held_array,
     is_decayed,
     is_functional,
     keep_averages,
@@ -154,6 +155,21 @@ def test_fit_ends_on_kept_averages_wherever_it_stops(kept):
     )
     found = keras.ops.convert_to_numpy(dense.kernel).item()
     np.testing.assert_allclose(found, 0.85 if kept else 0.8, rtol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+def test_a_held_array_is_itself_also_in_a_compiled_step(dtype):
+    values = np.arange(6).reshape(2, 3).astype(dtype)
+    held = held_array(values)
+    np.testing.assert_array_equal(keras.ops.convert_to_numpy(held()), values)
+    x = keras.Input((2,))
+    dense = keras.layers.Dense(3, use_bias=False)
+    model = keras.Model(x, dense(x))
+    dense.kernel.regularizer = lambda w: keras.ops.sum((w - held()) ** 2) / 2
+    model.compile(keras.optimizers.SGD(1.0), loss=lambda y, z: 0 * z)
+    # The step of one whole offset ends at the array.
+    model.fit(np.ones((1, 2)), np.ones((1, 3)), verbose=0)
+    np.testing.assert_allclose(dense.get_weights()[0], values, atol=1e-6)
 
 
 def test_a_dropped_variable_leaves_nothing_behind():

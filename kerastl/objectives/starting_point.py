@@ -7,14 +7,15 @@ import keras
 import numpy as np
 from keras import ops
 
+from kerastl._compat import held_array
+
 
 class PullToStart(keras.regularizers.Regularizer):
     """`strength / 2 * ||w - w0||²`, summed over one variable's elements.
 
     It is set on the variable, not on its layer, so no `.keras` file knows of it. The
-    start lies in a variable that belongs to no layer: TensorFlow then reads it where
-    it is instead of copying it into the graph, and no list of the model's weights
-    shows it.
+    start lies outside the model: a compiled step reads it where it is, and no list of
+    the model's weights shows it.
 
     Args:
         strength: Factor, at least 0.
@@ -35,9 +36,7 @@ class PullToStart(keras.regularizers.Regularizer):
     ) -> None:
         """See the class."""
         self.strength = strength
-        self.start = None
-        if start is not None:
-            self.start = keras.Variable(start, trainable=False, name="start")
+        self._start = None if start is None else held_array(start)
         self.inherited = inherited
 
     def __call__(self, x: Any) -> Any:
@@ -51,6 +50,6 @@ class PullToStart(keras.regularizers.Regularizer):
         stored = keras.backend.standardize_dtype(x.dtype)
         dtype = keras.backend.result_type(stored, "float32")
         offset = ops.cast(x, dtype)
-        if self.start is not None:
-            offset = offset - ops.cast(self.start, dtype)
+        if self._start is not None:
+            offset = offset - ops.cast(self._start(), dtype)
         return 0.5 * self.strength * ops.sum(ops.square(offset))

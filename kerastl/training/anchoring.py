@@ -24,8 +24,7 @@ def l2_sp(
     Adds `alpha / 2 ||w - w0||² + beta / 2 ||w_head||²` to the loss. Take it in place
     of weight decay, which pulls the same weights to zero. Set what trains first and
     compile afterwards; `model.evaluate` then reports the loss with the penalty in it.
-    On JAX the start is compiled into the step, which costs a large network seconds and
-    some copies of its size, once a phase.
+    The start is one copy of the weights that train, beside the model.
 
     Args:
         model: A classifier from `build_classifier`, or any functional model.

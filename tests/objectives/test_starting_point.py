@@ -42,3 +42,21 @@ def test_half_precision_is_summed_in_single(dtype):
     # 300² alone is beyond float16; 2049 terms are beyond what bfloat16 can count.
     far = keras.Variable(np.full(2049, 300.0, "float32"), dtype=dtype)
     assert float(PullToStart(2.0, np.zeros(2049, "float32"))(far)) == 2049 * 300.0**2
+
+
+def test_a_compiled_step_does_not_carry_the_start():
+    start = np.random.default_rng(0).normal(size=(100, 1000)).astype("float32")
+    pull, values = PullToStart(1.0, start), np.zeros_like(start)
+    assert compiled_size(pull, values) < start.nbytes / 10
+
+
+def compiled_size(function, values):
+    """Bytes of the program that a function of one array is compiled to."""
+    if keras.backend.backend() == "jax":
+        import jax
+
+        return len(jax.jit(function).lower(jax.numpy.array(values)).as_text())
+    import tensorflow as tf
+
+    concrete = tf.function(function).get_concrete_function(tf.constant(values))
+    return concrete.graph.as_graph_def().ByteSize()
