@@ -6,13 +6,15 @@ from typing import Any
 import keras
 
 from kerastl._compat import graph_nodes, is_functional, sublayers
+from kerastl.models.lora_layers import is_adapter
 
 
 def node_multiplications(layer: Any, outputs: tuple[keras.KerasTensor, ...]) -> int:
     """Multiplications by weights in one call of a layer, for one image.
 
     A kernel is applied at each position of the output: a convolution's at each
-    pixel, a dense layer's at each token. Element-wise work is left out.
+    pixel, a dense layer's at each token. Element-wise work is left out, and so are
+    adapters: Keras adds them to their kernel, once for all images of a batch.
 
     Args:
         layer: Layer, model or operation of a graph.
@@ -31,7 +33,9 @@ def node_multiplications(layer: Any, outputs: tuple[keras.KerasTensor, ...]) -> 
         for part in sublayers(layer)
         for weight in part.trainable_weights + part.non_trainable_weights
         # Embeddings are looked up; vectors scale or shift.
-        if len(weight.shape) > 1 and not isinstance(part, keras.layers.Embedding)
+        if len(weight.shape) > 1
+        and not isinstance(part, keras.layers.Embedding)
+        and not is_adapter(weight)
     }
     return positions * sum(kernels.values())
 

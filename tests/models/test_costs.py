@@ -36,6 +36,17 @@ def test_an_embedding_multiplies_nothing():
     assert multiplications(keras.Model(x, layers.Embedding(100, 4)(x))) == 0
 
 
+@pytest.mark.parametrize(
+    "layer", [layers.Conv2D(4, 3, padding="same"), layers.Dense(7)]
+)
+def test_an_adapter_costs_what_its_kernel_costs_without_it(layer):
+    images = keras.Input((8, 8, 5))
+    model = keras.Model(images, layer(images))
+    bare = multiplications(model)
+    layer.enable_lora(2)
+    assert multiplications(model) == bare
+
+
 def test_a_shared_layer_counts_for_each_call():
     x = keras.Input((5,))
     dense = layers.Dense(5)
