@@ -15,6 +15,8 @@ from kerastl.training.phase import BestEpoch
 
 #: A mean loss this many times the loss of knowing nothing is an explosion.
 EXPLOSION = 5.0
+#: Or one this many times what the phase began with, whichever is more.
+_GROWTH = 2.0
 
 #: Parts of the names of quantities that are better when smaller.
 _MINIMISED = ("loss", "error", "crossentropy", "mse", "mae", "mape", "msle")
@@ -134,7 +136,8 @@ class PhaseMonitor(keras.callbacks.Callback):
         phase: Name of the phase.
         patience: Epochs without a better result before the phase stops; None: never.
         ceiling: Largest mean training loss that is not an explosion; None: only
-            losses that are not finite are caught.
+            losses that are not finite are caught. Where the phase begins above half
+            of it, twice what it begins with: a fitted head under dropout may.
     """
 
     def __init__(
@@ -172,7 +175,11 @@ class PhaseMonitor(keras.callbacks.Callback):
     ) -> None:
         """Look at the loss now and then: reading it waits for the device."""
         if logs and batch % _BATCHES_BETWEEN_CHECKS == 0:
-            self._check_loss(float(logs["loss"]), batch)
+            loss = float(logs["loss"])
+            if self.ceiling is not None and self.epochs == batch == 0:
+                # Measured before the first update: nothing has exploded yet.
+                self.ceiling = max(self.ceiling, _GROWTH * loss)
+            self._check_loss(loss, batch)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Record the epoch, keep the weights if they are the best."""

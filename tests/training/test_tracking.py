@@ -209,12 +209,31 @@ def test_a_loss_that_is_not_finite_stops_the_phase(model, loss):
 def test_a_loss_above_the_ceiling_stops_the_phase(model):
     monitor = watch(model, ceiling=2.0)
     monitor.on_epoch_begin(0)
-    monitor.on_train_batch_end(0, {"loss": 1.9})
+    monitor.on_train_batch_end(0, {"loss": 0.9})
+    monitor.on_train_batch_end(16, {"loss": 1.9})
     assert not monitor.diverged
-    monitor.on_train_batch_end(16, {"loss": 2.1})
+    monitor.on_train_batch_end(32, {"loss": 2.1})
     assert monitor.diverged
     assert model.stop_training
-    assert monitor.stopped == "stopped in epoch 1, step 17: the loss is 2.1, above 2"
+    assert monitor.stopped == "stopped in epoch 1, step 33: the loss is 2.1, above 2"
+
+
+def test_a_phase_that_begins_above_the_ceiling_stops_where_its_loss_doubles(model):
+    monitor = watch(model, ceiling=2.0)
+    monitor.on_epoch_begin(0)
+    monitor.on_train_batch_end(0, {"loss": 3.0})
+    monitor.on_train_batch_end(16, {"loss": 5.9})
+    assert not monitor.diverged
+    monitor.on_train_batch_end(32, {"loss": 6.1})
+    assert monitor.stopped == "stopped in epoch 1, step 33: the loss is 6.1, above 6"
+
+
+def test_only_the_first_step_of_a_phase_is_where_it_begins(model):
+    monitor = watch(model, ceiling=2.0)
+    run(monitor, [0.5], loss=1.0)
+    monitor.on_epoch_begin(1)
+    monitor.on_train_batch_end(0, {"loss": 2.1})
+    assert monitor.diverged
 
 
 def test_the_loss_is_read_now_and_then_only(model):
