@@ -31,18 +31,23 @@ class Clock:
         return {**stages, "total": round(total, 3)}
 
 
-def run_settings(model: keras.Model, training: dict[str, Any]) -> dict[str, Any]:
-    """What a second run needs to repeat the first."""
+def run_settings(model: keras.Model, given: dict[str, Any]) -> dict[str, Any]:
+    """What a second run needs to repeat the first.
+
+    Args:
+        model: The classifier: what it knows of itself goes before what was given.
+        given: The arguments of the run.
+    """
     record = manifest(model)
-    return {
+    known = {
         "backbone": record.backbone,
         "weights": record.weights,
         "image_size": list(record.image_size),
         "resize": record.resize,
-        **{name: _plain(value) for name, value in training.items()},
-        "keras": keras.__version__,
-        "backend": keras.backend.backend(),
     }
+    others = {name: _plain(value) for name, value in given.items() if name not in known}
+    versions = {"keras": keras.__version__, "backend": keras.backend.backend()}
+    return {**known, **others, **versions}
 
 
 def _plain(value: Any) -> Any:

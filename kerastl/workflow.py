@@ -174,8 +174,9 @@ def transfer(
     import tensorflow as tf  # noqa: F401
 
     clock = Clock()
-    parts = {"validation": validation, "test": test, "seed": seed}
-    splits = _read(data, **parts, on_bad=on_bad, on_leak=on_leak)
+    reading = {"validation": validation, "test": test, "seed": seed}
+    reading |= {"on_bad": on_bad, "on_leak": on_leak}
+    splits = _read(data, **reading)
     clock.stop("reading")
     building = {
         "alpha": alpha,
@@ -214,7 +215,7 @@ def transfer(
             **training,
         )
         clock.stop("training")
-        settings = {**run_settings(model, training), "dropout": dropout}
+        settings = run_settings(model, {**reading, **building, **training})
         settings["advice"] = advice and advice.to_dict()
         result = _finish(model, history, splits, settings, clock)
         if output is not None:

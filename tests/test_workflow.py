@@ -101,6 +101,14 @@ def test_the_report_says_what_was_done(run):
         "recipe": "linear_probe",
         "seed": 1,
         "backend": keras.backend.backend(),
+        # As the model and its images were made, too.
+        "alpha": 0.25,
+        "precision": None,
+        "dropout": 0.2,
+        "validation": 0.15,
+        "test": 0.2,
+        "on_bad": "error",
+        "on_leak": "drop",
     }
     assert wanted.items() <= report["settings"].items()
     assert report["class_names"] == list(CLASSES)

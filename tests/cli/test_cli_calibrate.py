@@ -71,6 +71,17 @@ def test_the_seed_is_that_of_the_report(trained, model, monkeypatch):
     assert [options["validation"] for options in asked] == [0.15, 0.4]
 
 
+def test_the_shares_are_those_of_the_report(command, image_folder, tmp_path):
+    options = "--alpha 0.25 --image-size 32 --recipe linear_probe --epochs 2"
+    shares = "--validation 0.5 --test 0.25"
+    run = tmp_path / "run"
+    command("train", image_folder, *options.split(), *shares.split(), "--output", run)
+    report = json.loads((run / "report.json").read_text())
+    given = SimpleNamespace(model=run / "model.keras", data=str(image_folder))
+    counted = calibration.validation_images(given).counts()
+    assert counted == report["splits"]["validation"]["classes"]
+
+
 def test_another_cut_than_that_of_training_warns(command, trained, model, fitted):
     done = command("calibrate", model, trained.data, "--validation", "0.5")
     assert done.status == 0
