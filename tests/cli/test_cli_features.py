@@ -101,7 +101,7 @@ def test_a_dataset_goes_by_its_name(made, monkeypatch):
         "kerastl.datasets.opening.load_dataset",
         lambda name, **_: kerastl.Splits(images, None, None),
     )
-    _, arrays = made(data="letters")
+    _, arrays = made(data="digits")
     assert arrays["labels"].tolist() == [0, 1, 0, 1]
     assert arrays["paths"].tolist() == [""] * 4
 
