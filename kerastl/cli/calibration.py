@@ -13,6 +13,7 @@ from kerastl.cli.printing import json_line
 from kerastl.datasets.opening import open_splits
 from kerastl.datasets.sets import ImageSet
 from kerastl.inference.calibrating import calibrate
+from kerastl.models.saving import model_path
 
 # What `train` takes when nobody says otherwise.
 _SHARES = {"validation": 0.15, "test": 0.0, "seed": 0}
@@ -80,11 +81,11 @@ def validation_images(arguments: argparse.Namespace) -> ImageSet:
 
 def run(arguments: argparse.Namespace) -> str:
     """Calibrate, write the model, and return what changed."""
+    output = model_path(vars(arguments).get("output") or arguments.model)
     model = kerastl.load_classifier(arguments.model)
     images = validation_images(arguments)
     with Progress("calibrating") as progress:
         result = calibrate(model, images, progress=progress)
-    output = vars(arguments).get("output") or arguments.model
     kerastl.save_classifier(model, output)
     if arguments.json:
         return json_line({**result.to_dict(), "output": str(output)})

@@ -96,6 +96,15 @@ def test_another_file_leaves_the_model_alone(command, trained, model, fitted, tm
     assert manifest(kerastl.load_classifier(output)).temperature == 2.5
 
 
+@pytest.mark.parametrize("output", ["honest.txt", "absent/honest.keras"])
+def test_an_output_that_cannot_be_is_refused_before_the_work(
+    command, trained, model, fitted, tmp_path, output
+):
+    done = command("calibrate", model, trained.data, "--output", tmp_path / output)
+    assert (done.status, done.out) == (1, "")
+    assert not fitted
+
+
 def test_the_score_improves_on_those_images(command, trained, model, tmp_path):
     # Every third image of red is called blue: nobody could be right and certain.
     data = shutil.copytree(trained.data / "train", tmp_path / "doubtful")
