@@ -35,6 +35,8 @@ def add_command(commands: Any) -> argparse.ArgumentParser:
     command = commands.add_parser(
         "features",
         help="write the features of images to a file",
+        # DATA first: an option that takes several values would swallow it.
+        usage="%(prog)s DATA -o FILE [options]",
         description=__doc__,
         argument_default=argparse.SUPPRESS,
     )

@@ -12,7 +12,7 @@ Adder = Callable[..., Any]
 
 _PICTURES = (".png", ".svg", ".pdf")
 #: Of the program itself; all the others are the library's.
-_PROGRAM = ("run", "debug", "json")
+_PROGRAM = ("run", "usage", "debug", "json")
 
 
 def whole(text: str) -> int:

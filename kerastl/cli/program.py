@@ -57,7 +57,7 @@ def build_parser() -> argparse.ArgumentParser:
         caching,
     ):
         command = module.add_command(commands)
-        command.set_defaults(run=module.run)
+        command.set_defaults(run=module.run, usage=command.format_help())
         command.add_argument(
             "--debug",
             action="store_true",
@@ -96,18 +96,28 @@ def show_warning(message: Warning | str, *_: object) -> None:
     say(f"warning: {' '.join(str(message).split())}")
 
 
+def in_words_of(arguments: argparse.Namespace, line: str) -> str:
+    """The library's way out, as it is written on this command's line."""
+    for name in (name for name, value in vars(arguments).items() if value is False):
+        line = line.replace(f"{name}=True", f"--{name}")
+
+    def option(found: re.Match[str]) -> str:
+        flag = f"--{found[1].replace('_', '-')} "
+        return f"{flag}{found[2]}" if flag in arguments.usage else found[0]
+
+    # What was received is in single quotes, and stays.
+    return re.sub(r'(\w+)="(\w+)"', option, line)
+
+
 def failure(error: BaseException, arguments: argparse.Namespace) -> int:
     """Report `error` in one line and return the exit status."""
     if arguments.debug:
         traceback.print_exception(error)
-    line = one_line(error)
-    # The library's way out, in the words of the command line.
-    for name in (name for name, value in vars(arguments).items() if value is False):
-        line = line.replace(f"{name}=True", f"--{name}")
+    line = in_words_of(arguments, one_line(error))
     expected = isinstance(error, ValueError | TypeError | OSError)
     hint = "" if expected or arguments.debug else " (--debug shows the traceback)"
     say(f"error: {line}{hint}")
-    options = set(vars(arguments)) - {"data", "model", "paths", "run"}
+    options = set(vars(arguments)) - {"data", "model", "paths", "run", "usage"}
     return BAD_ARGUMENTS if blames_an_option(error, options) else FAILED
 
 

@@ -24,6 +24,8 @@ def add_command(commands: Any) -> argparse.ArgumentParser:
     command = commands.add_parser(
         "rank",
         help="compare backbones on your images, without training",
+        # DATA first: an option that takes several values would swallow it.
+        usage="%(prog)s DATA [options]",
         description=__doc__,
         argument_default=argparse.SUPPRESS,
     )

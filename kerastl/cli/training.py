@@ -26,6 +26,8 @@ def add_command(commands: Any) -> argparse.ArgumentParser:
     command = commands.add_parser(
         "train",
         help="train a classifier on a folder of images or a named dataset",
+        # DATA first: an option that takes several values would swallow it.
+        usage="%(prog)s DATA [options]",
         description=__doc__,
         argument_default=argparse.SUPPRESS,
     )

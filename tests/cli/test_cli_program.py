@@ -101,6 +101,21 @@ def test_the_way_out_is_in_the_words_of_the_command_line(command, stand_in):
     assert "Pass --overwrite to replace it." in done.err
 
 
+def test_an_option_in_the_way_out_is_named_where_the_command_has_it(command, stand_in):
+    sentence = (
+        "`folder` must be whole. Received: folder='on_bad'. Pass on_bad=\"skip\"."
+    )
+    stand_in("transfer", failing(ValueError(sentence)))
+    stand_in("audit", failing(ValueError(sentence)))
+    assert command("train", "data").err.endswith(" Pass --on-bad skip.\n")
+    assert command("audit", "data").err.endswith(' Pass on_bad="skip".\n')
+
+
+@pytest.mark.parametrize("name", ["train", "rank", "features"])
+def test_the_usage_names_the_data_before_options_of_several_values(command, name):
+    assert f"usage: kerastl {name} DATA" in command(name).err
+
+
 def test_debug_prints_the_traceback_and_keeps_the_status(command, stand_in):
     stand_in("audit", failing(RuntimeError("no device")))
     done = command("audit", "x", "--debug")
