@@ -18,6 +18,14 @@ DATACLASSES = [
     name for name in CLASSES if dataclasses.is_dataclass(getattr(kerastl, name))
 ]
 
+#: What papers proposed, and their readers look up here.
+METHODS = (
+    "Mixing OneCycle SlantedTriangular WarmUp add_lora bit_hyperrule calibrate "
+    "feature_drift find_learning_rate fit_temperature fine_tune forgetting_report "
+    "greedy_soup interpolate_weights l2_sp layerwise_optimizer linear_cka merge_lora "
+    "recompute_batchnorm relative_gradient_norms train_only uniform_soup wise_ft"
+).split()
+
 
 def sections(value):
     """The docstring's sections, in order, name to text; the lead is under ""."""
@@ -59,6 +67,15 @@ def test_the_lead_is_a_sentence_on_one_line(name):
 def test_sections_are_known_and_in_order(name):
     found = [title for title in sections(getattr(kerastl, name)) if title]
     assert found == [title for title in SECTIONS if title in found]
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_method_says_where_in_which_paper_it_is_and_shows_itself(name):
+    found = sections(getattr(kerastl, name))
+    assert ">>>" in found["Example"]
+    assert re.search(r"\(\d{4}\)", found["Reference"])
+    place = r"eq\. \d|section \d|§\d|table \d|recipe \d|\"[\w-]+\""
+    assert re.search(place, found["Reference"])
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)

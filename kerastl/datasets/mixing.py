@@ -41,8 +41,8 @@ class Mixing:
         (True, False)
 
     Reference:
-        Zhang et al. (2018), mixup, arXiv:1710.09412, eq. 1; Yun et al. (2019),
-        CutMix, arXiv:1905.04899, §3.1.
+        Zhang et al. (2018), mixup, arXiv:1710.09412, §2; Yun et al. (2019),
+        CutMix, arXiv:1905.04899, §3.1, eq. 1.
     """
 
     mixup: float = 0.0

@@ -91,7 +91,8 @@ def calibrate(
         True
 
     Reference:
-        Guo et al. (2017), On calibration of modern neural networks, section 4.2.
+        Guo et al. (2017), On calibration of modern neural networks, section 4.2,
+        eq. 9.
     """
     check_integer("batch_size", batch_size, 1)
     labels = check_scorable(model, validation)

@@ -74,7 +74,8 @@ def add_lora(
         ['conv_pw_13/lora_kernel_a', 'conv_pw_13/lora_kernel_b']
 
     Reference:
-        Hu et al. (2022), LoRA, arXiv:2106.09685, §4.1; A is He-uniform, as Keras's.
+        Hu et al. (2022), LoRA, arXiv:2106.09685, §4.1, eq. 3; A is He-uniform, as
+        Keras's.
     """
     head = head_layers(model)
     check_integer("rank", rank, 1)
@@ -115,6 +116,9 @@ def merge_lora(model: keras.Model) -> None:
         >>> merge_lora(model)
         >>> len(model.weights) == len(backbone.weights) + 2
         True
+
+    Reference:
+        Hu et al. (2022), LoRA, arXiv:2106.09685, §4.1, on latency.
     """
     head_layers(model)
     if not any(adapted_parts(leaf_layers(model))):

@@ -121,7 +121,7 @@ def train_only(model: keras.Model, kind: str) -> None:
         ['conv1_bn/gamma', 'conv1_bn/beta']
 
     Reference:
-        Ben Zaken et al. (2022), BitFit, arXiv:2106.10199; Frankle et al. (2021),
+        Ben Zaken et al. (2022), BitFit, arXiv:2106.10199, §3; Frankle et al. (2021),
         Training BatchNorm and Only BatchNorm, arXiv:2003.00152, which trains the
         statistics too.
     """

@@ -42,7 +42,7 @@ class OneCycle(LearningRateSchedule):
         [0.004, 0.1, 0.000001]
 
     Reference:
-        Smith (2018), arXiv:1803.09820, section 3, with the half cosines and the
+        Smith (2018), arXiv:1803.09820, "1cycle", with the half cosines and the
         numbers of fastai's `fit_one_cycle`: 25, 1e5 and a quarter of the steps.
     """
 
@@ -178,6 +178,9 @@ class WarmUp(LearningRateSchedule):
         >>> schedule = WarmUp(down, 0.1, 5)
         >>> [round(float(schedule(step)), 3) for step in (0, 5, 15)]
         [0.02, 0.1, 0.0]
+
+    Reference:
+        Goyal et al. (2017), arXiv:1706.02677, section 2.2, gradual warmup.
     """
 
     def __init__(self, schedule: LearningRateSchedule, peak: float, steps: int) -> None:
