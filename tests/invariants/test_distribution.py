@@ -15,7 +15,10 @@ import pytest
 
 SCRIPT = """
 import json, os, sys
+# Only a CPU can be split in two: where there is a GPU, leave it alone.
+os.environ["CUDA_VISIBLE_DEVICES"] = ""
 if os.environ["KERAS_BACKEND"] == "jax":
+    os.environ["JAX_PLATFORMS"] = "cpu"
     os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=2"
 from contextlib import nullcontext
 import keras, numpy as np
