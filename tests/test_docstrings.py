@@ -19,12 +19,31 @@ DATACLASSES = [
 ]
 
 #: What papers proposed, and their readers look up here.
-METHODS = (
-    "Mixing OneCycle SlantedTriangular WarmUp add_lora bit_hyperrule calibrate "
-    "feature_drift find_learning_rate fit_temperature fine_tune forgetting_report "
-    "greedy_soup interpolate_weights l2_sp layerwise_optimizer linear_cka merge_lora "
-    "recompute_batchnorm relative_gradient_norms train_only uniform_soup wise_ft"
-).split()
+METHODS = [
+    "Mixing",
+    "OneCycle",
+    "SlantedTriangular",
+    "WarmUp",
+    "add_lora",
+    "bit_hyperrule",
+    "calibrate",
+    "feature_drift",
+    "find_learning_rate",
+    "fit_temperature",
+    "fine_tune",
+    "forgetting_report",
+    "greedy_soup",
+    "interpolate_weights",
+    "l2_sp",
+    "layerwise_optimizer",
+    "linear_cka",
+    "merge_lora",
+    "recompute_batchnorm",
+    "relative_gradient_norms",
+    "train_only",
+    "uniform_soup",
+    "wise_ft",
+]
 
 
 def sections(value):

@@ -66,7 +66,8 @@ def layerwise_optimizer(
 
     Reference:
         Howard & Ruder (2018), arXiv:1801.06146, §3.2, eq. 2; Clark et al. (2020),
-        ELECTRA, arXiv:2003.10555, appendix B. Both count layers; here blocks are counted.
+        ELECTRA, arXiv:2003.10555, appendix B. Both count layers; here blocks are
+        counted.
     """
     if layer_decay is None and multipliers is None:
         fail("layer_decay", "given, or `multipliers`", None)
