@@ -26,6 +26,8 @@ from kerastl.models.saving import save_classifier
 from kerastl.training.phase import TrainingHistory
 
 _MISTAKES = 12
+# What is said of the model beside it.
+_ABOUT = ("report.json", "history.csv", "curves.png", "confusion.png", "examples.png")
 
 
 def check_output(output: Path, overwrite: bool) -> None:
@@ -88,13 +90,43 @@ def write_artifacts(
         OSError: If a file cannot be written.
     """
     check_output(output, overwrite)
-    output.mkdir(parents=True, exist_ok=True)
-    save_classifier(model, output / "model.keras")
-    text = json.dumps(report, indent=2, ensure_ascii=False, default=str)
-    _write_text(output / "report.json", text + "\n")
+    write_model(output, model)
+    _write_text(output / "report.json", _report_text(report))
     _write_text(output / "history.csv", _history_csv(history))
     save_figure(plot_history(history), output / "curves.png")
     _write_examples(output, model, shown)
+
+
+def write_model(output: Path, model: keras.Model) -> None:
+    """Write the model alone; what an earlier run said of its own model goes."""
+    output.mkdir(parents=True, exist_ok=True)
+    save_classifier(model, output / "model.keras")
+    for name in _ABOUT:
+        (output / name).unlink(missing_ok=True)
+
+
+def rescue(
+    output: Path, model: keras.Model, report: dict[str, Any] | None = None
+) -> None:
+    """Keep the best weights of a run that broke off, if it has learnt any.
+
+    Args:
+        output: Folder; made if it does not exist.
+        model: The classifier; the head of a new one ends in zeros.
+        report: Of a run that broke off while it was written: once that is there, the
+            model is too.
+    """
+    if not np.any(keras.ops.convert_to_numpy(model.weights[-1])):
+        return
+    path = output / "report.json"
+    written = report is not None and path.exists()
+    if written and path.read_text(encoding="utf-8") == _report_text(report):
+        return
+    write_model(output, model)
+
+
+def _report_text(report: dict[str, Any]) -> str:
+    return json.dumps(report, indent=2, ensure_ascii=False, default=str) + "\n"
 
 
 def _write_examples(output: Path, model: keras.Model, shown: ImageSet) -> None:

@@ -7,17 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import keras
-import numpy as np
 
 from kerastl._checks import check_integer
 from kerastl._progress import Progress
-from kerastl.artifacts import check_output, write_artifacts
+from kerastl.artifacts import check_output, rescue, write_artifacts
 from kerastl.datasets.opening import open_splits
 from kerastl.datasets.sets import ImageSet, Splits
 from kerastl.inference.devices import device_strategy
 from kerastl.inference.scoring import evaluate
 from kerastl.models.heads import build_classifier
-from kerastl.models.saving import save_classifier
 from kerastl.run_report import Clock, phase_row, run_settings, split_counts
 from kerastl.selection.advised import follow_advice
 from kerastl.training.fine_tuning import fine_tune
@@ -205,6 +203,7 @@ def transfer(
     strategy = strategy and device_strategy(strategy)
     with strategy.scope() if strategy else nullcontext():
         model = _model(backbone, splits, seed=seed, **building)
+    result = None
     try:
         history = fine_tune(
             model,
@@ -222,7 +221,8 @@ def transfer(
             result.write(output, overwrite=overwrite)
     # Whatever went wrong, Ctrl-C and a full memory included: keep what was learnt.
     except BaseException:
-        _rescue(model, output)
+        if output is not None:
+            rescue(Path(output), model, result and result.report)
         raise
     return result
 
@@ -288,12 +288,3 @@ def _score(model: keras.Model, images: ImageSet | None, part: str) -> Any:
         return None
     with Progress(f"scoring {part}") as progress:
         return evaluate(model, images, progress=progress).to_dict()
-
-
-def _rescue(model: keras.Model, output: str | Path | None) -> None:
-    """Keep the best weights of an interrupted run."""
-    if output is None or not np.any(keras.ops.convert_to_numpy(model.weights[-1])):
-        return
-    folder = Path(output)
-    folder.mkdir(parents=True, exist_ok=True)
-    save_classifier(model, folder / "model.keras")

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 
 import keras
 import numpy as np
@@ -10,6 +11,7 @@ from networks import CLASSES, coloured, small_network
 from PIL import Image
 
 import kerastl
+from kerastl import artifacts
 from kerastl.training.tracking import BestWeights
 
 QUICK = {
@@ -273,6 +275,38 @@ def test_a_run_interrupted_while_scoring_keeps_its_model(photos, tmp_path, monke
     with pytest.raises(KeyboardInterrupt):
         kerastl.transfer(photos, **QUICK, output=tmp_path / "run")
     assert [path.name for path in (tmp_path / "run").iterdir()] == ["model.keras"]
+
+
+def test_an_interrupted_run_leaves_no_word_on_an_earlier_one(
+    run, photos, tmp_path, monkeypatch
+):
+    output = shutil.copytree(run[1], tmp_path / "run")
+    stop = Stop(BestWeights.offer, 1)
+    monkeypatch.setattr(BestWeights, "offer", lambda *arguments: stop(*arguments))
+    with pytest.raises(KeyboardInterrupt):
+        kerastl.transfer(photos, **QUICK, output=output, overwrite=True)
+    assert [path.name for path in output.iterdir()] == ["model.keras"]
+
+
+@pytest.mark.parametrize("broken", ["plot_history", "save_classifier"])
+def test_a_run_interrupted_while_writing_keeps_what_it_wrote(
+    run, photos, tmp_path, monkeypatch, broken
+):
+    output = shutil.copytree(run[1], tmp_path / "run")
+    real = getattr(artifacts, broken)
+
+    def once(*arguments, **settings):
+        monkeypatch.setattr(artifacts, broken, real)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(artifacts, broken, once)
+    options = {**QUICK, "epochs": 1, "seed": 5}
+    with pytest.raises(KeyboardInterrupt):
+        kerastl.transfer(photos, **options, output=output, overwrite=True)
+    written = {"plot_history": ["history.csv", "model.keras", "report.json"]}
+    left = sorted(path.name for path in output.iterdir())
+    assert left == written.get(broken, ["model.keras"])
+    assert "report.json" not in left or report_of(output)["settings"]["seed"] == 5
 
 
 def interrupt(*arguments, **settings):
