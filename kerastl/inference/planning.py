@@ -129,7 +129,14 @@ def plan_cache(
     if slow:
         return CachePlan("off", reason="computing is quicker than reading it back")
     smallest = rows * min(_bytes(cut, half=True) for cut in cuts)
-    return CachePlan("off", reason=f"even half precision takes {smallest / 1e9:.1f} GB")
+    free = [f"{_size(room[m])} of {m}" for m in room if cache in ("auto", m)]
+    reason = f"even half precision takes {_size(smallest)}, and there may be taken "
+    return CachePlan("off", reason=reason + " and ".join(free))
+
+
+def _size(number: int) -> str:
+    """Bytes, so that a few of them do not read as none."""
+    return f"{number / 1e9:.1f} GB" if number >= 1e8 else f"{number / 1e6:.1f} MB"
 
 
 def _plan(cut: Cut, mode: str, half: bool, rows: int) -> CachePlan:

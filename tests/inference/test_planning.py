@@ -105,6 +105,17 @@ def test_what_fits_nowhere_says_how_large_it_is():
     assert "0.2 GB" in chosen.reason
 
 
+def test_what_fits_nowhere_says_how_much_there_is():
+    room = {"memory": 10**5, "disk": 0}
+    assert plan(cache="disk", **room).reason == (
+        "even half precision takes 0.2 GB, and there may be taken 0.0 MB of disk"
+    )
+    few = plan(rows=3, memory=10**5, disk=2 * 10**5)
+    assert few.reason.endswith(
+        " MB, and there may be taken 0.1 MB of memory and 0.2 MB of disk"
+    )
+
+
 def test_an_unknown_place_is_refused():
     with pytest.raises(ValueError, match="`cache` must be one of"):
         plan(cache="gpu")
