@@ -124,6 +124,10 @@ def load_images(
 
 def existing_folder(folder: str | Path) -> Path:
     """The folder, or the error that it is missing."""
+    if not str(folder):
+        # Of an unset variable in a shell; Path would take it for the working folder.
+        hint = "Pass '.' for the working folder."
+        fail("folder", "an existing folder", folder, hint, FileNotFoundError)
     root = Path(folder).expanduser()
     if not root.is_dir():
         kind = "is a file" if root.exists() else "does not exist"

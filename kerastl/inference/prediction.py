@@ -202,8 +202,10 @@ def as_image_set(inputs: Any, image_size: tuple[int, int], resize: str) -> Image
 def _files(inputs: Sequence[str | Path]) -> tuple[str, ...]:
     """The image files among files and folders, in order."""
     found: list[str] = []
-    for item in map(Path, inputs):
-        if item.is_dir():
+    for given in inputs:
+        item = Path(given)
+        # Path takes no name, as of an unset variable, for the working folder.
+        if item.is_dir() and str(given):
             inside, _ = list_files(item)
             if not inside:
                 fail("inputs", "folders with images inside", str(item))
@@ -212,7 +214,7 @@ def _files(inputs: Sequence[str | Path]) -> tuple[str, ...]:
             found.append(str(item))
         else:
             hint = "Check the spelling and the working folder."
-            fail("inputs", "files that exist", str(item), hint, FileNotFoundError)
+            fail("inputs", "files that exist", str(given), hint, FileNotFoundError)
     return tuple(found)
 
 

@@ -3,6 +3,8 @@
 import numpy as np
 import pytest
 
+from kerastl.datasets.auditing import audit
+from kerastl.datasets.folders import load_images
 from kerastl.datasets.opening import open_splits
 from kerastl.datasets.sets import ImageSet, Splits
 
@@ -49,3 +51,11 @@ def test_a_name_that_is_nothing_is_a_missing_folder(tmp_path, monkeypatch, data,
         open_splits(data)
     assert f"{str(tmp_path / data)!r} does not exist." in str(raised.value)
     assert str(raised.value).endswith(hint)
+
+
+@pytest.mark.parametrize("read", [open_splits, load_images, audit])
+def test_no_name_is_not_the_working_folder(image_folder, monkeypatch, read):
+    monkeypatch.chdir(image_folder)
+    with pytest.raises(FileNotFoundError, match="for the working folder"):
+        read("")
+    read(".")

@@ -207,6 +207,7 @@ def test_dark_bytes_are_pixels(model):
         ([7], TypeError, "`inputs` must be files, folders.*'int'"),
         ({"a": 1}, TypeError, "'dict'"),
         ("nowhere.jpg", FileNotFoundError, "files that exist.*'nowhere.jpg'"),
+        ("", FileNotFoundError, "files that exist. Received: inputs=''"),
     ],
 )
 def test_inputs_that_are_no_images_are_refused(model, inputs, error, sentence):
