@@ -9,6 +9,7 @@ import hashlib
 import html
 import io
 import json
+import logging
 import math
 import os
 import sys
@@ -30,6 +31,7 @@ def lesson(
     """The settings of a lesson at one scale, printed as a table.
 
     `"auto"` downloads nothing unasked: it is `"tiny"`, or what `KERASTL_SCALE` says.
+    From now on TensorFlow's warning that it traces anew is not shown.
 
     Args:
         number: Two digits, such as `"03"`.
@@ -63,6 +65,7 @@ def lesson(
     for name, value in values.items():
         _say(f"  {name:<{width}}  {value}")
     _note("lesson", number, scale=scale, seed=values["seed"])
+    logging.getLogger("tensorflow").addFilter(_worth_reading)
     return SimpleNamespace(number=number, scale=scale, **values)
 
 
@@ -260,6 +263,11 @@ def show(figure: Any, *, alt: str | None = None, dpi: int = 80) -> None:
         words = {"text/html": f"<figure>{image}</figure>", "text/plain": alt}
         meta = {"image/png": {"alt": alt}}
         shell.display.display({**words, "image/png": pixels}, metadata=meta, raw=True)
+
+
+def _worth_reading(record: logging.LogRecord) -> bool:
+    """No: that TensorFlow traces anew, as it must for each small model of a check."""
+    return "retracing" not in record.getMessage()
 
 
 def _try(holds: Callable[[Any], Any], answer: Any) -> tuple[str, str]:

@@ -20,9 +20,8 @@ from typing import Any
 from lesson_files import FOLDER, Cell, Lesson, lesson_paths, read_lesson
 
 ROOT = FOLDER.parent
-# Where the repository lies on GitHub, until `setup.cfg` has a `url` there.
-_REPOSITORY = "OWNER/kerastl"
-_BADGE = "https://colab.research.google.com/assets/colab-badge.svg"
+_COLAB = "https://colab.research.google.com/"
+_BADGE = f"{_COLAB}assets/colab-badge.svg"
 _PLACES = {"student": "", "solution": "solutions/"}
 _HINTS = {
     "student": "Exercises are open in this copy; `solutions/` has the worked one.",
@@ -154,7 +153,8 @@ def clean_outputs(outputs: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Outputs without the noise of a start, neighbouring streams joined.
 
     Raises:
-        RuntimeError: If anything else was written to standard error.
+        RuntimeError: If anything else was written to standard error, or a logger's
+            warning anywhere: TensorFlow writes those to standard output.
     """
     kept: list[dict[str, Any]] = []
     for output in outputs:
@@ -165,6 +165,9 @@ def clean_outputs(outputs: list[dict[str, Any]]) -> list[dict[str, Any]]:
                 if lines:
                     raise RuntimeError(f"standard error: {''.join(lines)[:2000]}")
                 continue
+            logged = [line for line in lines if line.startswith("WARNING:")]
+            if logged:
+                raise RuntimeError(f"a warning: {''.join(logged)[:2000]}")
             if kept and kept[-1].get("name") == "stdout":
                 kept[-1]["text"] += lines
                 continue
@@ -195,19 +198,21 @@ def version() -> str:
 
 
 def _repository() -> str:
+    """Owner and name on GitHub, "" as long as `setup.cfg` has no `url` there."""
     setup = ConfigParser()
     setup.read(ROOT / "setup.cfg", encoding="utf-8")
     url = setup.get("metadata", "url", fallback="")
     found = re.search(r"github\.com/([\w.-]+/[\w-]+)", url)
-    return found[1] if found else _REPOSITORY
+    return found[1] if found else ""
 
 
 def _badge_cell(lesson: Lesson, kind: str) -> Cell:
-    path = f"notebooks/{_PLACES[kind]}{lesson.name}.ipynb"
-    colab = "https://colab.research.google.com/github"
-    link = f"{colab}/{_repository()}/blob/v{version()}/{path}"
-    text = f"[![Open this lesson in Colab]({_BADGE})]({link})\n\n{_HINTS[kind]}"
-    return Cell(True, "", text, 0)
+    link, how = _COLAB, "In Colab choose *Upload* and take this file. "
+    if repository := _repository():
+        path = f"notebooks/{_PLACES[kind]}{lesson.name}.ipynb"
+        link, how = f"{_COLAB}github/{repository}/blob/v{version()}/{path}", ""
+    badge = f"[![Open this lesson in Colab]({_BADGE})]({link})"
+    return Cell(True, "", f"{badge}\n\n{how}{_HINTS[kind]}", 0)
 
 
 def _install_cell() -> Cell:

@@ -145,14 +145,15 @@ def test_the_install_cell_is_guarded_and_pinned(products):
     assert text.endswith(f"kerastl=={build.version()}")
 
 
-def test_the_badge_leads_to_the_copy_it_stands_in(products):
-    for name, place in (("student", ""), ("solution", "solutions/")):
-        badge = "".join(load(products[name])["cells"][1]["source"])
-        assert badge.startswith("[![Open this lesson in Colab](https://")
-        assert f"/notebooks/{place}09_a_lesson.ipynb)" in badge
+def test_without_a_repository_the_badge_says_how_to_upload(source, monkeypatch):
+    monkeypatch.setattr(build, "_repository", lambda: "")
+    badge = build.notebook(read_lesson(source), "student")["cells"][1]["source"]
+    assert badge[0].startswith("[![Open this lesson in Colab](https://")
+    assert badge[0].endswith("](https://colab.research.google.com/)\n")
+    assert "Upload" in badge[2]
 
 
-def test_the_badge_follows_the_url_of_the_package(course, source, monkeypatch):
+def test_the_badge_leads_to_the_copy_it_stands_in(course, source, monkeypatch):
     setup = course.parent / "setup.cfg"
     setup.write_text("[metadata]\nurl = https://github.com/someone/some-fork\n")
     shutil.copytree(
@@ -161,8 +162,10 @@ def test_the_badge_follows_the_url_of_the_package(course, source, monkeypatch):
         ignore=lambda folder, names: set(names) - {"__init__.py"},
     )
     monkeypatch.setattr(build, "ROOT", course.parent)
-    made = build.to_text(build.notebook(read_lesson(source), "student"))
-    assert "github/someone/some-fork/blob/" in made
+    for kind, place in (("student", ""), ("solution", "solutions/")):
+        made = build.to_text(build.notebook(read_lesson(source), kind))
+        assert "github/someone/some-fork/blob/" in made
+        assert f"/notebooks/{place}09_a_lesson.ipynb)" in made
 
 
 def test_a_check_is_folded_and_no_other_cell(products):
@@ -199,6 +202,11 @@ def test_the_noise_of_a_start_is_left_out():
 def test_a_warning_is_no_noise():
     with pytest.raises(RuntimeError, match="DeprecationWarning"):
         build.clean_outputs([stream("stderr", "x.py:7: DeprecationWarning: old\n")])
+
+
+def test_a_logged_warning_is_no_output():
+    with pytest.raises(RuntimeError, match="retracing"):
+        build.clean_outputs([stream("stdout", "a\n", "WARNING:tf:retracing\n")])
 
 
 def test_neighbouring_streams_are_joined():
