@@ -224,7 +224,7 @@ class PhaseMonitor(keras.callbacks.Callback):
             return
         where = "" if batch is None else f", step {batch + 1}"
         self.diverged = True
-        self.stopped = f"stopped in epoch {self.epochs + 1}{where}: {found}"
+        self.stopped = f"stopped in epoch {self.epoch + 1}{where}: {found}"
         self.model.stop_training = True
 
     def _wait(self, logs: dict[str, float]) -> None:

@@ -203,6 +203,7 @@ def test_a_loss_that_is_not_finite_stops_the_phase(model, loss):
     monitor = watch(model)
     assert run(monitor, [0.5, 0.5], loss=loss) == 1
     assert monitor.diverged
+    assert monitor.stopped == "stopped in epoch 1: the loss is not finite"
     assert monitor.tracker.best is None
 
 
