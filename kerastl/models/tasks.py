@@ -79,9 +79,13 @@ class Task:
                 multilabel task.
 
         Raises:
-            ValueError: If shape, type or range do not fit.
+            ValueError: If shape or range do not fit.
+            TypeError: If they are no numbers.
         """
         labels = np.asarray(labels)
+        if labels.dtype.kind not in "iubf":
+            hint = "For names pass their places in the model's class names."
+            fail("labels", "numbers", str(labels.dtype), hint, TypeError)
         if self.name == "multilabel":
             if labels.ndim != 2 or labels.shape[1] != self.num_classes:
                 fail("labels", f"of shape (n, {self.num_classes})", labels.shape)

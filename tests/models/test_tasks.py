@@ -251,6 +251,13 @@ def test_labels_that_do_not_fit_are_refused(name, labels, sentence):
         Task(name, 4).check_labels(np.array(labels))
 
 
+@pytest.mark.parametrize("name", ["multiclass", "binary", "multilabel"])
+def test_labels_that_are_words_are_refused(name):
+    words = np.array(["ash", "beech"])
+    with pytest.raises(TypeError, match=r"`labels` must be numbers.*For names pass"):
+        Task(name, 2).check_labels(words)
+
+
 @pytest.mark.parametrize(
     ("name", "labels"),
     [
