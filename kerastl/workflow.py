@@ -205,14 +205,8 @@ def transfer(
         model = _model(backbone, splits, seed=seed, **building)
     result = None
     try:
-        history = fine_tune(
-            model,
-            splits.train,
-            splits.validation,
-            strategy=strategy,
-            verbose=verbose,
-            **training,
-        )
+        given = {**training, "strategy": strategy, "verbose": verbose}
+        history = fine_tune(model, splits.train, splits.validation, **given)
         clock.stop("training")
         settings = run_settings(model, {**reading, **building, **training})
         settings["advice"] = advice and advice.to_dict()
