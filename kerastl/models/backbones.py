@@ -11,6 +11,10 @@ from kerastl._compat import rerun_graph
 from kerastl.models.adapting import adapt_backbone
 from kerastl.models.layers import Preprocessing, make_freezable
 from kerastl.models.specs import REGISTRY, BackboneSpec, find_spec
+from kerastl.models.stochastic_depth import (
+    check_stochastic_depth,
+    with_stochastic_depth,
+)
 from kerastl.models.weight_files import load_weights_file
 from kerastl.models.weights import (
     cached_imagenet_file,
@@ -86,6 +90,7 @@ def build_backbone(
     image_size: int | tuple[int, int] | None = None,
     weights: str | Path | None = "imagenet",
     alpha: float | None = None,
+    stochastic_depth: float | None = None,
 ) -> keras.Model:
     """A network of `keras.applications` without its top, for RGB pixels from 0 to 255.
 
@@ -104,6 +109,10 @@ def build_backbone(
             checksum; for each source the variables equal the file's arrays.
         alpha: Width multiplier of the MobileNets. None: 1, or the widest that is
             bundled for `weights="tiny"`.
+        stochastic_depth: Rate, in [0, 1), at which training drops the topmost residual
+            branch of an image; lower ones less, in a straight line to none. For
+            EfficientNet, EfficientNetV2 and ConvNeXt; None: Keras's 0.2, 0.2 and 0.
+            Frozen blocks drop nothing.
 
     Returns:
         Functional model, `(n, height, width, 3)` to a feature map of rank 4.
@@ -118,14 +127,21 @@ def build_backbone(
         >>> model = build_backbone("MobileNet", alpha=0.25, weights="tiny")
         >>> model.input_shape, model.output_shape
         ((None, 96, 96, 3), (None, 3, 3, 256))
+
+    Reference:
+        Huang et al. (2016), Deep Networks with Stochastic Depth, arXiv:1603.09382,
+        eq. 4, for the straight line.
     """
     spec = find_spec(name)
     kind = check_weights(weights)
+    check_stochastic_depth(spec, stochastic_depth)
     width = _check_alpha(spec, kind, alpha)
     size = _check_size(spec, kind, image_size)
     file = find_weights(spec, weights=weights, alpha=width, image_size=size)
     label = file.name if kind == "file" else kind
     model = _random_network(spec, size, width, label)
+    if stochastic_depth is not None:
+        model = with_stochastic_depth(model, spec, stochastic_depth)
     if file is not None:
         load_weights_file(model, file, network=spec.name)
     if spec.family == "EfficientNet" and kind == "file":
