@@ -41,7 +41,7 @@ def add_command(commands: Any) -> argparse.ArgumentParser:
 
 def run(arguments: argparse.Namespace) -> str:
     """Measure, and return the advice."""
-    # Imported here: it loads Keras, and `kerastl --help` must not.
+    # Imported here: `kerastl --help` need not wait for it.
     from kerastl.selection.advising import advise
 
     options = library_options(arguments, without=("data", "backbone"))

@@ -21,7 +21,7 @@ def add_command(commands: Any) -> argparse.ArgumentParser:
 
 def run(arguments: argparse.Namespace) -> str:
     """Return the table of backbones."""
-    # Imported here: this module loads Keras, and `kerastl --help` must not.
+    # Imported here: `kerastl --help` need not wait for it.
     from kerastl.models.backbones import backbone_table
 
     rows = backbone_table()

@@ -103,7 +103,7 @@ def compute(
     arguments: argparse.Namespace, parts: dict[str, ImageSet]
 ) -> tuple[np.ndarray, list[str], Any]:
     """Features of all parts, the names of their columns, and the network."""
-    # Imported here: these load Keras, and `kerastl --help` must not.
+    # Imported here: `kerastl --help` need not wait for it.
     from kerastl.inference.feature_layers import feature_columns
     from kerastl.inference.feature_networks import feature_network, open_backbone
     from kerastl.inference.features import extract_features

@@ -68,7 +68,7 @@ def run(arguments: argparse.Namespace) -> str:
     """Rank, and return the table."""
     if arguments.plot is not None:
         check_picture("plot", Path(arguments.plot))
-    # Imported here: these load Keras, and `kerastl --help` must not.
+    # Imported here: `kerastl --help` need not wait for it.
     from kerastl.evaluation.figures import save_figure
     from kerastl.selection.ranking import rank_backbones
 

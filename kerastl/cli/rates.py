@@ -69,7 +69,7 @@ def run(arguments: argparse.Namespace) -> str:
     """Sweep, and return the rates to take."""
     if arguments.output is not None:
         check_picture("output", Path(arguments.output))
-    # Imported here: these load Keras, and `kerastl --help` must not.
+    # Imported here: `kerastl --help` need not wait for it.
     from kerastl.datasets.opening import open_splits
     from kerastl.evaluation.figures import save_figure
     from kerastl.models.heads import build_classifier

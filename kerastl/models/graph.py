@@ -146,7 +146,7 @@ def _check_cut(model: keras.Model, at: str, legal: tuple[str, ...]) -> None:
         return
     names = [operation.name for operation in model.operations]
     if at not in names:
-        fail("at", f"a layer of {model.name}", at, nearest(str(at), names))
+        fail("at", f"a layer of {model.name}", at, nearest(str(at), legal or names))
     if not legal:
         fail("at", f"a cut point, and {model.name} has none inside", at)
     place = names.index(at)

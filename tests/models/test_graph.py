@@ -154,6 +154,11 @@ def test_an_unknown_layer_is_refused_with_the_nearest_name(cut, residual):
         cut(residual, "konv1")
 
 
+def test_no_layer_is_suggested_where_nothing_can_be_cut(residual):
+    with pytest.raises(ValueError, match=r"Did you mean 'conv1'"):
+        split_model(residual, "conv_2")
+
+
 @pytest.mark.parametrize("cut", [split_model, truncate])
 def test_a_layer_that_is_no_cut_point_is_refused_with_its_neighbours(cut, residual):
     with pytest.raises(ValueError, match="nearest are 'conv1' and 'sum'"):
