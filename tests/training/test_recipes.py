@@ -101,6 +101,21 @@ def test_epochs_that_do_not_fit_are_refused(model, epochs, error, sentence):
         recipe_phases(model, "lp_ft", epochs=epochs)
 
 
+@pytest.mark.parametrize(
+    ("steps", "epochs"),
+    # The recipe's own, 600 steps, and never more than 24 epochs.
+    [(3125, 8), (75, 8), (60, 10), (26, 24), (25, 24), (10, 24), (1, 24)],
+)
+def test_few_images_are_passed_more_often(model, steps, epochs):
+    head, fine = recipe_phases(model, "lp_ft", steps_per_epoch=steps)
+    assert (head.epochs, fine.epochs) == (20, epochs)
+
+
+def test_epochs_that_are_given_stay_as_they_are(model):
+    phases = recipe_phases(model, "lp_ft", epochs=2, steps_per_epoch=1)
+    assert [phase.epochs for phase in phases] == [2, 2]
+
+
 def test_the_rate_is_the_last_phases(model):
     plain = recipe_phases(model, "lp_ft")
     changed = recipe_phases(model, "lp_ft", learning_rate=0.5)
