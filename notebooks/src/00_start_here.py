@@ -129,7 +129,7 @@ figure, axes = plt.subplots(figsize=(6, 2))
 names = ["training=False\nin the call", "trainable=False\non the layer"]
 bars = axes.barh(names, [by_call, by_layer], color=["#D55E00", "#0072B2"])
 axes.bar_label(bars, [f"{by_call} of 2", f"{by_layer} of 2"], padding=3)
-axes.set(xlim=(0, 2.5), xlabel="statistics that moved in training")
+axes.set(xlim=(0, 2.5), xticks=range(3), xlabel="statistics that moved in training")
 words = f"{by_call} of 2 moved with training=False in the call"
 teach.show(figure, alt=f"Bars: {words}, {by_layer} of 2 with the layer frozen.")
 

@@ -59,12 +59,12 @@ from matplotlib import pyplot as plt
 from sklearn.decomposition import PCA
 
 flat = PCA(2).fit_transform(features)
-figure, axes = plt.subplots(figsize=(6, 4))
+figure, axes = plt.subplots(figsize=(7.5, 4))
 colours = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9"]
 for c, name in enumerate(train.class_names):
     axes.scatter(*flat[labels == c].T, marker="osD^vP"[c], color=colours[c], label=name)
 axes.set(xlabel="first component", ylabel="second component")
-axes.legend()
+axes.legend(loc="center left", bbox_to_anchor=(1, 0.5))
 words = f"{len(flat)} images by their first two components"
 teach.show(figure, alt=f"Scatter plot of {words}: {', '.join(train.class_names)}.")
 
@@ -114,7 +114,7 @@ seconds = np.array([[r["fit_time"].mean() for r in run] for run in runs.values()
 teach.reveal("04.a", 1 + int(scores.mean(axis=1).argmin()))
 lead = (scores[:2].mean(axis=1).max() - scores[2:].mean(axis=1)).min()
 words = "The better SVM is {value:.1%} above the better of forest and neighbours."
-teach.claim("04.svm", words, lead, low=0.0, high=0.3)
+teach.claim("04.svm", words, lead, low=0.02, high=0.15)
 
 # %%
 figure, (left, right) = plt.subplots(1, 2, figsize=(8, 2.4), sharey=True)
@@ -178,9 +178,9 @@ needs = (svm > 0.05, forest > 0.05)
 answers = {(True, False): 1, (False, True): 2, (True, True): 3}
 teach.reveal("04.b", answers.get(needs, 4))
 words = "Scaling gained the RBF SVM {value:.1%}, the mean of three draws."
-teach.claim("04.scaled_svm", words, svm, low=0.1, high=0.9)
+teach.claim("04.scaled_svm", words, svm, low=0.25, high=0.75)
 words = "Scaling gained the forest {value:.1%}."
-teach.claim("04.scaled_forest", words, forest, low=-0.04, high=0.04)
+teach.claim("04.scaled_forest", words, forest, low=-0.02, high=0.02)
 
 # %%
 figure, axes = plt.subplots(figsize=(6, 2.6))
@@ -282,7 +282,7 @@ components = PCA().fit(StandardScaler().fit_transform(features))
 kept = np.cumsum(components.explained_variance_ratio_)
 enough = int(np.argmax(kept >= 0.95)) + 1
 words = "95 of 100 parts of the variance need {value:.1%} of the columns."
-teach.claim("04.components", words, enough / features.shape[1], low=0.05, high=0.9)
+teach.claim("04.components", words, enough / features.shape[1], low=0.3, high=0.8)
 counts = (2, 8, 32, 128, None)
 heads = [kerastl.classical_head("ridge", pca=count) for count in counts]
 by_count = np.array(
@@ -300,7 +300,7 @@ axes.legend()
 words = ", ".join(f"{a:.2f}" for a in by_count.mean(axis=1))
 teach.show(figure, alt=f"Variance kept, and accuracy at {places} columns: {words}.")
 cost = (by_count[-1] - by_count[0]).mean()
-teach.claim("04.two", "Two components cost {value:.1%}.", cost, low=0.05, high=0.7)
+teach.claim("04.two", "Two components cost {value:.1%}.", cost, low=0.25, high=0.6)
 
 # %% [markdown]
 # ## Exercise 04.2: how many are enough
@@ -405,10 +405,10 @@ for seed in range(3):
 lift = np.mean(leaky) - np.mean(honest)
 teach.reveal("04.c", 2 if lift > 0.05 else 1)
 words = "Choosing before the folds made noise look {value:.1%} better than it is."
-teach.claim("04.leak", words, lift, low=0.05, high=0.6)
+teach.claim("04.leak", words, lift, low=0.08, high=0.3)
 words = "The honest pipeline is {value:+.1%} from chance."
 chance = 1 / len(train.class_names)
-teach.claim("04.honest", words, np.mean(honest) - chance, low=-0.1, high=0.1)
+teach.claim("04.honest", words, np.mean(honest) - chance, low=-0.08, high=0.08)
 
 # %%
 figure, axes = plt.subplots(figsize=(6, 2))
@@ -517,7 +517,7 @@ teach.claim("04.same", words, same, low=0.99, high=1)
 right = said == test.labels
 gain = right.mean() - np.bincount(test.labels).max() / len(test)
 words = "On the test images the folded SVM is {value:.1%} above the baseline."
-teach.claim("04.test", words, gain, low=0.2, high=0.85)
+teach.claim("04.test", words, gain, low=0.35, high=0.75)
 
 # %% [markdown]
 # ## At full scale
