@@ -10,7 +10,6 @@ from kerastl.selection.decision import (
     CHANCE_MARGIN,
     DIFFERENT_GAP,
     DIFFERENT_MARGIN,
-    FAR_RATE,
     INPUT_SHIFT,
     NEAR_RATE,
     PROBE_RATE,
@@ -55,7 +54,7 @@ ROWS = [
         PROBE_RATE,
         "late",
     ),
-    (measured(**FAR), "large and different", "lp_ft", "all", FAR_RATE, None),
+    (measured(**FAR), "large and different", "lp_ft", "all", None, None),
     (
         measured(SCRATCH_IMAGES, random_accuracy=0.8, **FAR),
         "large and different, useless weights",
