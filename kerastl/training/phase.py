@@ -55,9 +55,9 @@ class Phase:
         mixup: Alpha of mixup, see `Mixing`; 0: off.
         cutmix: Alpha of CutMix, see `Mixing`; 0: off.
         ema: Momentum, below 1, of Keras's moving average of the weights, 0.99 for runs
-            of under a thousand steps: the average is what is validated and kept,
-            while the weights themselves train on. BatchNorm statistics are not
-            averaged. None: off.
+            of some hundred steps (after 70, half of it is still the start): the
+            average is what is validated and kept, while the weights themselves train
+            on. BatchNorm statistics are not averaged. None: off.
     """
 
     name: str
