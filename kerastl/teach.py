@@ -61,11 +61,10 @@ def lesson(
     values = {name: pair[here] for name, pair in settings.items()}
     values["seed"] = int(os.environ.get("KERASTL_SEED", "0"))
     _say(f'Lesson {number}, scale "{scale}" (the other one is "{_SCALES[1 - here]}")')
-    width = max(map(len, values))
     for name, value in values.items():
-        _say(f"  {name:<{width}}  {value}")
+        _say(f"  {name:<{max(map(len, values))}}  {value}")
     _note("lesson", number, scale=scale, seed=values["seed"])
-    logging.getLogger("tensorflow").addFilter(_worth_reading)
+    logging.getLogger("tensorflow").addFilter(lambda r: "retracing" not in str(r.msg))
     return SimpleNamespace(number=number, scale=scale, **values)
 
 
@@ -265,11 +264,6 @@ def show(figure: Any, *, alt: str | None = None, dpi: int = 80) -> None:
         shell.display.display({**words, "image/png": pixels}, metadata=meta, raw=True)
 
 
-def _worth_reading(record: logging.LogRecord) -> bool:
-    """No: that TensorFlow traces anew, as it must for each small model of a check."""
-    return "retracing" not in record.getMessage()
-
-
 def _try(holds: Callable[[Any], Any], answer: Any) -> tuple[str, str]:
     """Whether one property holds, and what stopped the learner's code."""
     if answer is None or answer is ...:
@@ -292,9 +286,7 @@ def _digest(image: Any) -> str:
 
 def _option(options: tuple[str, ...], value: Any, form: str = "{:g}") -> str:
     """An option by its number, or a number as it is written."""
-    if options:
-        return f"{value}. {options[int(value) - 1]}"
-    return form.format(value)
+    return f"{value}. {options[int(value) - 1]}" if options else form.format(value)
 
 
 def _say(text: str) -> None:
