@@ -100,7 +100,8 @@ def set_temperature(model: keras.Model, temperature: float) -> None:
         ValueError: If it is not above 0, or the model is no classifier.
     """
     check_number("temperature", temperature, above=0.0, below=float("inf"))
-    manifest(model)
+    if manifest(model).temperature == temperature:
+        return
     for layer in model.layers:
         if isinstance(layer, ClassLogits):
             layer.manifest["temperature"] = float(temperature)

@@ -143,6 +143,16 @@ def test_a_temperature_of_one_gives_the_heads_own_logits_back():
     np.testing.assert_array_equal(outputs(model, IMAGES), before)
 
 
+def test_the_same_temperature_keeps_what_is_compiled():
+    model = classifier()
+    model.predict(np.zeros((1, *model.input_shape[1:])), verbose=0)
+    compiled = model.predict_function
+    set_temperature(model, 1.0)
+    assert model.predict_function is compiled
+    set_temperature(model, 2.0)
+    assert model.predict_function is None
+
+
 @pytest.mark.parametrize("value", [0.0, -1.0, float("inf"), float("nan")])
 def test_a_temperature_is_a_number_above_zero(value):
     with pytest.raises(ValueError, match="`temperature` must be"):
