@@ -23,7 +23,7 @@ weights = {"weights": ("tiny", "imagenet"), "image_size": (64, 144)}
 costs = {"download": ("nothing", "about 220 MB"), "minutes": (2, 12)}
 tuning = {"depth": (4, 4), "cut": ("conv_pw_9_relu", "conv_pw_9_relu")}
 rates = {"rates": ((1e-5, 5e-4, 2e-2), (1e-5, 5e-4, 2e-2)), "epochs": (3, 3)}
-bands = {"least_gain": (0.05, -0.06), "least_lead": (-0.01, -0.05)}
+bands = {"least_gain": (0.01, -0.06), "least_lead": (-0.01, -0.05)}
 rows = {**data, **network, **weights, **costs, **tuning, **rates, **bands}
 L = teach.lesson("05", rows, scale="auto")
 
