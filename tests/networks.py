@@ -5,6 +5,7 @@ import numpy as np
 from keras import layers
 
 import kerastl
+from kerastl.models.precision import using_precision
 
 CLASSES = ("ash", "beech", "cedar")
 
@@ -25,7 +26,8 @@ def small_network(name="small", size=16, extra=None):
 
 def small_classifier(classes=CLASSES, *, extra=None, learnt=False, **options):
     """A classifier on `small_network`; `learnt`: its head is not all zeros."""
-    network = small_network(extra=extra)
+    with using_precision(options.get("precision")):
+        network = small_network(extra=extra)
     model = kerastl.build_classifier(network, classes, preprocessing="tf", **options)
     if learnt:
         teach_head(model)

@@ -348,7 +348,7 @@ def test_one_class_is_too_few(tmp_path):
     ("data", "error", "sentence"),
     [
         ("./nowhere", FileNotFoundError, "an existing folder.*nowhere"),
-        ("nowhere", ValueError, "nowhere"),
+        ("nowhere", FileNotFoundError, "nowhere"),
         (7, TypeError, "`data` must be.*'int'"),
         ((np.zeros((2, 8, 8, 3)), np.array([0, 1])), TypeError, "`data` must be"),
     ],

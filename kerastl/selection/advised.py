@@ -80,7 +80,7 @@ def advised_training(
     Example:
         >>> from kerastl.datasets.catalog import load_dataset
         >>> from kerastl.selection.advising import advise
-        >>> train = load_dataset("digits").train.subset(range(90))
+        >>> train = load_dataset("digits").train.subset(range(70))
         >>> options = {"alpha": 0.25, "image_size": 32}
         >>> advice = advise(train, "MobileNet", **options)
         >>> training = advised_training(advice, "MobileNet", train, **options)

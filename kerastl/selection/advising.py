@@ -135,7 +135,7 @@ def advise(
 
     Example:
         >>> from kerastl.datasets.catalog import load_dataset
-        >>> data = load_dataset("digits").train.subset(range(90))
+        >>> data = load_dataset("digits").train.subset(range(70))
         >>> advice = advise(data, "MobileNet", alpha=0.25, image_size=32)
         >>> advice.quadrant, advice.recipe
         ('small and different', 'linear_probe')
