@@ -98,7 +98,8 @@ def predict(
     """Class names and probabilities of images, in the order they were given.
 
     The images are read and resized exactly as in training. No weight of the model
-    changes, and the same image gets the same answer in any company.
+    changes, and the same image gets the same answer in any company, except with random
+    views: those of an image follow from its place among the inputs.
 
     Args:
         model: A classifier from `build_classifier` or `load_classifier`.
@@ -111,7 +112,7 @@ def predict(
             takes as many times as long.
         augment: What the other views come from: see `batches`. Signs and digits need
             `"digits"`, which never flips.
-        seed: The random views follow from it.
+        seed: The random views follow from it and the image's place.
         progress: Called with (done, total).
 
     Returns:

@@ -20,6 +20,7 @@ from kerastl.models.adapters import (
     matrix_parts,
 )
 from kerastl.models.freezing import head_layers, leaf_layers, unfreeze
+from kerastl.models.layers import is_noise
 from kerastl.models.lora_layers import (
     adapted_parts,
     base_weight,
@@ -57,6 +58,10 @@ def save_adapters(
     The backbone's own weights are left out: `load_adapters` wants a model with the
     very same. So train nothing but adapters and head: what else has moved is lost,
     and the file fits no model but this one.
+
+    Nor does the file fit a freshly built model when `model` comes from
+    `keras.models.load_model`: Keras stores a kernel with its adapter folded in, and
+    begins a new adapter of zeros on it. Write the file before `model.save`.
 
     Args:
         model: A model with adapters from `add_lora`.
@@ -97,6 +102,8 @@ def save_adapters(
         "format": _FORMAT,
         "adapters": adapters,
         "head": [weight.path for weight in head],
+        "head_kinds": _head_kinds(model),
+        "task": None if found is None else found.task,
         "class_names": None if found is None else found.class_names,
         "temperature": None if found is None else found.temperature,
         "base": _fingerprint(model),
@@ -114,12 +121,15 @@ def load_adapters(model: keras.Model, path: str | Path) -> None:
     Args:
         model: A model like the one that the adapters were added to, without adapters
             or with ones in the same layers and of the same rank; changed in place.
+            Its image size, its `resize` and the dropout of its head may be others:
+            they are the model's own, whatever weights it has.
         path: A file that `save_adapters` wrote.
 
     Raises:
         FileNotFoundError: If there is no such file.
         ValueError: If it is another file, or was made for other backbone weights,
-            another head or other classes; then the model is as before.
+            another task, head (its pooling included) or other classes; then the model
+            is as before.
         TypeError: If `model` is not a functional Keras model.
 
     Example:
@@ -193,7 +203,7 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
 def _check_model(
     model: keras.Model, record: dict[str, Any], arrays: dict[str, Any], path: Path
 ) -> None:
-    """Raise unless backbone, head and classes are those of the file."""
+    """Raise unless backbone, task, classes and head are those of the file."""
     if record["base"] != _fingerprint(model):
         hint = (
             f"The backbone weights of {model.name} differ: build the model as it was "
@@ -201,6 +211,11 @@ def _check_model(
         )
         fail("path", "adapters of this backbone", str(path), hint)
     found = find_manifest(model)
+    # Older files do not say.
+    task = record.get("task")
+    if found is not None and task is not None and task != found.task:
+        hint = f"Its task is {task!r}."
+        fail("path", f"for the task {found.task!r}", str(path), hint)
     if found is not None and list(found.class_names) != record["class_names"]:
         hint = f"Its classes are {record['class_names']}."
         fail("path", f"for the classes {list(found.class_names)}", str(path), hint)
@@ -209,6 +224,11 @@ def _check_model(
     if wanted != given:
         hint = f"It holds weights of shapes {given}."
         fail("path", f"for a head of shapes {wanted}", str(path), hint)
+    kinds = record.get("head_kinds", _head_kinds(model))
+    if kinds != _head_kinds(model):
+        hint = f"It is for {', '.join(kinds)}."
+        expected = f"for a head of {', '.join(_head_kinds(model))}"
+        fail("path", expected, str(path), hint)
 
 
 def _check_adapters(
@@ -239,6 +259,18 @@ def _head_weights(model: keras.Model) -> list[keras.Variable]:
     head = set(head_layers(model))
     leaves = [leaf for leaf in distinct_leaves(model) if leaf.name in head]
     return [weight for leaf in leaves for weight in leaf.weights]
+
+
+def _head_kinds(model: keras.Model) -> list[str]:
+    """What the head computes: its layers in order, pooling first, without noise."""
+    head = set(head_layers(model))
+    leaves = [leaf for leaf in distinct_leaves(model) if leaf.name in head]
+    return [_kind(leaf) for leaf in leaves if not is_noise(leaf)]
+
+
+def _kind(layer: keras.Layer) -> str:
+    activation = getattr(getattr(layer, "activation", None), "__name__", "")
+    return " ".join(filter(None, (type(layer).__name__, activation)))
 
 
 def _fingerprint(model: keras.Model) -> str:

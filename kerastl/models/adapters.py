@@ -42,6 +42,12 @@ def add_lora(
     convolutions get none: the report says what part of the network that leaves out.
     Compile afterwards, or train with `run_phases` and `Phase(trainable="lora")`.
 
+    `model.save` keeps what the model computes, not the training: after
+    `keras.models.load_model` the kernels have the adapters folded in, and both factors
+    of each adapter are zero, which no gradient moves. They train again after
+    `unfreeze`, `train_only` or `run_phases`, which draw A anew. To train on from where
+    it stopped, use `save_adapters`.
+
     Args:
         model: A classifier from `build_classifier`, any functional model with a head,
             or a bare backbone; changed in place. Its outputs stay as they are.

@@ -33,11 +33,13 @@ def layerwise_optimizer(
 
     Args:
         optimizer: Name, or an instance taken as a pattern: its settings are copied,
-            never its state.
+            never its state, nor rates of its own.
         model: Functional model whose trainable flags are set.
         layer_decay: In (0, 1]. The head learns at the full rate, the topmost block
             at `layer_decay` times it, the next at `layer_decay ** 2`, and so down to
-            the stem. ULMFiT's 2.6 is `1 / 2.6`.
+            the stem. ULMFiT's 2.6 is `1 / 2.6`. Blocks are found inside one nested
+            functional model, `base(x)`, but a nested Sequential, or several models
+            side by side, count as one block; a model that is all head has none.
         multipliers: Name of a block or layer, or `"head"` -> number of at least 0;
             exactly that part. A layer's own counts more than its block's. Multiplied
             with `layer_decay` where both are given; what is not named counts 1.
@@ -49,7 +51,8 @@ def layerwise_optimizer(
     Raises:
         ValueError: If a number is out of range, a name fits nothing that trains, or
             the backend is neither TensorFlow nor JAX.
-        TypeError: If `model` is not a functional Keras model.
+        TypeError: If `model` is not a functional Keras model, or `multipliers` no
+            mapping.
 
     Example:
         >>> import keras, kerastl
@@ -85,12 +88,10 @@ def variable_multipliers(
     multipliers: Multipliers | None = None,
 ) -> list[tuple[keras.Variable, float]]:
     """Each variable that trains, with its multiplier: see `layerwise_optimizer`."""
-    by_layer = layer_multipliers(
-        model, layer_decay=layer_decay, multipliers=multipliers
-    )
-    parts = block_layers(model)
+    named, parts = _by_name(multipliers), block_layers(model)
+    by_layer = layer_multipliers(model, layer_decay=layer_decay, multipliers=named)
     training = {x.name for x in leaf_layers(model) if x.trainable_variables}
-    for name in dict(multipliers or {}):
+    for name in named:
         if not training.intersection(parts.get(name, (name,))):
             hint = "It is frozen: leave it out, or unfreeze it first."
             fail("multipliers", "of what trains", name, hint)
@@ -117,7 +118,7 @@ def layer_multipliers(
         found.update(dict.fromkeys(names, float(decay) ** distance))
     own: dict[str, float] = {}
     # Blocks first: what is said of a layer counts more.
-    named = dict(multipliers or {})
+    named = _by_name(multipliers)
     for name in sorted(named, key=lambda name: name not in parts):
         check_number(f"multipliers[{name!r}]", named[name], 0.0)
         if name not in parts and name not in found:
@@ -126,6 +127,23 @@ def layer_multipliers(
             fail("multipliers", "of blocks, layers or 'head'", name, hint)
         own.update(dict.fromkeys(parts.get(name, (name,)), float(named[name])))
     return {name: value * own.get(name, 1.0) for name, value in found.items()}
+
+
+def _by_name(multipliers: Multipliers | None) -> dict[str, float]:
+    """Name -> number, from a mapping or from pairs."""
+    try:
+        return {} if multipliers is None else dict(multipliers)
+    except (TypeError, ValueError):
+        pass
+    text = isinstance(multipliers, str)
+    hint = "Only Phase takes 'auto_rgn', as it measures while it trains."
+    return fail(
+        "multipliers",
+        "a dictionary of names and numbers",
+        multipliers,
+        hint if text else "",
+        ValueError if text else TypeError,
+    )
 
 
 def block_layers(model: keras.Model) -> dict[str, tuple[str, ...]]:

@@ -7,7 +7,7 @@ from typing import Any
 
 import keras
 
-from kerastl._compat import graph_nodes
+from kerastl._compat import graph_nodes, is_functional
 from kerastl.models.graph import check_functional, cut_points
 from kerastl.models.layers import Preprocessing
 from kerastl.models.specs import BackboneSpec, match_spec
@@ -31,7 +31,7 @@ class _Graph:
 
 
 def blocks(
-    model: keras.Model, *, exclude: Collection[str] = ()
+    model: keras.Model, *, exclude: Collection[str] = (), nested: bool = False
 ) -> dict[str, tuple[str, ...]]:
     """Block name -> names of its layers, from input to output.
 
@@ -45,9 +45,14 @@ def blocks(
     Args:
         model: Functional model: a backbone, or a classifier with a head to `exclude`.
         exclude: Names of layers to leave out.
+        nested: Whether a block whose weights are all in one nested functional model,
+            as in `base(x)`, is divided into that model's blocks, which keep their
+            names where these stay distinct. A nested Sequential, or several models
+            side by side, stay one block. The graph of `model` cannot be cut there.
 
     Returns:
-        Ordered dictionary; every layer of `model` not excluded is in one block.
+        Ordered dictionary; every layer of `model` not excluded is in one block. Empty
+            if all are excluded.
 
     Raises:
         TypeError: If the model is not functional.
@@ -61,20 +66,43 @@ def blocks(
     check_functional("model", model)
     left_out = set(exclude)
     graph = _read_graph(model, left_out)
+    if not graph.layers:
+        return {}
     cuts = [name for name in cut_points(model) if name in graph.layers]
     ends = _named_ends(graph, cuts, _spec_of(model))
     if not ends:
         ends = _segment_ends(graph, cuts)
-    members = _assign(graph, ends)
-    return {
-        block: tuple(
-            leaf
-            for name in names
-            for leaf in _leaf_names(graph.layers[name])
-            if leaf not in left_out
-        )
-        for block, names in members.items()
-    }
+    pieces: list[tuple[str, tuple[str, ...]]] = []
+    for block, names in _assign(graph, ends).items():
+        parts = [graph.layers[name] for name in names]
+        inner = _inner_blocks(parts, left_out) if nested else {}
+        pieces += inner.items() or [(block, _kept_leaves(parts, left_out))]
+    if len(dict(pieces)) < len(pieces):
+        pieces = [(f"block_{n}", leaves) for n, (_, leaves) in enumerate(pieces, 1)]
+    return dict(pieces)
+
+
+def _inner_blocks(parts: list[Any], left_out: set[str]) -> dict[str, tuple[str, ...]]:
+    """The blocks of the one nested model that holds a block's weights, if one does.
+
+    What lies before it joins its first block, what lies after it the last.
+    """
+    heavy = [place for place, part in enumerate(parts) if _is_heavy(part)]
+    if len(heavy) != 1 or not is_functional(parts[heavy[0]]):
+        return {}
+    place = heavy[0]
+    found = blocks(parts[place], exclude=left_out, nested=True)
+    first, last = next(iter(found)), next(reversed(found))
+    found[first] = _kept_leaves(parts[:place], left_out) + found[first]
+    found[last] += _kept_leaves(parts[place + 1 :], left_out)
+    return found
+
+
+def _kept_leaves(parts: list[Any], left_out: set[str]) -> tuple[str, ...]:
+    """Names of the innermost layers that are not left out."""
+    return tuple(
+        leaf for part in parts for leaf in _leaf_names(part) if leaf not in left_out
+    )
 
 
 def _leaf_names(layer: Any) -> Iterator[str]:

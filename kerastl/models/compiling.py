@@ -9,7 +9,7 @@ import keras
 from kerastl._checks import check_number, fail
 from kerastl._compat import compiled_trainable_state, optimizer_targets
 from kerastl.models.block_rates import Multipliers, variable_multipliers
-from kerastl.models.layerwise import named_optimizer, with_rates
+from kerastl.models.layerwise import find_layerwise, named_optimizer, with_rates
 from kerastl.models.manifest import find_manifest
 from kerastl.models.tasks import Task, make_task
 
@@ -52,8 +52,11 @@ def compile_model(
         learning_rate: Above 0, or a Keras schedule.
         optimizer: Name, or an instance taken as a pattern: its settings are copied,
             never its state, because state belongs to the weights it was built for.
+            Not one of `layerwise_optimizer`, whose rates belong to one choice of
+            what trains.
         weight_decay: Decoupled decay of kernels, at least 0; None: the optimizer's
-            own. Biases and normalisation parameters are never decayed.
+            own. Biases and normalisation parameters are never decayed. Of Muon it
+            is both decays, that of its Adam steps too.
         global_clipnorm: Largest norm of the whole gradient, above 0; None: no limit.
         loss: Loss on the model's outputs; None: the task's.
         metrics: Metrics; None: the task's.
@@ -68,10 +71,7 @@ def compile_model(
     Raises:
         ValueError: If nothing trains, or the model has no task and no loss is given.
     """
-    task = model_task(model)
-    if loss is None and task is None:
-        hint = "It was not built by build_classifier, so its task is unknown."
-        fail("loss", "given for this model", None, hint)
+    loss, metrics = objective(model, loss, metrics, label_smoothing)
     if not model.trainable_variables:
         hint = "Unfreeze a part of it with kerastl.unfreeze."
         fail("model", "a model with a weight that trains", model.name, hint)
@@ -80,31 +80,49 @@ def compile_model(
     exempt = [
         v for v in model.trainable_variables if len(v.shape) < 2 or v.name == "bias"
     ]
-    if exempt and rule.weight_decay:
-        rule.exclude_from_weight_decay(var_list=exempt)
+    if exempt:
+        # Also without `weight_decay`: Muon has a second one.
+        _inner(rule).exclude_from_weight_decay(var_list=exempt)
     if layer_decay is not None or multipliers is not None:
         pairs = variable_multipliers(
             whole or model, layer_decay=layer_decay, multipliers=multipliers
         )
         rule = with_rates(rule, pairs)
-    if any(layer.compute_dtype == "float16" for layer in model.layers):
+    halves = any(layer.compute_dtype == "float16" for layer in model.layers)
+    if halves and _inner(rule) is rule:
         # Keras looks at the model's own policy, which loading and splitting lose.
         rule = keras.optimizers.LossScaleOptimizer(rule)
+    model.compile(optimizer=rule, loss=loss, metrics=metrics, jit_compile=jit_mode())
+    # Under mixed float16 Keras wraps the optimizer; the wrapper is what it keeps.
+    _COMPILED[model.optimizer] = trainable_paths(model)
+
+
+def objective(
+    model: keras.Model,
+    loss: Any = None,
+    metrics: Sequence[Any] | None = None,
+    label_smoothing: float = 0.0,
+) -> tuple[Any, list[Any]]:
+    """Loss and metrics as they are compiled: those given, else the task's.
+
+    Raises:
+        ValueError: If neither is there, or a given loss is to be smoothed.
+    """
+    task = model_task(model)
+    if loss is None and task is None:
+        hint = "It was not built by build_classifier, so its task is unknown."
+        fail("loss", "given for this model", None, hint)
     if loss is None:
         loss = task.loss(label_smoothing)
     elif label_smoothing:
         fail("label_smoothing", "0 when a loss is given", label_smoothing)
     if metrics is None:
-        metrics = task.metrics() if task else []
-    elif task is not None:
-        # Keras would read off the first batch what kind of accuracy is meant.
-        own = task.metrics()[0]
-        metrics = [own if name in ("accuracy", "acc") else name for name in metrics]
-    model.compile(
-        optimizer=rule, loss=loss, metrics=list(metrics), jit_compile=jit_mode()
-    )
-    # Under mixed float16 Keras wraps the optimizer; the wrapper is what it keeps.
-    _COMPILED[model.optimizer] = trainable_paths(model)
+        return loss, task.metrics() if task else []
+    if task is None:
+        return loss, list(metrics)
+    # Keras would read off the first batch what kind of accuracy is meant.
+    own = task.metrics()[0]
+    return loss, [own if name in ("accuracy", "acc") else name for name in metrics]
 
 
 def jit_mode() -> bool | str:
@@ -132,11 +150,25 @@ def make_optimizer(
     """A fresh optimizer from a name or from another's settings.
 
     Raises:
-        ValueError: If the name is unknown or a number is out of range.
+        ValueError: If the name is unknown, a number is out of range, or the other
+            has rates by block of its own.
     """
     if not isinstance(learning_rate, keras.optimizers.schedules.LearningRateSchedule):
         check_number("learning_rate", learning_rate, above=0.0)
     pattern = named_optimizer(optimizer)
+    if find_layerwise(pattern) is not None:
+        hint = "Rates by block are set with `layer_decay` and `multipliers` of Phase."
+        name = type(find_layerwise(pattern)).__name__
+        fail("optimizer", "one without rates of its own", name, hint)
+    if isinstance(pattern, keras.optimizers.LossScaleOptimizer):
+        inner = make_optimizer(
+            pattern.inner_optimizer, learning_rate, weight_decay, global_clipnorm, ema
+        )
+        return keras.optimizers.LossScaleOptimizer(
+            inner,
+            initial_scale=pattern.initial_scale,
+            dynamic_growth_steps=pattern.dynamic_growth_steps,
+        )
     config = pattern.get_config()
     config["learning_rate"] = learning_rate
     if weight_decay is not None:
@@ -144,6 +176,9 @@ def make_optimizer(
         config["weight_decay"] = weight_decay or None
         if isinstance(pattern, keras.optimizers.AdamW):
             config["weight_decay"] = weight_decay
+        if "adam_weight_decay" in config:
+            # Muon's, for all that is no matrix: kernels of convolutions among it.
+            config["adam_weight_decay"] = weight_decay or None
     if global_clipnorm is not None:
         check_number("global_clipnorm", global_clipnorm, above=0.0)
         config.update(global_clipnorm=global_clipnorm, clipnorm=None, clipvalue=None)
@@ -151,6 +186,11 @@ def make_optimizer(
         check_number("ema", ema, above=0.0, below=1.0)
         config.update(use_ema=True, ema_momentum=ema, ema_overwrite_frequency=None)
     return type(pattern).from_config(config)
+
+
+def _inner(rule: keras.optimizers.Optimizer) -> keras.optimizers.Optimizer:
+    """The optimizer inside a loss scaler, or itself."""
+    return getattr(rule, "inner_optimizer", rule)
 
 
 def compiled_paths(model: keras.Model) -> tuple[str, ...] | None:

@@ -17,6 +17,10 @@ Trainable = str | int | tuple[str, ...]
 
 BATCH_NORM_MODES = ("auto", "frozen", "affine", "train")
 
+_NO_BLOCKS = (
+    "Nothing in it is image-shaped: all of it is its head, which always trains."
+)
+
 
 def freeze(model: keras.Model) -> None:
     """Freeze everything but the head, statistics and dropout included.
@@ -168,7 +172,7 @@ def head_layers(model: keras.Model) -> tuple[str, ...]:
 
 def model_blocks(model: keras.Model) -> dict[str, tuple[str, ...]]:
     """The backbone's blocks inside `model`, input side first, without the head."""
-    return blocks(model, exclude=head_layers(model))
+    return blocks(model, exclude=head_layers(model), nested=True)
 
 
 def resolve_trainable(
@@ -198,6 +202,7 @@ def resolve_trainable(
     check_integer(argument, trainable, 0)
     if trainable > len(parts):
         hint = f"This backbone has {len(parts)} blocks; 'all' takes every one."
+        hint = hint if parts else _NO_BLOCKS
         fail(argument, f"at most {len(parts)}", trainable, hint)
     chosen = list(parts.values())[len(parts) - trainable :]
     return frozenset(head).union(*chosen)
@@ -227,8 +232,8 @@ def _members(
         return parts[name]
     layers = {layer for members in parts.values() for layer in members}
     if name not in layers:
-        last = ", ".join(list(parts)[-3:])
-        hint = nearest(name, [*parts, *layers]) or f"The last blocks are: {last}."
+        last = f"The last blocks are: {', '.join(list(parts)[-3:])}."
+        hint = nearest(name, [*parts, *layers]) or (last if parts else _NO_BLOCKS)
         fail(argument, "'head', 'all', a block, a layer or a number", name, hint)
     return (name,)
 

@@ -227,6 +227,11 @@ def _variant(behaviour: type, cls: type) -> type:
     return _VARIANTS[behaviour, cls]
 
 
+def original_class(layer: keras.Layer) -> type[keras.Layer]:
+    """The layer's class before freezing changed it."""
+    return _ORIGINALS.get(type(layer), type(layer))
+
+
 def is_noise(layer: keras.Layer) -> bool:
     """Whether the layer only draws random numbers in training, as dropout does."""
     noisy = (

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterable, Iterator
+from typing import Any
 
 import keras
 import numpy as np
@@ -76,11 +77,17 @@ def enable(part: keras.Layer, rank: int, alpha: float, seed: int) -> None:
     part.enable_lora(rank, lora_alpha=alpha, a_initializer=rule)
 
 
-def fold(part: keras.Layer) -> None:
-    """Add the adapter to the kernel, and take it away."""
+def folded(part: keras.Layer) -> Any:
+    """The kernel with the adapter added to it: what the layer computes with."""
     weight, (a, b) = base_weight(part), factors(part)
     scale = part.lora_alpha / part.lora_rank
-    weight.assign(keras.ops.add(weight, scale * keras.ops.matmul(a, b)))
+    return keras.ops.add(weight, scale * keras.ops.matmul(a, b))
+
+
+def fold(part: keras.Layer) -> None:
+    """Add the adapter to the kernel, and take it away."""
+    a, b = factors(part)
+    base_weight(part).assign(folded(part))
     # A traced function may still hold both factors: it must not add them twice.
     b.assign(keras.ops.zeros(b.shape, b.dtype))
     for factor in (a, b):

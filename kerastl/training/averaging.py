@@ -9,10 +9,12 @@ import numpy as np
 
 from kerastl._checks import check_integer, check_number, fail
 from kerastl.evaluation.sweeps import plot_interpolation
-from kerastl.models.manifest import forget_temperature
+from kerastl.models.manifest import forget_temperature, manifest, set_temperature
 from kerastl.training.batch_statistics import moved_statistics, recompute_batchnorm
 from kerastl.training.judging import Judge, Score
 from kerastl.training.kinship import (
+    check_merged,
+    check_same_layers,
     check_same_records,
     check_same_shapes,
     check_same_start,
@@ -80,7 +82,8 @@ def interpolate_weights(start: Any, end: Any, alpha: float) -> list[np.ndarray]:
     they then fit neither end: see `recompute_batchnorm`.
 
     Args:
-        start: A model, or arrays in the order of `model.weights`.
+        start: A model without adapters, or arrays in the order of `model.weights`.
+            Arrays with LoRA's factors in them mix to another model's: merge first.
         end: The same, of the same shapes.
         alpha: 0 to 1; the ends come back bit by bit.
 
@@ -89,7 +92,8 @@ def interpolate_weights(start: Any, end: Any, alpha: float) -> list[np.ndarray]:
         have no middle, are those of `end`.
 
     Raises:
-        ValueError: If the shapes differ or `alpha` is out of range.
+        ValueError: If the shapes differ, a model has adapters or `alpha` is out of
+            range.
         TypeError: If an end is neither a model nor a list of arrays.
 
     Example:
@@ -134,7 +138,8 @@ def wise_ft(
     validation images.
 
     Args:
-        model: The fine-tuned classifier.
+        model: The fine-tuned classifier. After LoRA: merged by `merge_lora`, with as
+            start the weights from before `add_lora`.
         start: The same classifier before fine-tuning: a copy of it or its weights.
             Best with its head trained already: after the first phase of `lp_ft`.
         validation: An `ImageSet` or a pair `(images, labels)`.
@@ -150,7 +155,7 @@ def wise_ft(
 
     Raises:
         ValueError: If `start` is of another structure or cannot be this model's
-            start, or an argument is out of range.
+            start, either has adapters, or an argument is out of range.
         TypeError: If an argument is of no known kind.
 
     Example:
@@ -171,13 +176,15 @@ def wise_ft(
     """
     check_integer("batch_size", batch_size, 1)
     shares = _check_alphas(alphas)
+    check_merged("model", model)
     before, after = weight_arrays("start", start), snapshot(model)
     check_same_shapes("start", before, after)
     if isinstance(start, keras.Model):
         check_same_records("start", start, model)
+        check_same_layers("start", start, model)
     check_same_start("start", model, before, after)
     judge = Judge(model, validation, batch_size)
-    forget_temperature(model)
+    temperature = manifest(model).temperature
     moved = moved_statistics(model, [before, after]) if statistics is not None else ()
 
     def enter(alpha: float) -> None:
@@ -188,6 +195,7 @@ def wise_ft(
 
     scores: list[Score] = []
     try:
+        forget_temperature(model)
         for alpha in shares:
             enter(alpha)
             scores.append(judge.score(model))
@@ -197,6 +205,7 @@ def wise_ft(
         enter(shares[best])
     except BaseException:
         restore(model, after)
+        set_temperature(model, temperature)
         raise
     return WeightInterpolation(
         alphas=shares,

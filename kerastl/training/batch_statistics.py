@@ -184,6 +184,8 @@ def _batch_statistics(
     selected = {id(layer) for layer in chosen}
     touched = [x for x in sublayers(model) if is_noise(x) or isinstance(x, _BatchNorm)]
     before = [(layer, type(layer), layer.trainable) for layer in touched]
+    # Of a layer that is on, single weights may be off: see `train_only`.
+    flags = [(w, w.trainable) for layer in touched for w in layer.weights]
     momenta = [(layer, layer.momentum) for layer in chosen]
     try:
         for layer in touched:
@@ -200,6 +202,8 @@ def _batch_statistics(
         for layer, kind, flag in before:
             layer.__class__ = kind
             layer.trainable = flag
+        for weight, flag in flags:
+            weight.trainable = flag
 
 
 def _pass(

@@ -1,5 +1,6 @@
 """`fine_tune`: a named recipe on data."""
 
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -7,7 +8,7 @@ from typing import Any
 import keras
 
 from kerastl.datasets.sets import ImageSet
-from kerastl.training.phase import TrainingHistory
+from kerastl.training.phase import Phase, TrainingHistory
 from kerastl.training.phases import run_phases
 from kerastl.training.recipes import DEFAULT_RECIPE, recipe_phases
 
@@ -18,6 +19,29 @@ def _count_steps(train: Any, batch_size: int) -> int | None:
     if isinstance(train, (tuple, list, ImageSet)) and hasattr(images, "__len__"):
         return max(-(-len(images) // max(batch_size, 1)), 1)
     return None
+
+
+def _with_craft(
+    phases: Sequence[Phase], recipe: str, craft: Mapping[str, float | None]
+) -> list[Phase]:
+    """The phases with these settings where more than the head trains.
+
+    Raises:
+        ValueError: If one is out of range, wherever it would count.
+    """
+    made = [replace(phase, **craft) for phase in phases]
+    heads = [phase.trainable == "head" for phase in phases]
+    given = [f"`{name}`" for name, value in craft.items() if value]
+    if given and all(heads):
+        listed = ", ".join(given)
+        verb = "has" if len(given) == 1 else "have"
+        message = (
+            f"{listed} {verb} no effect with recipe={recipe!r}, which trains only the "
+            "head."
+        )
+        warnings.warn(message, stacklevel=3)
+    rows = zip(phases, made, heads, strict=True)
+    return [phase if head else crafted for phase, crafted, head in rows]
 
 
 def fine_tune(
@@ -57,12 +81,14 @@ def fine_tune(
         validation: The same kinds, or None: then the last weights are kept.
         recipe: `"linear_probe"`: the head only, on features computed once.
             `"two_phase"`: the head, then the upper half of the backbone. `"lp_ft"`:
-            the head to convergence, then everything at a low rate with warm-up.
+            the head to convergence, then everything at a low rate that climbs for a
+            quarter of the phase.
             `"gradual"`: the head, then one block more in each phase, from the top;
             of a backbone of more than five, a fifth of them more.
             `"full"`: everything at once. `"scratch"`: for `weights=None` only.
         epochs: One number for every phase, or one per phase; None: the recipe's own.
-        learning_rate: Peak rate of the last phase; None: the recipe's own.
+        learning_rate: Peak rate of the last phase, and of those of `"gradual"` before
+            it; None: the recipe's own.
         patience: Epochs without a better validation result after which a phase
             stops; None: never.
         layer_decay: In (0, 1]; what each block of the backbone learns at, as a share
@@ -70,7 +96,8 @@ def fine_tune(
         l2_sp: Pull of the backbone to its loaded weights: see `l2_sp`. None: none.
         ema: Momentum of an average of the weights: see `Phase`. None: no average.
         mixup: Alpha of mixup: see `Mixing`. Like the three above and the next, only
-            where more than the head trains, whose features are computed once.
+            where more than the head trains, whose features are computed once; a
+            recipe without such a phase warns.
         cutmix: Alpha of CutMix: see `Mixing`.
         loss: Loss on the outputs; None: the task's.
         metrics: Metrics; None: the task's.
@@ -119,14 +146,8 @@ def fine_tune(
         "mixup": mixup,
         "cutmix": cutmix,
     }
-    phases = [
-        replace(
-            phase,
-            patience=patience,
-            **(craft if phase.trainable != "head" else {}),
-        )
-        for phase in phases
-    ]
+    phases = [replace(phase, patience=patience) for phase in phases]
+    phases = _with_craft(phases, recipe, craft)
     return run_phases(
         model,
         train,

@@ -1,6 +1,8 @@
 """Whether weights may be averaged: of one structure, and begun at one place."""
 
-from collections.abc import Sequence
+import json
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import keras
@@ -8,6 +10,18 @@ import numpy as np
 
 from kerastl._checks import fail
 from kerastl.models.freezing import head_layers, leaf_layers
+from kerastl.models.layers import (
+    ClassLogits,
+    Preprocessing,
+    is_noise,
+    original_class,
+)
+from kerastl.models.lora_layers import (
+    adapted_parts,
+    base_weight,
+    folded,
+    is_adapter,
+)
 from kerastl.models.manifest import find_manifest, find_preprocessing
 from kerastl.training.tracking import snapshot
 
@@ -15,20 +29,53 @@ from kerastl.training.tracking import snapshot
 #: start leaves 0.9 and more.
 SAME_START = 0.5
 
+#: Compared by `check_same_records`, where they say anything.
+_RECORDS = (keras.layers.InputLayer, Preprocessing, ClassLogits)
+
+#: Settings of a layer that a trained one computes the same without.
+_OF_TRAINING = ("name", "trainable", "dtype", "seed", "momentum", "rate")
+_OF_TRAINING_ENDS = ("_initializer", "_regularizer", "_constraint")
+
 
 def weight_arrays(name: str, item: Any) -> list[np.ndarray]:
     """The weights of a model, or arrays as they are.
 
     Raises:
+        ValueError: If the model has adapters.
         TypeError: If it is neither.
     """
     if isinstance(item, keras.Model):
+        check_merged(name, item)
         return snapshot(item)
     if isinstance(item, (list, tuple)) and all(hasattr(a, "shape") for a in item):
         return [np.asarray(array) for array in item]
     hint = "Take model.get_weights()."
     kinds = "a model or a list of arrays"
     return fail(name, kinds, type(item).__name__, hint, TypeError)
+
+
+def check_merged(name: str, model: keras.Model) -> None:
+    """Raise if a model has adapters: between two products A B lies no product."""
+    count = len(list(adapted_parts(leaf_layers(model))))
+    if count:
+        hint = (
+            "Fold them in with kerastl.merge_lora, and take as start the weights from "
+            "before kerastl.add_lora."
+        )
+        fail(name, "a model without adapters", f"{count} layers with one", hint)
+
+
+def effective_weights(model: keras.Model) -> list[np.ndarray]:
+    """Copies of the weights that a model has once its adapters are folded in."""
+    kernels = {
+        id(base_weight(part)): folded(part)
+        for part in adapted_parts(leaf_layers(model))
+    }
+    return [
+        np.array(keras.ops.convert_to_numpy(kernels.get(id(weight), weight)))
+        for weight in model.weights
+        if not is_adapter(weight)
+    ]
 
 
 def check_same_shapes(
@@ -63,6 +110,69 @@ def check_same_records(name: str, model: keras.Model, other: keras.Model) -> Non
 def _origin(model: keras.Model) -> tuple[str, str, str] | None:
     layer = find_preprocessing(model)
     return layer and (layer.backbone, layer.weights_source, layer.mode)
+
+
+def check_same_layers(name: str, model: keras.Model, other: keras.Model) -> None:
+    """Raise unless two models' layers are of the same kinds and settings.
+
+    Layers with weights also in the same order. What only training knows, such as
+    dropout, may differ; how the layers are connected is not compared.
+    """
+    ours, theirs = (Counter(_layer_records(each)) for each in (model, other))
+    first, second = next(iter(ours - theirs), None), next(iter(theirs - ours), None)
+    if first or second:
+        received = [_told(first, second), _told(second, first)]
+        fail(name, "models of the same layers, with the same settings", received)
+
+
+def _layer_records(model: keras.Model) -> Iterator[tuple[int, str, str]]:
+    """Place among those with weights (0 without), kind and settings of each layer."""
+    place = 0
+    for layer in leaf_layers(model):
+        if is_noise(layer) or _is_identity(layer) or isinstance(layer, _RECORDS):
+            continue
+        place += bool(layer.weights)
+        try:
+            config = layer.get_config()
+        except NotImplementedError:
+            # A user's layer of which Keras does not know the arguments.
+            config = {}
+        settings = json.dumps(_settings(config), default=lambda x: type(x).__name__)
+        yield place * bool(layer.weights), original_class(layer).__name__, settings
+
+
+def _is_identity(layer: keras.Layer) -> bool:
+    """Whether it hands on what it gets, as ConvNeXt's do where no noise is asked."""
+    linear = getattr(layer, "activation", None) is keras.activations.linear
+    plain = isinstance(layer, keras.layers.Activation) and linear
+    return plain or isinstance(layer, keras.layers.Identity)
+
+
+def _settings(value: Any) -> Any:
+    """Settings without those of training, in the forms that a file gives back."""
+    if isinstance(value, dict):
+        return {
+            key: _settings(value[key])
+            for key in sorted(value, key=str)
+            if not _is_of_training(str(key))
+        }
+    return [_settings(x) for x in value] if isinstance(value, (list, tuple)) else value
+
+
+def _is_of_training(key: str) -> bool:
+    bookkeeping = key.startswith("lora_") or "drop" in key
+    return bookkeeping or key in _OF_TRAINING or key.endswith(_OF_TRAINING_ENDS)
+
+
+def _told(one: tuple[int, str, str] | None, other: tuple[int, str, str] | None) -> str:
+    """A layer that the other model lacks: its kind, and what is other about it."""
+    if one is None:
+        return "no such layer"
+    if other is None or one[1] != other[1]:
+        return one[1]
+    mine, theirs = json.loads(one[2]), json.loads(other[2])
+    differing = [f"{k}={v!r}" for k, v in mine.items() if v != theirs.get(k)]
+    return f"{one[1]}({', '.join(differing)})"
 
 
 def check_same_start(

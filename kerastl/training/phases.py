@@ -12,11 +12,16 @@ from kerastl._checks import check_choice, check_integer, fail
 from kerastl.datasets.augmentation import as_augmentation
 from kerastl.inference.devices import replicas
 from kerastl.inference.planning import CACHE_MODES
-from kerastl.models.manifest import forget_temperature
+from kerastl.training.early_checks import (
+    check_mixing,
+    check_objective,
+    check_phases,
+)
 from kerastl.training.first_batch import check_end, check_first_batch
 from kerastl.training.phase import Phase, TrainingHistory
 from kerastl.training.replicated import replica_batch_size
 from kerastl.training.running import Run
+from kerastl.training.settling import temperature_set_aside
 from kerastl.training.sources import StreamSource, make_source
 from kerastl.training.weighting import class_weights, seed_noise
 
@@ -45,7 +50,8 @@ def run_phases(
 
     The model ends with the best weights of *all* phases, by the validation data; a
     phase that makes it worse costs time and nothing else. Whatever is not meant to
-    train is bit-identical afterwards, BatchNorm statistics included.
+    train is bit-identical afterwards, BatchNorm statistics included. A temperature of
+    `calibrate` belongs to the weights: it stays if they end where they began.
 
     Args:
         model: A classifier from `build_classifier`, or any functional model (then
@@ -113,11 +119,10 @@ def run_phases(
         check_end(source, name)
         check_first_batch(model, source, name)
     _check_patience(phases, validation)
-    _check_mixing(phases, train, class_weight)
+    check_mixing(phases, train, class_weight, loss, metrics)
     if seed is None:
         seed = int(np.random.SeedSequence().generate_state(1)[0])
     check_integer("seed", seed, 0)
-    seed_noise(model, seed)
     count = replicas(strategy)
     if count > 1 and not isinstance(train, StreamSource):
         batch_size = replica_batch_size(batch_size, count, len(train))
@@ -140,9 +145,15 @@ def run_phases(
         seed=seed,
         verbose=_verbosity(verbose),
     )
+    # Callbacks may log what nobody knows of; without validation nothing is compared.
+    known = validation is not None and not run.callbacks
+    check_objective(model, run.settings, monitor if known else None)
+    check_phases(model, phases, count)
+    # Nothing is refused from here on: a refused run leaves the model as it was.
+    seed_noise(model, seed)
     # JAX distributes what runs in the scope; TensorFlow compiles in it.
-    forget_temperature(model)
-    with strategy.scope() if strategy is not None else nullcontext():
+    scope = strategy.scope() if strategy is not None else nullcontext()
+    with scope, temperature_set_aside(model):
         return run.all(phases, monitor)
 
 
@@ -168,16 +179,6 @@ def _check_patience(phases: Sequence[Phase], validation: Any) -> None:
     if patient and validation is None:
         hint = "Pass validation data, or leave `patience` out."
         fail("validation", f"given for the patience of {patient[0]!r}", None, hint)
-
-
-def _check_mixing(phases: Sequence[Phase], train: Any, class_weight: Any) -> None:
-    for phase in phases:
-        train.mixed(phase.mixing)
-    mixed = [phase.name for phase in phases if phase.mixing.is_on]
-    if mixed and class_weight is not None:
-        hint = "Keras would weigh a mixed image by its larger part alone."
-        expected = f"None with the mixed images of {mixed[0]!r}"
-        fail("class_weight", expected, class_weight, hint)
 
 
 def _verbosity(verbose: int | str) -> int:

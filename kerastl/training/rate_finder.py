@@ -63,7 +63,8 @@ def find_learning_rate(
         low: First learning rate, above 0.
         high: Last learning rate, above `low`.
         steps: Optimizer steps in all, at least 10; data are passed again as needed.
-        optimizer: A Keras name, or an optimizer whose settings are copied.
+        optimizer: A Keras name, or an optimizer whose settings are copied; not one of
+            `layerwise_optimizer`: the sweep has one rate for all.
         weight_decay: Decoupled decay of kernels; None: the optimizer's own.
         loss: Loss on the outputs; None: the task's.
         label_smoothing: For the task's loss, in [0, 1).

@@ -21,7 +21,7 @@ from kerastl.training.frozen_part import Views, cached_part
 from kerastl.training.guard import TrainableGuard
 from kerastl.training.moving_average import averaging
 from kerastl.training.phase import Phase, PhaseRecord, TrainingHistory
-from kerastl.training.phase_rates import check_rates, measured_rates
+from kerastl.training.phase_rates import measured_rates
 from kerastl.training.replicated import PaddedValidation
 from kerastl.training.settling import has_learnt, settle, what_is_kept
 from kerastl.training.sources import ImageSource, Source
@@ -80,7 +80,6 @@ class Run:
 
     def all(self, phases: Sequence[Phase], monitor: str) -> TrainingHistory:
         """Every phase, then the best weights."""
-        check_rates(self.model, phases, self.replicas)
         tracker = BestWeights(
             self.model, monitored(self.model, self.settings["metrics"], monitor)
         )

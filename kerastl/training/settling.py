@@ -1,12 +1,20 @@
 """What a phase that went wrong leaves behind: undone, and said."""
 
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import keras
 import numpy as np
 
-from kerastl.models.manifest import find_manifest
-from kerastl.training.tracking import BestWeights, PhaseMonitor, restore
+from kerastl.models.manifest import find_manifest, set_temperature
+from kerastl.training.tracking import (
+    BestWeights,
+    PhaseMonitor,
+    moved_paths,
+    restore,
+    snapshot,
+)
 
 
 def settle(
@@ -37,6 +45,31 @@ def settle(
             "and `learning_rate` low enough?"
         )
         warnings.warn(message, RuntimeWarning, stacklevel=5)
+
+
+@contextmanager
+def temperature_set_aside(model: keras.Model) -> Iterator[None]:
+    """Train the head's own logits; a temperature comes back if no weight has moved.
+
+    Else it is gone, with a warning: it belonged to weights that are gone.
+
+    Args:
+        model: The whole model.
+    """
+    record = find_manifest(model)
+    if record is None or record.temperature == 1:
+        yield
+        return
+    before = snapshot(model)
+    set_temperature(model, 1.0)
+    try:
+        yield
+    finally:
+        if moved_paths(model, before):
+            message = "The model was calibrated for other weights: calibrate it again."
+            warnings.warn(message, stacklevel=4)
+        else:
+            set_temperature(model, record.temperature)
 
 
 def what_is_kept(tracker: BestWeights) -> str:

@@ -10,6 +10,7 @@ import keras
 import numpy as np
 
 from kerastl._checks import check_integer, fail
+from kerastl.models.adapters import drop_adapters
 from kerastl.models.compiling import compile_model
 from kerastl.models.graph import check_functional
 from kerastl.models.manifest import find_manifest, set_temperature
@@ -17,11 +18,13 @@ from kerastl.models.saving import load_classifier
 from kerastl.training.batch_statistics import moved_statistics, recompute_batchnorm
 from kerastl.training.judging import Judge
 from kerastl.training.kinship import (
+    check_same_layers,
     check_same_records,
     check_same_shapes,
     check_same_start,
+    effective_weights,
 )
-from kerastl.training.tracking import restore, snapshot
+from kerastl.training.tracking import restore
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,6 +70,7 @@ def uniform_soup(
 
     They must have been fine-tuned from one network: the mean of others is noise. It can
     be worse than the best of them; `greedy_soup` cannot, on the images it chose by.
+    Adapters of `add_lora` count as folded into their kernels, and the soup has none.
 
     Args:
         models: Functional models of one structure, or `.keras` files of classifiers,
@@ -201,12 +205,13 @@ class _Pot:
     def read(self, candidate: Any) -> list[np.ndarray]:
         """A candidate's weights; raises unless they go with the first one's."""
         model = _open(candidate)
-        values = snapshot(model)
+        values = effective_weights(model)
         if self.model is None:
             self.model, self.first = _copy(model), values
             return values
         check_same_records("models", self.model, model)
         check_same_shapes("models", self.first, values)
+        check_same_layers("models", self.model, model)
         check_same_start("models", self.model, self.first, values)
         self.moved.update(moved_statistics(self.model, [self.first, values]))
         return values
@@ -262,9 +267,10 @@ def _open(candidate: Any) -> keras.Model:
 
 
 def _copy(model: keras.Model) -> keras.Model:
-    """A model of the same settings that shares no variable with it."""
+    """A model of the same settings, with no adapters, that shares no variable."""
     copy = keras.models.clone_model(model)
-    restore(copy, snapshot(model))
+    drop_adapters(copy)
+    restore(copy, effective_weights(model))
     if find_manifest(copy) is not None:
         # Each candidate's own fits neither the others nor their mean.
         set_temperature(copy, 1.0)

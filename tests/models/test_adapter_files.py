@@ -1,5 +1,7 @@
 """A file of adapters fits one backbone, and training goes on from it bit by bit."""
 
+import json
+
 import keras
 import numpy as np
 import pytest
@@ -229,6 +231,49 @@ def test_another_head_is_refused(twins, path):
             weights = [w for w in layer.weights if "lora" not in w.path]
             other.get_layer(layer.name).set_weights([np.asarray(w) for w in weights])
     refused(other, path, r"for a head of shapes .*\(4, 5\)")
+
+
+def other_head(model, **options):
+    """A classifier on the same backbone weights, with its head of another kind."""
+    other = small_classifier(dropout=0, **options)
+    other.set_weights([np.asarray(w) for w in model.weights if "lora" not in w.path])
+    return other
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"task": "multilabel"}, "for the task 'multilabel'.*task is 'multiclass'"),
+        ({"pooling": "max"}, "for a head of GlobalMaxPooling2D.*GlobalAveragePooling"),
+    ],
+)
+def test_a_head_of_another_kind_is_refused(twins, path, options, sentence):
+    save_adapters(twins[0], path)
+    refused(other_head(twins[0], **options), path, sentence)
+
+
+def test_a_file_from_before_kinds_were_kept_is_still_read(twins, path):
+    model, twin = twins
+    save_adapters(model, path)
+    with np.load(path) as file:
+        arrays = dict(file)
+    record = json.loads(str(arrays.pop("record")))
+    old = {k: v for k, v in record.items() if k not in ("task", "head_kinds")}
+    assert len(old) == len(record) - 2
+    np.savez(path, record=np.array(json.dumps(old)), **arrays)
+    load_adapters(twin, path)
+    assert_same_weights(twin, values(model))
+
+
+def test_image_size_policy_and_dropout_are_the_models_own(twins, path):
+    save_adapters(twins[0], path)
+    other = kerastl.build_classifier(
+        small_network(size=24), CLASSES, preprocessing="tf", resize="pad", dropout=0.5
+    )
+    fresh = [w for w in twins[0].weights if "lora" not in w.path]
+    other.set_weights([np.asarray(w) for w in fresh])
+    load_adapters(other, path)
+    assert_same_weights(other, values(twins[0]))
 
 
 @pytest.mark.parametrize("settings", [{"rank": 1, "blocks": 2}, {"rank": 2}])

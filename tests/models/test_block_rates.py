@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 from keras import layers
-from networks import coloured, small_classifier, values
+from networks import coloured, small_classifier, small_network, values
 
 import kerastl
 from kerastl.models.block_rates import (
@@ -43,6 +43,38 @@ def test_the_stem_of_a_known_network_is_slowest():
     assert len(block_layers(model)) == 15
     assert found["conv1"] == min(found.values()) == 0.5**14
     assert found["conv_pw_13"] == found["conv_dw_13"] == 0.5
+
+
+def test_decay_goes_down_inside_a_nested_network():
+    x = images = keras.Input((16, 16, 3))
+    x = layers.GlobalAveragePooling2D()(small_network()(x))
+    model = keras.Model(images, layers.Dense(3, name="dense")(x))
+    found = by_path(variable_multipliers(model, layer_decay=0.5))
+    kernels = [f"conv{number}/kernel" for number in (1, 2, 3)]
+    assert [found[path] for path in kernels] == [0.125, 0.25, 0.5]
+    assert found["dense/kernel"] == 1.0
+
+
+def all_head():
+    """Two dense layers and no image: a head without a backbone."""
+    x = keras.Input((8,))
+    return keras.Model(x, layers.Dense(3)(layers.Dense(8)(x)))
+
+
+def test_a_model_that_is_all_head_learns_at_the_full_rate():
+    model = all_head()
+    model.compile(layerwise_optimizer("adam", model, layer_decay=0.5), "mse")
+    assert {row.multiplier for row in kerastl.learning_rates(model).rows} == {1.0}
+    assert [row.block for row in kerastl.trainable_report(model).rows] == ["head"]
+    data = np.ones((4, 8), "float32"), np.zeros((4, 3), "float32")
+    norms = kerastl.relative_gradient_norms(model, data, loss="mse")
+    assert list(norms) == ["head"]
+
+
+@pytest.mark.parametrize("trainable", [1, "block_1"])
+def test_a_model_that_is_all_head_has_no_blocks_to_open(trainable):
+    with pytest.raises(ValueError, match="all of it is its head"):
+        kerastl.unfreeze(all_head(), trainable)
 
 
 def test_what_a_block_gets_does_not_depend_on_what_trains():
@@ -193,3 +225,17 @@ def test_biases_and_normalisation_stay_exempt_from_decay():
         found = keras.ops.convert_to_numpy(variable)
         shrunk = 0.5 * (1 - 0.01 * 0.1 * rate)
         np.testing.assert_allclose(found, shrunk, rtol=1e-6, err_msg=variable.path)
+
+
+@pytest.mark.parametrize(
+    ("multipliers", "error", "hint"),
+    [
+        ("auto_rgn", ValueError, "Only Phase"),
+        (3, TypeError, "=3"),
+        ([1], TypeError, ""),
+    ],
+)
+def test_multipliers_of_another_kind_are_refused(multipliers, error, hint):
+    sentence = f"must be a dictionary of names and numbers.*{hint}"
+    with pytest.raises(error, match=sentence):
+        layerwise_optimizer("adamw", open_classifier(), multipliers=multipliers)

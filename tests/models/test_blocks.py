@@ -227,3 +227,36 @@ def test_the_second_half_of_a_network_has_blocks_too():
 def test_a_model_that_is_no_graph_is_refused():
     with pytest.raises(TypeError, match=r"`model` must be a functional keras.Model"):
         blocks(keras.Sequential([keras.layers.Dense(1)]))
+
+
+def nested(base, *, after=()):
+    """The network inside another graph, as `base(x)` puts it there."""
+    images = keras.Input((16, 16, 3), name="images")
+    x = base(keras.layers.Rescaling(1 / 255, name="scale")(images), training=False)
+    for layer in after:
+        x = layer(x)
+    return keras.Model(images, x)
+
+
+def test_a_nested_networks_blocks_are_found_where_asked():
+    model = nested(own_network(), after=[keras.layers.ReLU(name="last")])
+    assert len(blocks(model)) == 1
+    assert blocks(model, nested=True) == {
+        "block_1": ("images", "scale", "in", "conv1", "bn1", "relu1"),
+        "block_2": ("conv2", "bn2", "relu2", "sum"),
+        "block_3": ("conv3", "bn3", "relu3", "pool", "last"),
+    }
+
+
+def test_blocks_of_nested_and_outer_networks_are_numbered_in_one_row():
+    model = nested(own_network(), after=[keras.layers.Conv2D(4, 1, name="more")])
+    found = blocks(model, nested=True)
+    assert list(found) == ["block_1", "block_2", "block_3", "block_4"]
+    assert found["block_3"] == ("conv3", "bn3", "relu3", "pool")
+    assert found["block_4"] == ("more",)
+
+
+def test_a_model_of_which_all_is_excluded_has_no_blocks():
+    x = keras.Input((8,), name="x")
+    model = keras.Model(x, keras.layers.Dense(3, name="dense")(x))
+    assert blocks(model, exclude=("x", "dense")) == {}

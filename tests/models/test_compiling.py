@@ -57,6 +57,20 @@ def test_adamw_decays_by_its_own_rate_unless_told():
     np.testing.assert_allclose(new, old * (1 - 0.01 * rate), rtol=1e-6)
 
 
+@pytest.mark.skipif(
+    "adam_weight_decay" not in keras.optimizers.Muon().get_config(),
+    reason="an older Muon has one decay, and takes no step on TensorFlow",
+)
+@pytest.mark.parametrize("weight_decay", [0.0, 0.1])
+def test_both_decays_of_muon_are_set_and_biases_have_neither(weight_decay):
+    # Of no gradient Muon's matrices make a step of zeros too.
+    pattern = keras.optimizers.Muon()
+    steps = after_one_step(open_model(), optimizer=pattern, weight_decay=weight_decay)
+    for path, (old, new) in steps.items():
+        shrunk = old * (1 - 0.01 * weight_decay) if path.endswith("kernel") else old
+        np.testing.assert_allclose(new, shrunk, rtol=1e-6, err_msg=path)
+
+
 def test_decay_can_be_switched_off():
     for path, (old, new) in after_one_step(open_model(), weight_decay=0.0).items():
         np.testing.assert_array_equal(old, new, err_msg=path)
@@ -103,6 +117,33 @@ def test_every_compile_starts_afresh():
 def test_sgd_by_name_has_momentum():
     assert make_optimizer("sgd", 0.1).momentum == 0.9
     assert make_optimizer(keras.optimizers.SGD(), 0.1).momentum == 0.0
+
+
+def test_settings_reach_the_optimizer_inside_a_loss_scaler():
+    scaler = keras.optimizers.LossScaleOptimizer(
+        keras.optimizers.Adam(beta_1=0.5), initial_scale=64.0, dynamic_growth_steps=7
+    )
+    options = {"learning_rate": 0.25, "weight_decay": 0.5, "global_clipnorm": 2.0}
+    model = small_classifier(precision="mixed_float16", learnt=True)
+    before = values(model)
+    compile_model(model, optimizer=scaler, **options)
+    found, inner = model.optimizer, model.optimizer.inner_optimizer
+    assert (found.initial_scale, found.dynamic_growth_steps) == (64.0, 7)
+    assert (inner.beta_1, inner.weight_decay, inner.global_clipnorm) == (0.5, 0.5, 2.0)
+    assert float(found.learning_rate) == 0.25
+    images, labels = coloured(1)
+    model.train_on_batch(images.astype("float32"), labels)
+    assert not np.array_equal(before[-2], values(model)[-2])
+
+
+def test_an_optimizer_with_rates_of_its_own_is_no_pattern():
+    model = open_model()
+    for precision in (lambda rule: rule, keras.optimizers.LossScaleOptimizer):
+        pattern = precision(
+            kerastl.layerwise_optimizer("adamw", model, layer_decay=0.5)
+        )
+        with pytest.raises(ValueError, match=r"without rates.*`layer_decay` and `mult"):
+            compile_model(model, optimizer=pattern)
 
 
 def test_clipping_by_norm_replaces_other_clipping():

@@ -13,7 +13,9 @@ from networks import (
 )
 
 from kerastl.evaluation.figures import alt_text
+from kerastl.models.adapters import add_lora
 from kerastl.models.freezing import unfreeze
+from kerastl.models.manifest import manifest, set_temperature
 from kerastl.training.averaging import interpolate_weights, wise_ft
 
 
@@ -186,6 +188,41 @@ def test_an_interrupted_sweep_leaves_the_fine_tuned_weights():
     with pytest.raises(KeyboardInterrupt):
         wise_ft(model, start, coloured(), progress=interrupt)
     assert_same_weights(model, end)
+
+
+def test_an_interrupted_sweep_leaves_the_temperature():
+    model, start = pair()
+    set_temperature(model, 2.5)
+
+    def interrupt(done, total):
+        raise KeyboardInterrupt
+
+    with (
+        pytest.warns(UserWarning, match="calibrated for other weights"),
+        pytest.raises(KeyboardInterrupt),
+    ):
+        wise_ft(model, start, coloured(), progress=interrupt)
+    assert manifest(model).temperature == 2.5
+
+
+def test_adapters_whose_factors_have_no_middle_are_refused():
+    model, other = small_classifier(), small_classifier()
+    add_lora(model, rank=2)
+    start = values(model)
+    with pytest.raises(ValueError, match=r"`model` must be .*without.*merge_lora"):
+        wise_ft(model, start, coloured())
+    with pytest.raises(ValueError, match=r"`start` must be .*without.*merge_lora"):
+        wise_ft(other, model, coloured())
+    with pytest.raises(ValueError, match=r"`end` must be .*without.*merge_lora"):
+        interpolate_weights(start, model, 0.5)
+
+
+def test_a_start_of_other_layers_is_refused():
+    model, start = pair()
+    other = small_classifier(pooling="max")
+    other.set_weights(start)
+    with pytest.raises(ValueError, match=r"`start` must be .*GlobalMaxPooling2D"):
+        wise_ft(model, other, coloured())
 
 
 def test_progress_counts_the_steps():

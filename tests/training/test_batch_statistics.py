@@ -4,10 +4,17 @@ import keras
 import numpy as np
 import pytest
 from keras import layers
-from networks import assert_same_weights, outputs, pixels, small_classifier, values
+from networks import (
+    assert_same_weights,
+    outputs,
+    pixels,
+    small_classifier,
+    trains,
+    values,
+)
 
 from kerastl.datasets.sets import ImageSet
-from kerastl.models.freezing import unfreeze
+from kerastl.models.freezing import train_only, unfreeze
 from kerastl.models.layers import is_holding_statistics
 from kerastl.training.batch_statistics import moved_statistics, recompute_batchnorm
 
@@ -104,6 +111,15 @@ def test_layers_that_are_named_need_not_train(mode):
     assert [variable.path for variable in model.trainable_variables] == paths
     assert is_holding_statistics(model.get_layer("bn1")) == (mode == "affine")
     assert model.get_layer("bn1").momentum == 0.99
+
+
+@pytest.mark.parametrize("kind", ["bias", "norm"])
+def test_single_weights_that_were_off_stay_off(kind):
+    model = small_classifier()
+    train_only(model, kind)
+    before = trains(model)
+    recompute_batchnorm(model, pixels(), layers=["bn1"])
+    assert trains(model) == before
 
 
 def test_dropout_is_off_and_comes_back():

@@ -200,3 +200,21 @@ def test_what_cannot_be_mixed_is_refused_before_the_first_phase():
         kerastl.fine_tune(model, stream, recipe="lp_ft", mixup=0.2)
     for old, new in zip(before, values(model), strict=True):
         np.testing.assert_array_equal(old, new)
+
+
+@pytest.mark.parametrize(
+    "craft",
+    [{"layer_decay": 7}, {"ema": 3}, {"l2_sp": -1}, {"mixup": -3}, {"cutmix": -1}],
+)
+@pytest.mark.parametrize("recipe", ["linear_probe", "lp_ft"])
+def test_settings_that_do_not_fit_are_refused_in_every_recipe(recipe, craft):
+    model = timid_classifier()
+    with pytest.raises(ValueError, match=f"`{next(iter(craft))}` must be"):
+        kerastl.fine_tune(model, DATA, recipe=recipe, epochs=1, **craft)
+
+
+def test_a_recipe_of_the_head_alone_says_what_it_leaves_out():
+    model, options = timid_classifier(), {"recipe": "linear_probe", "epochs": 1}
+    sentence = "`layer_decay`, `mixup` have no effect with recipe='linear_probe'"
+    with pytest.warns(UserWarning, match=sentence):
+        kerastl.fine_tune(model, DATA, layer_decay=0.5, mixup=0.2, seed=0, **options)

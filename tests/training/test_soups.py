@@ -14,6 +14,9 @@ from networks import (
 )
 
 import kerastl
+from kerastl.models.adapters import add_lora
+from kerastl.models.freezing import unfreeze
+from kerastl.models.lora_layers import adapted_parts, factors
 from kerastl.models.saving import load_classifier, save_classifier
 from kerastl.training.soups import greedy_soup, uniform_soup
 
@@ -80,6 +83,39 @@ def test_files_make_the_same_soup_as_models(tmp_path):
     save_classifier(soup, tmp_path / "soup.keras")
     loaded = load_classifier(tmp_path / "soup.keras")
     np.testing.assert_array_equal(outputs(loaded, pixels()), outputs(soup, pixels()))
+
+
+def tuned_by_adapters(count=3):
+    """Classifiers that might have been fine-tuned by LoRA from one network."""
+    models, generator = cousins(count, spread=0.0), np.random.default_rng(0)
+    for seed, model in enumerate(models):
+        add_lora(model, rank=2, alpha=3.0, seed=seed)
+        for part in adapted_parts(model.layers):
+            _, b = factors(part)
+            b.assign(0.3 * generator.normal(size=b.shape))
+    return models
+
+
+@pytest.mark.parametrize(
+    "cook", [uniform_soup, lambda models: greedy_soup(models, coloured()).model]
+)
+def test_adapters_count_as_folded_into_their_kernels(tmp_path, cook):
+    models, files = tuned_by_adapters(), []
+    for number, model in enumerate(models):
+        files.append(tmp_path / f"{number}.keras")
+        save_classifier(model, files[-1])
+    before = [values(model) for model in models]
+    assert_same_weights(cook(models), values(cook(files)))
+    for model, old in zip(models, before, strict=True):
+        assert_same_weights(model, old)
+
+
+def test_what_only_training_knows_may_differ():
+    (model,) = cousins(1)
+    other = small_classifier(learnt=True, dropout=0.5)
+    other.set_weights(values(model))
+    unfreeze(model, "all", batch_norm="affine")
+    assert_same_weights(uniform_soup([model, other]), values(model))
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -183,6 +219,7 @@ def other_network():
         (lambda: small_classifier(("ash", "beech", "cherry")), "one class names"),
         (lambda: small_classifier(("ash", "beech")), "one class names"),
         (lambda: small_classifier(hidden=(5,)), "weights of one structure"),
+        (lambda: small_classifier(pooling="max"), "GlobalMaxPooling2D"),
         (other_network, "one backbone"),
         (lambda: small_classifier(resize="crop"), "one resize"),
     ],
