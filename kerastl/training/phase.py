@@ -31,8 +31,10 @@ class Phase:
         name: What the phase is called in the history and on the plots.
         trainable: Which part of the backbone trains besides the head: see `unfreeze`.
         epochs: Passes over the training data, at least 1.
-        learning_rate: Peak learning rate, above 0.
-        optimizer: A Keras name, or an optimizer whose settings are copied.
+        learning_rate: Peak learning rate, above 0. `"norm"` and `"lora"` want about
+            ten times what whole kernels take: 5e-3 where they take 5e-4.
+        optimizer: A Keras name, or an optimizer whose settings are copied; not one of
+            `layerwise_optimizer`, as rates by block are set below.
         batch_norm: `"auto"`, `"frozen"`, `"affine"` or `"train"`: see `unfreeze`.
         schedule: `"constant"`; `"cosine"` or `"linear"`: down to zero over the phase;
             `"one_cycle"` or `"slanted_triangular"`, which climb by themselves.
@@ -52,7 +54,8 @@ class Phase:
             `relative_gradient_norms`. None: all 1.
         l2_sp: Pull of the backbone's weights to where the run began, in place of
             weight decay, at least 0: see `l2_sp`. None: no pull.
-        mixup: Alpha of mixup, see `Mixing`; 0: off.
+        mixup: Alpha of mixup, see `Mixing`; 0: off. Mixed labels are rows of shares:
+            a loss or metric of your own must be one of one-hot labels.
         cutmix: Alpha of CutMix, see `Mixing`; 0: off.
         ema: Momentum, below 1, of Keras's moving average of the weights, 0.99 for runs
             of some hundred steps (after 70, half of it is still the start): the

@@ -41,6 +41,15 @@ def _head(epochs: int = HEAD_EPOCHS, augment: bool = False) -> Phase:
     )
 
 
+def _warmup(epochs: int) -> float:
+    """A quarter of the phase, at least an epoch, at most half.
+
+    Adam's first steps are as long as its later ones, wherever they point: of few images
+    one epoch is three steps, too few to find the direction (benchmarks/recipes.md).
+    """
+    return max(epochs / 4, min(1.0, epochs / 2))
+
+
 def _fine(
     name: str, trainable: Any, epochs: int, rate: float, batch_norm: str = "affine"
 ) -> Phase:
@@ -50,7 +59,7 @@ def _fine(
         epochs=epochs,
         learning_rate=rate,
         schedule="cosine",
-        warmup=min(1.0, epochs / 2),
+        warmup=_warmup(epochs),
         batch_norm=batch_norm,
     )
 
@@ -135,7 +144,8 @@ def recipe_phases(
         recipe: `"linear_probe"`, `"two_phase"`, `"lp_ft"`, `"gradual"`, `"full"` or
             `"scratch"`.
         epochs: One number for every phase, or one per phase; None: the recipe's own.
-        learning_rate: Peak rate of the last phase; None: the recipe's own.
+        learning_rate: Peak rate of the last phase, and of those of `"gradual"` before
+            it; None: the recipe's own.
         steps_per_epoch: Optimizer steps in an epoch; where they are few, the last
             phase of a recipe's own length gets more epochs.
 
@@ -154,20 +164,35 @@ def recipe_phases(
     if epochs is None and steps_per_epoch:
         phases[-1] = _long_enough(phases[-1], steps_per_epoch)
     if epochs is not None:
-        phases = [
-            replace(phase, epochs=count, warmup=min(phase.warmup, count / 2))
-            for phase, count in zip(phases, _per_phase(epochs, phases), strict=True)
-        ]
+        pairs = zip(phases, _per_phase(epochs, phases), strict=True)
+        phases = [_lasting(phase, count) for phase, count in pairs]
     if learning_rate is not None:
         check_number("learning_rate", learning_rate, above=0.0)
-        phases[-1] = replace(phases[-1], learning_rate=learning_rate)
+        phases = _at_rate(phases, learning_rate)
     return tuple(phases)
+
+
+def _lasting(phase: Phase, epochs: int) -> Phase:
+    """The phase with another number of epochs."""
+    warmup = _warmup(epochs) if phase.warmup else 0.0
+    return replace(phase, epochs=epochs, warmup=warmup)
+
+
+def _at_rate(phases: list[Phase], rate: float) -> list[Phase]:
+    """The last phase at this rate, and what opens the backbone on the way to it."""
+    return [
+        *(
+            phase if phase.trainable == "head" else replace(phase, learning_rate=rate)
+            for phase in phases[:-1]
+        ),
+        replace(phases[-1], learning_rate=rate),
+    ]
 
 
 def _long_enough(phase: Phase, steps_per_epoch: int) -> Phase:
     """The phase with enough epochs to learn from few images."""
     needed = -(-MINIMUM_STEPS // steps_per_epoch)
-    return replace(phase, epochs=max(phase.epochs, min(needed, MAXIMUM_EPOCHS)))
+    return _lasting(phase, max(phase.epochs, min(needed, MAXIMUM_EPOCHS)))
 
 
 def _per_phase(epochs: int | Sequence[int], phases: list[Phase]) -> list[int]:

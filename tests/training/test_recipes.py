@@ -123,6 +123,30 @@ def test_the_rate_is_the_last_phases(model):
     assert changed[0] == plain[0]
 
 
+def test_every_phase_that_opens_the_backbone_takes_the_rate(model):
+    head, *others = recipe_phases(model, "gradual", learning_rate=1e-5)
+    assert head == recipe_phases(model, "gradual")[0]
+    assert {phase.learning_rate for phase in others} == {1e-5}
+
+
+def test_a_probe_takes_the_rate(model):
+    (head,) = recipe_phases(model, "linear_probe", learning_rate=0.5)
+    assert head.learning_rate == 0.5
+
+
+@pytest.mark.parametrize(
+    ("epochs", "warmup"), [(1, 0.5), (2, 1), (4, 1), (8, 2), (24, 6)]
+)
+def test_the_rate_climbs_for_a_quarter_of_the_phase(model, epochs, warmup):
+    _, fine = recipe_phases(model, "lp_ft", epochs=epochs)
+    assert fine.warmup == warmup
+
+
+def test_more_epochs_have_a_longer_climb(model):
+    head, fine = recipe_phases(model, "lp_ft", steps_per_epoch=3)
+    assert (head.warmup, fine.warmup) == (0, 6)
+
+
 def test_the_rate_must_be_above_zero(model):
     with pytest.raises(ValueError, match="`learning_rate` must be above 0"):
         recipe_phases(model, "full", learning_rate=0)
