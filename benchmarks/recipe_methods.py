@@ -16,7 +16,6 @@ from kerastl.datasets.augmentation import PRESETS
 #: What every row is paired with: the default before `recipes.md` was made.
 DEFAULT = "lp_ft, warm-up of one epoch"
 
-
 #: Rows of the table: names and test images that are right, as they are known.
 Rows = Iterator[tuple[str, int]]
 
@@ -26,24 +25,20 @@ def tuned_with(recipe: str = "lp_ft", **options: Any) -> Callable[[Job], int]:
     return lambda job: job.right(job.tuned(recipe, **options))
 
 
-def fine_phase(**options: Any) -> Callable[[Job], int]:
-    """A method that is a setting of the default recipe's second phase."""
+def fine_phase(climb: float | None = None, **options: Any) -> Callable[[Job], int]:
+    """A method that is a setting of the default recipe's second phase.
+
+    Args:
+        climb: Share of the phase over which the rate climbs; None: one epoch.
+        options: Of `Phase`.
+    """
 
     def run(job: Job) -> int:
         model = job.model()
         head, fine = job.phases(model)
-        return job.right(job.run(model, [head, replace(fine, **options)]))
-
-    return run
-
-
-def warmed(share: float, **options: Any) -> Callable[[Job], int]:
-    """A climb of the rate over a share of the second phase, here and below."""
-
-    def run(job: Job) -> int:
-        model = job.model()
-        head, fine = job.phases(model)
-        fine = replace(fine, warmup=share * fine.epochs, **options)
+        fine = replace(fine, **options)
+        if climb is not None:
+            fine = replace(fine, warmup=climb * fine.epochs)
         return job.right(job.run(model, [head, fine]))
 
     return run
@@ -174,10 +169,10 @@ METHODS: dict[str, Callable[[Job], int | Rows]] = {
     "randaugment": augmented("randaugment"),
     "resized_crop": augmented("resized_crop"),
     "no augmentation": tuned_with(augment=None),
-    "warm-up of a quarter": warmed(0.25),
-    "warm-up of a half": warmed(0.5),
-    "warm-up of a quarter, ema 0.9": warmed(0.25, ema=0.9),
-    "warm-up of a quarter, rate 1e-3": warmed(0.25, learning_rate=1e-3),
+    "warm-up of a quarter": fine_phase(0.25),
+    "warm-up of a half": fine_phase(0.5),
+    "warm-up of a quarter, ema 0.9": fine_phase(0.25, ema=0.9),
+    "warm-up of a quarter, rate 1e-3": fine_phase(0.25, learning_rate=1e-3),
     "one_cycle": fine_phase(schedule="one_cycle", warmup=0.0),
     "slanted_triangular": fine_phase(schedule="slanted_triangular", warmup=0.0),
     "statistics trained": fine_phase(batch_norm="train"),

@@ -224,10 +224,11 @@ def _check_model(
     if wanted != given:
         hint = f"It holds weights of shapes {given}."
         fail("path", f"for a head of shapes {wanted}", str(path), hint)
-    kinds = record.get("head_kinds", _head_kinds(model))
-    if kinds != _head_kinds(model):
+    ours = _head_kinds(model)
+    kinds = record.get("head_kinds", ours)
+    if kinds != ours:
         hint = f"It is for {', '.join(kinds)}."
-        expected = f"for a head of {', '.join(_head_kinds(model))}"
+        expected = f"for a head of {', '.join(ours)}"
         fail("path", expected, str(path), hint)
 
 

@@ -9,7 +9,13 @@ import keras
 from kerastl._checks import check_number, fail
 from kerastl._compat import compiled_trainable_state, optimizer_targets
 from kerastl.models.block_rates import Multipliers, variable_multipliers
-from kerastl.models.layerwise import find_layerwise, named_optimizer, with_rates
+from kerastl.models.layerwise import (
+    find_layerwise,
+    named_optimizer,
+    scaled_like,
+    unscaled,
+    with_rates,
+)
 from kerastl.models.manifest import find_manifest
 from kerastl.models.tasks import Task, make_task
 
@@ -82,14 +88,14 @@ def compile_model(
     ]
     if exempt:
         # Also without `weight_decay`: Muon has a second one.
-        _inner(rule).exclude_from_weight_decay(var_list=exempt)
+        unscaled(rule).exclude_from_weight_decay(var_list=exempt)
     if layer_decay is not None or multipliers is not None:
         pairs = variable_multipliers(
             whole or model, layer_decay=layer_decay, multipliers=multipliers
         )
         rule = with_rates(rule, pairs)
     halves = any(layer.compute_dtype == "float16" for layer in model.layers)
-    if halves and _inner(rule) is rule:
+    if halves and unscaled(rule) is rule:
         # Keras looks at the model's own policy, which loading and splitting lose.
         rule = keras.optimizers.LossScaleOptimizer(rule)
     model.compile(optimizer=rule, loss=loss, metrics=metrics, jit_compile=jit_mode())
@@ -156,19 +162,16 @@ def make_optimizer(
     if not isinstance(learning_rate, keras.optimizers.schedules.LearningRateSchedule):
         check_number("learning_rate", learning_rate, above=0.0)
     pattern = named_optimizer(optimizer)
-    if find_layerwise(pattern) is not None:
+    layerwise = find_layerwise(pattern)
+    if layerwise is not None:
         hint = "Rates by block are set with `layer_decay` and `multipliers` of Phase."
-        name = type(find_layerwise(pattern)).__name__
+        name = type(layerwise).__name__
         fail("optimizer", "one without rates of its own", name, hint)
     if isinstance(pattern, keras.optimizers.LossScaleOptimizer):
         inner = make_optimizer(
             pattern.inner_optimizer, learning_rate, weight_decay, global_clipnorm, ema
         )
-        return keras.optimizers.LossScaleOptimizer(
-            inner,
-            initial_scale=pattern.initial_scale,
-            dynamic_growth_steps=pattern.dynamic_growth_steps,
-        )
+        return scaled_like(pattern, inner)
     config = pattern.get_config()
     config["learning_rate"] = learning_rate
     if weight_decay is not None:
@@ -186,11 +189,6 @@ def make_optimizer(
         check_number("ema", ema, above=0.0, below=1.0)
         config.update(use_ema=True, ema_momentum=ema, ema_overwrite_frequency=None)
     return type(pattern).from_config(config)
-
-
-def _inner(rule: keras.optimizers.Optimizer) -> keras.optimizers.Optimizer:
-    """The optimizer inside a loss scaler, or itself."""
-    return getattr(rule, "inner_optimizer", rule)
 
 
 def compiled_paths(model: keras.Model) -> tuple[str, ...] | None:

@@ -202,6 +202,22 @@ def named_optimizer(optimizer: Any) -> keras.optimizers.Optimizer:
         return fail("optimizer", "a Keras optimizer or its name", optimizer, hint)
 
 
+def unscaled(optimizer: Any) -> Any:
+    """The optimizer inside a loss scaler, or itself."""
+    return getattr(optimizer, "inner_optimizer", optimizer)
+
+
+def scaled_like(
+    pattern: keras.optimizers.LossScaleOptimizer, inner: keras.optimizers.Optimizer
+) -> keras.optimizers.LossScaleOptimizer:
+    """A loss scaler of the same settings around another optimizer."""
+    return keras.optimizers.LossScaleOptimizer(
+        inner,
+        initial_scale=pattern.initial_scale,
+        dynamic_growth_steps=pattern.dynamic_growth_steps,
+    )
+
+
 def with_rates(
     optimizer: keras.optimizers.Optimizer,
     pairs: Iterable[tuple[keras.Variable, float]],
@@ -219,11 +235,7 @@ def with_rates(
     if keras.backend.backend() not in ("tensorflow", "jax"):
         fail("backend", "TensorFlow or JAX for these rates", keras.backend.backend())
     if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
-        return keras.optimizers.LossScaleOptimizer(
-            with_rates(optimizer.inner_optimizer, pairs),
-            initial_scale=optimizer.initial_scale,
-            dynamic_growth_steps=optimizer.dynamic_growth_steps,
-        )
+        return scaled_like(optimizer, with_rates(optimizer.inner_optimizer, pairs))
     if type(optimizer).__name__ == "MultiOptimizer":
         hint = "It sets its own groups; take one optimizer."
         fail("optimizer", "a single optimizer", "MultiOptimizer", hint)
@@ -256,7 +268,7 @@ def _extended(
 
 def find_layerwise(optimizer: Any) -> LayerwiseOptimizer | None:
     """The optimizer that holds the multipliers, inside a loss scaler or bare."""
-    inner = getattr(optimizer, "inner_optimizer", optimizer)
+    inner = unscaled(optimizer)
     return inner if isinstance(inner, LayerwiseOptimizer) else None
 
 

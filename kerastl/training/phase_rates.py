@@ -16,7 +16,7 @@ from kerastl.models.freezing import (
     resolve_trainable,
 )
 from kerastl.models.kinds import KINDS
-from kerastl.models.layerwise import find_layerwise, named_optimizer
+from kerastl.models.layerwise import find_layerwise, named_optimizer, unscaled
 from kerastl.training.gradient_norms import (
     block_norms,
     gradient_norms,
@@ -76,8 +76,8 @@ def _check_named(model: keras.Model, phase: Phase) -> None:
 
 
 def _is_ftrl(phase: Phase) -> bool:
-    rule = named_optimizer(phase.optimizer)
-    return isinstance(getattr(rule, "inner_optimizer", rule), keras.optimizers.Ftrl)
+    rule = unscaled(named_optimizer(phase.optimizer))
+    return isinstance(rule, keras.optimizers.Ftrl)
 
 
 def _learning_layers(model: keras.Model, phase: Phase) -> frozenset[str]:
