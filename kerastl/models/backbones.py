@@ -109,10 +109,12 @@ def build_backbone(
             checksum; for each source the variables equal the file's arrays.
         alpha: Width multiplier of the MobileNets. None: 1, or the widest that is
             bundled for `weights="tiny"`.
-        stochastic_depth: Rate, in [0, 1), at which training drops the topmost residual
-            branch of an image; lower ones less, in a straight line to none. For
-            EfficientNet, EfficientNetV2 and ConvNeXt; None: Keras's 0.2, 0.2 and 0.
-            Frozen blocks drop nothing.
+        stochastic_depth: Rate, in [0, 1), at which training drops the residual branch
+            of an image at the top of the network; lower ones less, in a straight line
+            to none. ConvNeXt's topmost branch has this rate; in EfficientNet and
+            EfficientNetV2 it is Keras's `drop_connect_rate`, which the line would reach
+            one block above the topmost. None: Keras's 0, 0.2 and 0.2. Frozen blocks
+            drop nothing.
 
     Returns:
         Functional model, `(n, height, width, 3)` to a feature map of rank 4.

@@ -23,7 +23,7 @@ def check_stochastic_depth(spec: BackboneSpec, rate: float | None) -> None:
 
     Args:
         spec: The network.
-        rate: Of the topmost branch, in [0, 1); None: as Keras builds it.
+        rate: Where the line ends, in [0, 1); None: as Keras builds it.
     """
     if rate is None:
         return
@@ -41,7 +41,7 @@ def with_stochastic_depth(
     Args:
         model: A network just built; it may be changed, and is not to be used again.
         spec: What it is.
-        rate: Of the topmost branch.
+        rate: Where the line ends: ConvNeXt's topmost branch, or one block above it.
     """
     pattern, own = _BRANCHES[spec.family]
     ends = [layer for layer in model.layers if re.fullmatch(pattern, layer.name)]

@@ -37,7 +37,7 @@ def leep(probabilities: ArrayLike, labels: ArrayLike) -> float:
         0.0
 
     Reference:
-        Nguyen et al. (2020), LEEP, arXiv:2002.12462, section 3.
+        Nguyen et al. (2020), LEEP, arXiv:2002.12462, section 2.
     """
     data = as_posteriors(probabilities, labels)
     joint = data.one_hot.T @ data.rows

@@ -48,7 +48,7 @@ def h_score(
 
     Reference:
         Bao et al. (2019), An information-theoretic approach to transferability,
-        definition 2; Ibrahim et al. (2021), Newer is not always better,
+        definition 2; Ibrahim et al. (2022), Newer is not always better,
         arXiv:2110.06893. Removing chance is our addition, as for the adjusted R^2.
     """
     if shrinkage is not None:

@@ -53,8 +53,9 @@ def l2_sp(
 
     Reference:
         Li, Grandvalet & Davoine (2018), Explicit Inductive Bias for Transfer Learning
-        with Convolutional Networks, arXiv:1802.01483, eq. 3. There as here all
-        weights that came with the network are held, with squares summed, not averaged.
+        with Convolutional Networks, arXiv:1802.01483, eq. 3, squares summed,
+        not averaged. All weights that came with the network are held; the authors' code
+        can do that too, but by default holds kernels only.
     """
     check_number("alpha", alpha, 0.0)
     check_number("beta", beta, 0.0)

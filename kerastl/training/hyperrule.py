@@ -68,8 +68,10 @@ def bit_hyperrule(images: int, *, image_size: int | tuple[int, int]) -> HyperRul
         (500, 480, (200, 300, 400))
 
     Reference:
-        Kolesnikov et al. (2020), arXiv:1912.11370, "BiT-HyperRule". The rate begins
-        at `learning_rate / warmup` instead of zero.
+        Kolesnikov et al. (2020), arXiv:1912.11370, section 3.3, "BiT-HyperRule", with
+        the numbers of the authors' code: their text has 448 and 384 pixels for all
+        networks but the largest, and lets the rate fall at 30, 60 and 90 % of 500 steps
+        too. The rate begins at `learning_rate / warmup` instead of zero.
     """
     check_integer("images", images, 1)
     height, width = image_size_pair("image_size", image_size)

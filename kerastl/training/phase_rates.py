@@ -55,7 +55,7 @@ def _check_measurable(phase: Phase, replicas: int) -> None:
         hint = "Measure once with kerastl.relative_gradient_norms."
         fail("multipliers", "numbers on several devices", AUTO_RGN, hint)
     if phase.trainable in ("head", "norm"):
-        hint = "BatchNorm's gradients are not measured, as in the paper."
+        hint = "BatchNorm's gradients are not measured, as in the authors' code."
         expected = f"numbers with trainable={phase.trainable!r}"
         fail("multipliers", expected, AUTO_RGN, hint)
     if _is_ftrl(phase):
