@@ -1,7 +1,13 @@
 """Transfer learning for Keras 3: a fine-tuning cycle that does what it says."""
 
 import importlib
+import os
 from typing import Any
+
+# TensorFlow's C++ code warns in each epoch of a guess at costs that it could not make,
+# and a notebook shows that. Errors still show; who set a level, or imported TensorFlow
+# before, keeps theirs.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 # Registers what saved models are made of.
 import kerastl.models.layers

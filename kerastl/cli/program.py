@@ -136,8 +136,6 @@ def main(argv: Sequence[str] | None = None) -> int:
             be parsed (2).
     """
     arguments = build_parser().parse_args(argv)
-    # TensorFlow reports a missing GPU as an error; what it raises is reported here.
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     try:
         with contextlib.redirect_stdout(sys.stderr), warnings.catch_warnings():
             warnings.showwarning = show_warning

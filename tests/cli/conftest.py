@@ -13,9 +13,8 @@ from kerastl.cli.program import main
 
 
 @pytest.fixture
-def command(capsys, monkeypatch):
+def command(capsys):
     """Run `kerastl` with arguments: its exit status, output and error output."""
-    monkeypatch.setenv("TF_CPP_MIN_LOG_LEVEL", "3")
 
     def run(*arguments):
         try:

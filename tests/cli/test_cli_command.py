@@ -1,0 +1,63 @@
+"""What a person sees of TensorFlow's log: nothing that they could do without."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from kerastl_command import held_back
+
+
+def run(*command):
+    """Python with arguments, as somebody runs it who has set no level of the log."""
+    settings = {k: v for k, v in os.environ.items() if k != "TF_CPP_MIN_LOG_LEVEL"}
+    return subprocess.run(
+        [sys.executable, *command],
+        env=settings,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+
+def test_the_command_says_its_own_line_and_nothing_else():
+    with pytest.raises(subprocess.CalledProcessError) as failed:
+        run("-m", "kerastl_command", "evaluate", "no-such-model.keras", "no-such-data")
+    assert failed.value.returncode == 1
+    assert failed.value.stderr.startswith("kerastl: error: ")
+    assert failed.value.stderr.count("\n") == 1
+
+
+def test_what_was_held_back_is_shown_when_the_import_fails(capfd):
+    with pytest.raises(ImportError), held_back():
+        os.write(2, b"a library is missing\n")
+        raise ImportError
+    assert capfd.readouterr().err == "a library is missing\n"
+
+
+def test_what_comes_after_the_import_is_shown(capfd):
+    with held_back():
+        os.write(2, b"noise\n")
+    os.write(2, b"news\n")
+    assert capfd.readouterr().err == "news\n"
+
+
+TRAINS = """
+import kerastl, numpy as np
+backbone = kerastl.build_backbone("MobileNet", alpha=0.25, weights=None, image_size=32)
+model = kerastl.build_classifier(backbone, ["a", "b"])
+images = np.zeros((10, 32, 32, 3), np.uint8), np.arange(10) % 2
+options = dict(recipe="full", epochs=2, batch_size=4, augment="light", verbose=0)
+kerastl.fine_tune(model, images, **options)
+"""
+
+
+def test_training_with_augmentation_writes_no_warnings_of_tensorflows_costs():
+    assert "PredictCost" not in run("-c", TRAINS).stderr
+
+
+def test_a_level_that_somebody_set_is_kept():
+    line = "import os; os.environ['TF_CPP_MIN_LOG_LEVEL'] = '0'; import kerastl;"
+    done = run("-c", line + "print(os.environ['TF_CPP_MIN_LOG_LEVEL'])")
+    assert done.stdout == "0\n"
