@@ -237,7 +237,8 @@ class TrainingHistory:
         for record in self.phases:
             epochs = record.stop - record.start
             lines.append(
-                f"{record.name}: {epochs} epochs, {len(record.moved)} of "
+                f"{record.name}: {epochs} epoch{'s' * (epochs != 1)}, "
+                f"{len(record.moved)} of "
                 f"{len(record.trainable)} trainable weights moved, "
                 f"{record.seconds:.1f} s{', cached' if record.cached else ''}"
                 f"{f'; {record.stopped}' if record.stopped else ''}"

@@ -238,5 +238,6 @@ class PhaseMonitor(keras.callbacks.Callback):
             return
         self._waited += 1
         if self._waited >= self.patience:
-            self.stopped = f"no better result in {self.patience} epochs"
+            epochs = f"{self.patience} epoch{'s' * (self.patience != 1)}"
+            self.stopped = f"no better result in {epochs}"
             self.model.stop_training = True

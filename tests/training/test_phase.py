@@ -141,6 +141,7 @@ def test_the_account_tells_what_happened():
     first, second, last = str(HISTORY).splitlines()
     assert "head: 2 epochs, 1 of 2" in first
     assert "cached" in first
+    assert second.startswith("all: 1 epoch, ")
     assert "too wild" in second
     assert "cached" not in second
     assert last == "best val_loss 2.5000 in head, epoch 2"
