@@ -10,7 +10,7 @@ where its mean accuracy is the best of all or within the 95 % interval of the be
 tau with the accuracy of `lp_ft`, over eight backbones.
 
     python benchmarks/advice.py
-    python benchmarks/advice.py --cells digits-60 flowers-60 --seeds 0
+    python benchmarks/advice.py --cells digits-50 flowers-50 --seeds 0
     python benchmarks/advice.py --scores --cells digits-400
     python benchmarks/advice.py --report
 

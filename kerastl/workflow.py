@@ -30,8 +30,8 @@ class TransferResult:
     Attributes:
         model: The classifier, with the best weights of all phases.
         history: One history over all phases.
-        report: JSON-ready: `data`, `splits`, `settings`, `seconds`, `validation` and
-            `test` scores.
+        report: JSON-ready: `data`, `class_names`, `splits`, `settings`, `phases`,
+            `best`, `seconds`, `validation` and `test` scores.
         splits: The images that were used.
     """
 
@@ -122,12 +122,14 @@ def transfer(
         recipe: How to train: see `fine_tune`; `"auto"` measures and decides, see
             `advise`.
         epochs: One number for every phase, or one per phase; None: the recipe's.
-        learning_rate: Peak rate of the last phase; None: the recipe's.
+        learning_rate: Peak rate of the last phase, of `"gradual"` of all that open the
+            backbone; None: the recipe's.
         patience: Epochs without a better validation result after which a phase
             stops; None: never.
         batch_size: Images in an optimizer step.
         augment: `None`, a preset of `batches`, or `"auto"`: `"light"`, which mirrors
-            (take `"digits"` for signs and letters); none for `linear_probe`.
+            (take `"digits"` for signs and letters), `"digits"` for the data set of that
+            name, and none for `linear_probe`.
         views: Augmented versions of each image to compute the frozen part for, once,
             instead of another in each epoch: see `run_phases`.
         cache: Where the frozen part's outputs are kept: see `run_phases`.

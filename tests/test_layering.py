@@ -22,7 +22,6 @@ LAYER = {
     "inference": 2,
     "training": 3,
     "selection": 4,
-    "adaptation": 4,
     "artifacts": 4,
     "run_report": 4,
     "workflow": 5,

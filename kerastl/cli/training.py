@@ -51,7 +51,12 @@ def add_settings(option: Adder) -> None:
     )
     option("--epochs", type=whole, nargs="+", metavar="N", help="one, or one a phase")
     option("--batch-size", type=whole, metavar="N", help="images in a step")
-    option("--learning-rate", type=float, metavar="LR", help="of the last phase")
+    option(
+        "--learning-rate",
+        type=float,
+        metavar="LR",
+        help="of the last phase (gradual: of all after the head)",
+    )
     option("--patience", type=whole, metavar="N", help="epochs without a better result")
     option("--resize", metavar="R", help="stretch, crop, or pad")
     option("--dropout", type=float, metavar="P", help="on the head's features")

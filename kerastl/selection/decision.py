@@ -53,6 +53,7 @@ class Measurements:
         probed: Images that they were measured on.
         input_shift: How far light, contrast and colour are from ImageNet's, in its
             deviations; blur, noise and subject it does not see.
+        pretrained: Whether weights were loaded.
         random_accuracy: The best probe on the same network with random weights; None
             where that was not measured.
     """

@@ -19,8 +19,8 @@ _ACTIONS = {
     "fits, but a shift of the pixels is mended in the first blocks.",
     "small and different": "Train a head alone, on the features that fit best: there "
     "are too few images to teach the network new ones.",
-    "large and different": "Train the head, then everything, at a higher rate: the "
-    "features must change, and there are images to change them by.",
+    "large and different": "Train the head, then everything: the features must "
+    "change, and there are images to change them by.",
     "large and different, useless weights": "Train from random weights: those at hand "
     "are of no use here, and there are images enough to do without.",
     "random weights": "Train everything from the start: the network has learnt nothing "

@@ -38,8 +38,8 @@ class Phase:
         batch_norm: `"auto"`, `"frozen"`, `"affine"` or `"train"`: see `unfreeze`.
         schedule: `"constant"`; `"cosine"` or `"linear"`: down to zero over the phase;
             `"one_cycle"` or `"slanted_triangular"`, which climb by themselves.
-        warmup: Epochs over which the rate climbs from zero, at least 0 and at most
-            `epochs`.
+        warmup: Epochs over which the rate climbs to its peak in equal steps, at least 0
+            and at most `epochs`.
         weight_decay: Decoupled decay of the kernels; None: the optimizer's own.
         global_clipnorm: Largest norm of the whole gradient; None: no limit.
         augment: Whether the run's augmentation applies; without it the frozen part is

@@ -124,9 +124,9 @@ words = f"{sum(far > 0)} of {len(far)} kernels moved, at most by {max(far):.0%}"
 teach.show(figure, alt=f"Bars from the image to the head: {words}.")
 
 # %% [markdown] tags=["quiz"]
-# Left of the dotted line the head learns, right of it the top blocks too. The bars show
-# what was touched. The frozen blocks have not moved by a bit, which is more than
-# "hardly".
+# In the curves, left of the dotted line the head learns, right of it the top blocks
+# too. The bars show what was touched. The frozen blocks have not moved by a bit, which
+# is more than "hardly".
 #
 # The star marks the weights that you have now. `run_phases` compares *all* epochs of
 # both phases. Keras's own `EarlyStopping` forgets, with each new `fit`, how good the
@@ -401,8 +401,9 @@ teach.check(
 #
 # So there are three modes: *frozen*, all four held; *affine*, statistics held, gamma
 # and beta trained; *train*, all move. A well-known recipe promises the second mode by
-# `base(x, training=False)`. You have seen in lesson 00 what a promise is worth. Now all
-# four, with a real backbone, on your Keras: one epoch on a few batches, then we count.
+# `base(x, training=False)`. You have seen in lesson 00 what a promise is worth. Now the
+# call and the three modes, with a real backbone, on your Keras: one epoch on a few
+# batches, then we count.
 #
 # **Quick question.** Which learning rate keeps the statistics still?
 #
@@ -466,7 +467,7 @@ teach.show(figure, alt=f"Bars, arrays that moved; statistics by mode: {words}.")
 # %% [markdown]
 # ## Exercise 05.3: hold them yourself
 #
-# Up to version `3.15` Keras tells each layer inside `base` that it trains, and what
+# Up to version `3.15.1` Keras tells each layer inside `base` that it trains, and what
 # the call said is lost. Newer versions repair it. Your code should hold on both.
 #
 # Write `open_base(base)`, in plain Keras. Afterwards every convolution of `base` trains
