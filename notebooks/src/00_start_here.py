@@ -25,6 +25,9 @@
 #
 # The cell after it chooses. Write `scale="full"` there, or set `KERASTL_SCALE`, and
 # every later cell follows. Begin with the tiny scale.
+#
+# TensorFlow may write some lines on `oneDNN` and `CUDA` below the next cell: it has
+# found no GPU, and none is needed.
 
 # %%
 from kerastl import teach
