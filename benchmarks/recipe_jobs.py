@@ -49,6 +49,7 @@ class Job:
         *,
         batch_size: int = 32,
         craft: dict[str, Any] | None = None,
+        as_it_is: bool = False,
         **options: Any,
     ) -> list[kerastl.Phase]:
         """A recipe's phases, warming up for one epoch as the first default did.
@@ -58,14 +59,20 @@ class Job:
             recipe: Its name.
             batch_size: Images in a step.
             craft: Settings of each phase that opens the backbone.
+            as_it_is: Keep the recipe's own warm-up.
             options: Of `recipe_phases`.
         """
         steps = -(-len(self.train) // batch_size)
+        phases = recipe_phases(model, recipe, steps_per_epoch=steps, **options)
         return [
             phase
             if phase.trainable == "head"
-            else replace(phase, warmup=min(1.0, phase.epochs / 2), **(craft or {}))
-            for phase in recipe_phases(model, recipe, steps_per_epoch=steps, **options)
+            else replace(
+                phase,
+                warmup=phase.warmup if as_it_is else min(1.0, phase.epochs / 2),
+                **(craft or {}),
+            )
+            for phase in phases
         ]
 
     def run(
@@ -83,6 +90,7 @@ class Job:
         recipe: str = "lp_ft",
         *,
         craft: dict[str, Any] | None = None,
+        as_it_is: bool = False,
         batch_size: int = 32,
         epochs: Sequence[int] | None = None,
         learning_rate: float | None = None,
@@ -94,6 +102,7 @@ class Job:
             model,
             recipe,
             craft=craft,
+            as_it_is=as_it_is,
             batch_size=batch_size,
             epochs=epochs,
             learning_rate=learning_rate,

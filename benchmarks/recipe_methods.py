@@ -16,6 +16,11 @@ from kerastl.datasets.augmentation import PRESETS
 #: What every row is paired with: the default before `recipes.md` was made.
 DEFAULT = "lp_ft, warm-up of one epoch"
 
+#: The recipes as they are today, the default first.
+NOW = ("lp_ft", "linear_probe", "two_phase", "gradual", "full")
+#: What else is paired with today's default.
+VARIANTS = ("lp_ft, 48 epochs", "lp_ft, ema 0.9")
+
 #: Rows of the table: names and test images that are right, as they are known.
 Rows = Iterator[tuple[str, int]]
 
@@ -147,10 +152,16 @@ LOWEST = ("stem", "block_1", "block_2", "block_3", "block_4")
 #: Name -> what trains and scores it; some give several rows in one go.
 METHODS: dict[str, Callable[[Job], int | Rows]] = {
     DEFAULT: default,
+    "lp_ft": tuned_with(as_it_is=True),
     "linear_probe": tuned_with("linear_probe", augment=None),
-    "two_phase": tuned_with("two_phase"),
-    "gradual": tuned_with("gradual"),
-    "full": tuned_with("full"),
+    "two_phase": tuned_with("two_phase", as_it_is=True),
+    "gradual": tuned_with("gradual", as_it_is=True),
+    "full": tuned_with("full", as_it_is=True),
+    "lp_ft, 48 epochs": tuned_with(as_it_is=True, epochs=(20, 48)),
+    "lp_ft, ema 0.9": tuned_with(as_it_is=True, craft={"ema": 0.9}),
+    "two_phase, warm-up of one epoch": tuned_with("two_phase"),
+    "gradual, warm-up of one epoch": tuned_with("gradual"),
+    "full, warm-up of one epoch": tuned_with("full"),
     "fitted head, then all": after_fitted_head,
     "wise_ft": wise,
     "greedy soup of 3": soups,
@@ -169,10 +180,7 @@ METHODS: dict[str, Callable[[Job], int | Rows]] = {
     "randaugment": augmented("randaugment"),
     "resized_crop": augmented("resized_crop"),
     "no augmentation": tuned_with(augment=None),
-    "warm-up of a quarter": fine_phase(0.25),
     "warm-up of a half": fine_phase(0.5),
-    "warm-up of a quarter, ema 0.9": fine_phase(0.25, ema=0.9),
-    "warm-up of a quarter, rate 1e-3": fine_phase(0.25, learning_rate=1e-3),
     "one_cycle": fine_phase(schedule="one_cycle", warmup=0.0),
     "slanted_triangular": fine_phase(schedule="slanted_triangular", warmup=0.0),
     "statistics trained": fine_phase(batch_norm="train"),
