@@ -31,14 +31,18 @@ import numpy as np
 from cells import SOURCES, augmentation, draw
 
 import kerastl
-from kerastl.datasets.sets import ImageSet
-from kerastl.datasets.splits import split_set
-from kerastl.evaluation.intervals import wilson_interval
-from kerastl.selection.advised import advised_training
-from kerastl.selection.advising import Advice, advise
-from kerastl.selection.decision import PROBE_RATE, Measurements, decide
+from kerastl.data.sets import ImageSet, split_set
+from kerastl.evaluation.metrics import wilson_interval
+from kerastl.selection.advice import (
+    PROBE_RATE,
+    Advice,
+    Measurements,
+    advise,
+    advised_training,
+    decide,
+)
 from kerastl.selection.ranking import rank_backbones
-from kerastl.selection.scores import SCORES
+from kerastl.selection.transferability import SCORES
 
 RESULTS = Path(__file__).parent / "results" / "advice.json"
 STRATEGIES = ("head", "cut", "top", "all", "advised")
@@ -144,7 +148,9 @@ def backbone(settings: dict[str, Any], side: int) -> keras.Model:
         weights=settings["weights"],
         image_size=side,
     )
-    return kerastl.truncate(built, settings["at"]) if "at" in settings else built
+    return (
+        kerastl.features.truncate(built, settings["at"]) if "at" in settings else built
+    )
 
 
 def run_scores(cell: str, seed: int, known: dict[str, Any]) -> Iterator[Any]:

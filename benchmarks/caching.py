@@ -24,8 +24,8 @@ import numpy as np
 from PIL import Image
 
 import kerastl
-from kerastl.models.compiling import jit_mode
-from kerastl.training.boundary import possible_cuts
+from kerastl.features.cache import possible_cuts
+from kerastl.tasks.compiling import jit_mode
 
 HERE = Path(__file__).parent
 CLASSES = 5

@@ -6,8 +6,8 @@ import numpy as np
 from glyphs import make_glyphs
 
 import kerastl
-from kerastl.datasets.sets import ImageSet
-from kerastl.datasets.shapes import make_shapes
+from kerastl.data.sets import ImageSet
+from kerastl.data.shapes import make_shapes
 
 #: Name -> side in pixels, options of `make_shapes` for drawn data, sizes. `plain` is
 #: nearest to the flat drawings, `night` and `sketch` shift the pixels.

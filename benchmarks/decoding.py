@@ -28,7 +28,7 @@ import numpy as np
 from PIL import Image
 
 import kerastl
-from kerastl.datasets.sets import ImageSet
+from kerastl.data.sets import ImageSet
 
 HERE = Path(__file__).parent
 BATCH = 32

@@ -13,8 +13,7 @@ from typing import Any
 import numpy as np
 
 import kerastl
-from kerastl.datasets.sets import ImageSet
-from kerastl.datasets.splits import split_set
+from kerastl.data.sets import ImageSet, split_set
 
 SEEDS = (0, 1, 2)
 DATA: dict[str, dict[str, Any]] = {

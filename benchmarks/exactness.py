@@ -17,9 +17,9 @@ import keras
 import numpy as np
 
 import kerastl
-from kerastl.inference.features import run_batches
-from kerastl.models.graph import split_model
-from kerastl.training.boundary import possible_cuts
+from kerastl.features.cache import possible_cuts
+from kerastl.features.network import run_batches
+from kerastl.models.blocks import split_model
 
 HERE = Path(__file__).parent
 CASES = (

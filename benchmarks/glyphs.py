@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from kerastl.datasets.sets import ImageSet
+from kerastl.data.sets import ImageSet
 
 LETTERS = "AEGKMNRSTY"
 

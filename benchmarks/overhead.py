@@ -96,7 +96,7 @@ def fit_seconds(images: np.ndarray, labels: np.ndarray, epochs: int) -> np.ndarr
     import keras
 
     import kerastl
-    from kerastl.models.compiling import jit_mode
+    from kerastl.tasks.compiling import jit_mode
 
     model = classifier(images.shape[1])
     # Not model.trainable = True, which changes nothing where it is True already.

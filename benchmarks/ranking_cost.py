@@ -44,11 +44,9 @@ def parse_arguments() -> argparse.Namespace:
 
 def seconds_of(side: str, images: int) -> float:
     """Seconds of one side, its data made beforehand."""
-    from kerastl.datasets.shapes import make_shapes
-    from kerastl.inference.feature_networks import feature_network
-    from kerastl.inference.features import extract_features
-    from kerastl.selection.candidates import read_candidates
-    from kerastl.selection.ranking import rank_backbones
+    from kerastl.data.shapes import make_shapes
+    from kerastl.features.network import extract_features, feature_network
+    from kerastl.selection.ranking import rank_backbones, read_candidates
 
     data, _ = make_shapes(images, image_size=SIZE)
     start = time.perf_counter()
@@ -76,7 +74,7 @@ def in_fresh_process(side: str, images: int) -> float:
 
 def score_seconds(images: int) -> dict[str, dict[str, float]]:
     """Seconds of each score on random features of two widths, ten classes."""
-    from kerastl.selection.scores import SCORES
+    from kerastl.selection.transferability import SCORES
 
     random = np.random.default_rng(0)
     labels = np.arange(images) % 10

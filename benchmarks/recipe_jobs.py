@@ -8,7 +8,7 @@ import keras
 from cells import augmentation
 
 import kerastl
-from kerastl.datasets.sets import ImageSet
+from kerastl.data.sets import ImageSet
 from kerastl.training.recipes import recipe_phases
 
 

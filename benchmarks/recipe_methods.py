@@ -11,7 +11,7 @@ from cells import augmentation
 from recipe_jobs import Job
 
 import kerastl
-from kerastl.datasets.augmentation import PRESETS
+from kerastl.data.augmentation import PRESETS
 
 #: What every row is paired with: the default before `recipes.md` was made.
 DEFAULT = "lp_ft, warm-up of one epoch"
@@ -88,17 +88,17 @@ def fitted_head(job: Job) -> keras.Model:
     from sklearn.model_selection import GridSearchCV
 
     model = job.model()
-    features = kerastl.FeatureExtractor(
+    features = kerastl.features.FeatureExtractor(
         "MobileNet", alpha=0.25, weights=job.weights, image_size=job.side
     ).fit_transform(job.train.images)
     scarce = int(np.bincount(job.train.labels).min())
     search = GridSearchCV(
-        kerastl.classical_head("logistic"),
+        kerastl.features.classical_head("logistic"),
         {"classifier__C": [1e-3, 1e-2, 1e-1, 1.0]},
         cv=max(2, min(5, scarce)),
     )
     search.fit(features, job.train.labels)
-    kerastl.set_head(model, search.best_estimator_)
+    kerastl.features.set_head(model, search.best_estimator_)
     return model
 
 
@@ -115,7 +115,7 @@ def lora(rate: float | None = None) -> Callable[[Job], int]:
 
     def run(job: Job) -> int:
         model = job.model()
-        kerastl.add_lora(model, rank=4, seed=job.seed)
+        kerastl.lora.add(model, rank=4, seed=job.seed)
         head, fine = job.phases(model)
         fine = replace(fine, trainable="lora", learning_rate=rate or fine.learning_rate)
         return job.right(job.run(model, [head, fine]))
@@ -128,22 +128,24 @@ def wise(job: Job) -> int:
     model = job.model()
     head, fine = job.phases(model)
     start = job.run(model, [head]).get_weights()
-    kerastl.wise_ft(job.run(model, [fine]), start, job.check)
+    kerastl.averaging.wise_ft(job.run(model, [fine]), start, job.check)
     return job.right(model)
 
 
 def soups(job: Job) -> Rows:
     """Three runs of the default recipe at other rates: greedy soup, and plain mean."""
     models = [job.tuned(learning_rate=rate) for rate in (2e-4, 5e-4, 1e-3)]
-    yield "uniform soup of 3", job.right(kerastl.uniform_soup(models))
-    greedy = kerastl.greedy_soup(models, job.check)
+    yield "uniform soup of 3", job.right(kerastl.averaging.uniform_soup(models))
+    greedy = kerastl.averaging.greedy_soup(models, job.check)
     yield "greedy soup of 3", job.right(greedy.model)
 
 
 def found_rate(job: Job) -> int:
     """The default recipe at the rate that the finder suggests."""
     model = job.model()
-    curve = kerastl.find_learning_rate(model, job.train, trainable="all", seed=job.seed)
+    curve = kerastl.rates.find_learning_rate(
+        model, job.train, trainable="all", seed=job.seed
+    )
     return job.right(job.tuned(learning_rate=curve.suggestion))
 
 

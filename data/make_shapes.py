@@ -9,7 +9,7 @@ from pathlib import Path
 
 from PIL import Image, __version__
 
-from kerastl.datasets.shapes import make_shapes
+from kerastl.data.shapes import make_shapes
 
 PER_CLASS = 67
 IMAGE_SIZE = 96

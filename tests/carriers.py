@@ -5,7 +5,7 @@ import numpy as np
 from keras import layers
 
 import kerastl
-from kerastl.models.graph import cut_points, truncate
+from kerastl.models.blocks import cut_points, truncate
 
 SIZE = 32
 CLASSES = ("ash", "beech", "cedar")

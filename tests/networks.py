@@ -5,7 +5,7 @@ import numpy as np
 from keras import layers
 
 import kerastl
-from kerastl.models.precision import using_precision
+from kerastl.models.backbones import using_precision
 
 CLASSES = ("ash", "beech", "cedar")
 

@@ -6,7 +6,7 @@ import tempfile
 import pytest
 
 import kerastl
-from kerastl.artifacts import check_output
+from kerastl.workflow import check_output
 
 
 def everything_in(folder):
@@ -28,7 +28,7 @@ def test_files_of_an_earlier_run_stay(tmp_path):
 
 
 def test_a_folder_below_a_file_is_refused_before_the_work(tmp_path, monkeypatch):
-    monkeypatch.delattr("kerastl.workflow.open_splits")
+    monkeypatch.delattr("kerastl.workflow.open_data")
     (tmp_path / "notes.txt").write_text("precious")
     with pytest.raises(ValueError, match=r"`output` must be a folder that can be wr"):
         kerastl.transfer("digits", output=tmp_path / "notes.txt" / "run")

@@ -7,42 +7,36 @@ import re
 import textwrap
 
 import pytest
-
-import kerastl
+from public_names import CLASSES, FUNCTIONS, PUBLIC
 
 SECTIONS = ["Attributes", "Args", "Returns", "Raises", "Example", "Reference"]
-PUBLIC = [name for name in kerastl.__all__ if not name.startswith("__")]
-FUNCTIONS = [name for name in PUBLIC if inspect.isfunction(getattr(kerastl, name))]
-CLASSES = [name for name in PUBLIC if inspect.isclass(getattr(kerastl, name))]
-DATACLASSES = [
-    name for name in CLASSES if dataclasses.is_dataclass(getattr(kerastl, name))
-]
+DATACLASSES = [name for name in CLASSES if dataclasses.is_dataclass(PUBLIC[name])]
 
 #: What papers proposed, and their readers look up here.
 METHODS = [
     "Mixing",
-    "OneCycle",
-    "SlantedTriangular",
-    "WarmUp",
-    "add_lora",
-    "bit_hyperrule",
+    "rates.OneCycle",
+    "rates.SlantedTriangular",
+    "rates.WarmUp",
+    "lora.add",
+    "rates.bit_hyperrule",
     "calibrate",
-    "feature_drift",
-    "find_learning_rate",
-    "fit_temperature",
+    "comparison.feature_drift",
+    "rates.find_learning_rate",
+    "metrics.fit_temperature",
     "fine_tune",
-    "forgetting_report",
-    "greedy_soup",
-    "interpolate_weights",
-    "l2_sp",
-    "layerwise_optimizer",
-    "linear_cka",
-    "merge_lora",
-    "recompute_batchnorm",
-    "relative_gradient_norms",
+    "comparison.forgetting_report",
+    "averaging.greedy_soup",
+    "averaging.interpolate_weights",
+    "penalties.l2_sp",
+    "rates.layerwise_optimizer",
+    "comparison.linear_cka",
+    "lora.merge",
+    "averaging.recompute_batchnorm",
+    "rates.relative_gradient_norms",
     "train_only",
-    "uniform_soup",
-    "wise_ft",
+    "averaging.uniform_soup",
+    "averaging.wise_ft",
 ]
 
 
@@ -76,7 +70,7 @@ def checks_its_arguments(function):
 
 @pytest.mark.parametrize("name", FUNCTIONS + CLASSES)
 def test_the_lead_is_a_sentence_on_one_line(name):
-    lead = sections(getattr(kerastl, name))[""].splitlines()
+    lead = sections(PUBLIC[name])[""].splitlines()
     assert lead[0].endswith(".")
     assert not lead[0].lower().startswith("this ")
     assert len(lead) == 1 or not lead[1]
@@ -84,13 +78,13 @@ def test_the_lead_is_a_sentence_on_one_line(name):
 
 @pytest.mark.parametrize("name", FUNCTIONS + CLASSES)
 def test_sections_are_known_and_in_order(name):
-    found = [title for title in sections(getattr(kerastl, name)) if title]
+    found = [title for title in sections(PUBLIC[name]) if title]
     assert found == [title for title in SECTIONS if title in found]
 
 
 @pytest.mark.parametrize("name", METHODS)
 def test_a_method_says_where_in_which_paper_it_is_and_shows_itself(name):
-    found = sections(getattr(kerastl, name))
+    found = sections(PUBLIC[name])
     assert ">>>" in found["Example"]
     assert re.search(r"\(\d{4}\)", found["Reference"])
     place = r"eq\. \d|section \d|§\d|table \d|recipe \d|\"[\w-]+\""
@@ -99,20 +93,20 @@ def test_a_method_says_where_in_which_paper_it_is_and_shows_itself(name):
 
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_the_arguments_are_those_of_the_signature(name):
-    function = getattr(kerastl, name)
+    function = PUBLIC[name]
     assert entries(sections(function).get("Args", "")) == parameters(function)
 
 
 @pytest.mark.parametrize("name", sorted(set(CLASSES) - set(DATACLASSES)))
 def test_the_arguments_are_those_of_the_constructor(name):
-    cls = getattr(kerastl, name)
+    cls = PUBLIC[name]
     documented = entries(sections(cls).get("Args", ""))
     assert documented == parameters(cls)
 
 
 @pytest.mark.parametrize("name", DATACLASSES)
 def test_the_attributes_are_the_fields(name):
-    cls = getattr(kerastl, name)
+    cls = PUBLIC[name]
     fields = [field.name for field in dataclasses.fields(cls)]
     public = [field for field in fields if not field.startswith("_")]
     assert entries(sections(cls).get("Attributes", "")) == public
@@ -120,30 +114,30 @@ def test_the_attributes_are_the_fields(name):
 
 @pytest.mark.parametrize("name", DATACLASSES)
 def test_dataclasses_are_frozen(name):
-    assert getattr(kerastl, name).__dataclass_params__.frozen
+    assert PUBLIC[name].__dataclass_params__.frozen
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_what_is_returned_is_said(name):
-    function = getattr(kerastl, name)
+    function = PUBLIC[name]
     returns = inspect.signature(function).return_annotation not in (None, "None")
     assert ("Returns" in sections(function)) == returns
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_what_is_raised_is_said(name):
-    function = getattr(kerastl, name)
+    function = PUBLIC[name]
     assert "Raises" in sections(function) or not checks_its_arguments(function)
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_there_is_an_example_that_runs(name):
-    assert ">>> " in sections(getattr(kerastl, name)).get("Example", "")
+    assert ">>> " in sections(PUBLIC[name]).get("Example", "")
 
 
 @pytest.mark.parametrize("name", CLASSES)
 def test_public_methods_are_documented(name):
-    cls = getattr(kerastl, name)
+    cls = PUBLIC[name]
     own = [
         member
         for member, value in vars(cls).items()

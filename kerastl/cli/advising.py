@@ -42,7 +42,7 @@ def add_command(commands: Any) -> argparse.ArgumentParser:
 def run(arguments: argparse.Namespace) -> str:
     """Measure, and return the advice."""
     # Imported here: `kerastl --help` need not wait for it.
-    from kerastl.selection.advising import advise
+    from kerastl.selection.advice import advise
 
     options = library_options(arguments, without=("data", "backbone"))
     with Progress("computing features") as progress:

@@ -8,7 +8,7 @@ from kerastl._checks import fail
 from kerastl.cli.printing import json_line, table
 
 if TYPE_CHECKING:
-    from kerastl.inference.disk_cache import CacheEntry, DiskCache
+    from kerastl.features.store import CacheEntry, DiskCache
 
 
 def add_command(commands: Any) -> argparse.ArgumentParser:
@@ -48,7 +48,7 @@ def add_command(commands: Any) -> argparse.ArgumentParser:
 
 def run(arguments: argparse.Namespace) -> str:
     """List or clear, and return the table or what was freed."""
-    from kerastl.inference.disk_cache import DiskCache
+    from kerastl.features.store import DiskCache
 
     cache = DiskCache(arguments.folder)
     days = arguments.older_than

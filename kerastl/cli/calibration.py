@@ -10,10 +10,10 @@ import kerastl
 from kerastl._progress import Progress
 from kerastl.cli.options import seed
 from kerastl.cli.printing import json_line
-from kerastl.datasets.opening import open_splits
-from kerastl.datasets.sets import ImageSet
-from kerastl.inference.calibrating import calibrate
-from kerastl.models.saving import model_path
+from kerastl.data.inputs import open_data
+from kerastl.data.sets import ImageSet
+from kerastl.prediction import calibrate
+from kerastl.tasks.building import model_path
 
 # What `train` takes when nobody says otherwise.
 _SHARES = {"validation": 0.15, "test": 0.0, "seed": 0}
@@ -63,7 +63,7 @@ def validation_images(arguments: argparse.Namespace) -> ImageSet:
     given = {**_SHARES, **(report.get("settings") or {}), **vars(arguments)}
     shares = {name: given[name] for name in _SHARES}
     with Progress("reading images") as progress:
-        images = open_splits(arguments.data, **shares, progress=progress).validation
+        images = open_data(arguments.data, **shares, progress=progress).validation
     if images is None:
         raise ValueError(
             f"{arguments.data} has no validation part. Pass --validation 0.15 to cut "
@@ -82,11 +82,11 @@ def validation_images(arguments: argparse.Namespace) -> ImageSet:
 def run(arguments: argparse.Namespace) -> str:
     """Calibrate, write the model, and return what changed."""
     output = model_path(vars(arguments).get("output") or arguments.model)
-    model = kerastl.load_classifier(arguments.model)
+    model = kerastl.load_model(arguments.model)
     images = validation_images(arguments)
     with Progress("calibrating") as progress:
         result = calibrate(model, images, progress=progress)
-    kerastl.save_classifier(model, output)
+    kerastl.save_model(model, output)
     if arguments.json:
         return json_line({**result.to_dict(), "output": str(output)})
     return f"{result}\nwritten to {output}"

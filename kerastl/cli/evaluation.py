@@ -8,8 +8,8 @@ import kerastl
 from kerastl._progress import Progress
 from kerastl.cli.prediction import add_views, view_options
 from kerastl.cli.printing import json_line
-from kerastl.datasets.opening import open_splits
-from kerastl.datasets.sets import ImageSet
+from kerastl.data.inputs import open_data
+from kerastl.data.sets import ImageSet
 
 
 def add_command(commands: Any) -> argparse.ArgumentParser:
@@ -36,7 +36,7 @@ def add_command(commands: Any) -> argparse.ArgumentParser:
 def images_to_score(data: str) -> ImageSet:
     """The test part of `data`, else its validation part, else all of it."""
     with Progress("reading images") as progress:
-        splits = open_splits(data, validation=0.0, progress=progress)
+        splits = open_data(data, validation=0.0, progress=progress)
     if splits.test is not None:
         return splits.test
     if splits.validation is not None:
@@ -55,7 +55,7 @@ def images_to_score(data: str) -> ImageSet:
 
 def run(arguments: argparse.Namespace) -> str:
     """Evaluate, and return the report."""
-    model = kerastl.load_classifier(arguments.model)
+    model = kerastl.load_model(arguments.model)
     images = images_to_score(arguments.data)
     with Progress("scoring") as progress:
         report = kerastl.evaluate(

@@ -22,9 +22,9 @@ from kerastl.cli.options import (
     library_options,
 )
 from kerastl.cli.printing import json_line
-from kerastl.datasets.files import list_files, subfolders
-from kerastl.datasets.opening import open_splits
-from kerastl.datasets.sets import ImageSet
+from kerastl.data.inputs import open_data
+from kerastl.data.loading import list_files, subfolders
+from kerastl.data.sets import ImageSet
 
 _SUFFIX = ".npz"
 
@@ -84,7 +84,7 @@ def read_parts(data: str) -> dict[str, ImageSet]:
         paths = tuple(str(path) for path in list_files(folder)[0])
         return {"train": ImageSet(paths, None, (), folder.resolve().name)}
     with Progress("reading images") as progress:
-        splits = open_splits(data, validation=0.0, progress=progress)
+        splits = open_data(data, validation=0.0, progress=progress)
     return {name: part for name, part in vars(splits).items() if part is not None}
 
 
@@ -104,10 +104,13 @@ def compute(
 ) -> tuple[np.ndarray, list[str], Any]:
     """Features of all parts, the names of their columns, and the network."""
     # Imported here: `kerastl --help` need not wait for it.
-    from kerastl.inference.feature_layers import feature_columns
-    from kerastl.inference.feature_networks import feature_network, open_backbone
-    from kerastl.inference.features import extract_features
-    from kerastl.models.manifest import network_size
+    from kerastl.features.network import (
+        extract_features,
+        feature_network,
+        open_backbone,
+    )
+    from kerastl.models.layers import feature_columns
+    from kerastl.models.record import network_size
 
     given = library_options(arguments)
     building = {k: given[k] for k in ("alpha", "image_size", "weights") if k in given}

@@ -58,7 +58,7 @@ def csv_row(row: dict[str, Any]) -> dict[str, Any]:
 
 def run(arguments: argparse.Namespace) -> str:
     """Predict, and return one line for each image."""
-    model = kerastl.load_classifier(arguments.model)
+    model = kerastl.load_model(arguments.model)
     with Progress("predicting") as progress:
         predictions = kerastl.predict(
             model, arguments.paths, progress=progress, **view_options(arguments)

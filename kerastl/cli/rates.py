@@ -70,9 +70,9 @@ def run(arguments: argparse.Namespace) -> str:
     if arguments.output is not None:
         check_picture("output", Path(arguments.output))
     # Imported here: `kerastl --help` need not wait for it.
-    from kerastl.datasets.opening import open_splits
+    from kerastl.data.inputs import open_data
     from kerastl.evaluation.figures import save_figure
-    from kerastl.models.heads import build_classifier
+    from kerastl.tasks.building import build_classifier
     from kerastl.training.rate_finder import find_learning_rate
 
     options = library_options(
@@ -85,7 +85,7 @@ def run(arguments: argparse.Namespace) -> str:
     seed = options.get("seed", 0)
     with Progress("reading images") as progress:
         # The images that `kerastl train` trains on.
-        splits = open_splits(
+        splits = open_data(
             arguments.data, validation=0.15, seed=seed, progress=progress
         )
     model = build_classifier(

@@ -1,12 +1,13 @@
-"""Calibration: whether 80 % sure means right four times in five."""
+"""Whether probabilities mean what they say, and the temperature that mends them."""
 
+import warnings
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from kerastl._checks import check_integer
-from kerastl.evaluation.arguments import as_probabilities
+from kerastl._checks import check_integer, fail
+from kerastl.evaluation.metrics import as_labels, as_probabilities
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,3 +105,118 @@ def expected_calibration_error(
         Guo et al. (2017), On calibration of modern neural networks, eq. 3.
     """
     return reliability_curve(labels, probabilities, bins=bins).error
+
+
+_STEPS = 200
+_PRECISION = 1e-14
+
+
+def fit_temperature(logits: ArrayLike, labels: ArrayLike) -> float:
+    """The temperature T above 0 whose `logits / T` have the least log-loss.
+
+    Fit it on images that the classifier was not trained on: there it is too sure. No
+    decision changes, so the accuracy stays, and on the same images the log-loss is
+    never higher than with T = 1.
+
+    Args:
+        logits: Float `(n, classes)`; for one yes-or-no question also `(n,)` or
+            `(n, 1)`.
+        labels: Class indices `(n,)`; or 0/1 labels `(n, classes)`, where each logit
+            is a question of its own.
+
+    Returns:
+        Above 1 for an over-confident classifier, below 1 for a timid one. It is 1,
+        with a warning, where no temperature is best: all images are right, or the
+        logits are no better than a guess.
+
+    Raises:
+        ValueError: If the shapes disagree or a logit is not finite.
+
+    Example:
+        >>> logits = [[2.0, 0.0], [0.0, 2.0], [2.0, 0.0]]
+        >>> temperature = fit_temperature(logits, [0, 1, 1])
+        >>> round(float(1 / (1 + np.exp(-2 / temperature))), 3)
+        0.667
+
+    Reference:
+        Guo et al. (2017), On calibration of modern neural networks, section 4.2,
+        eq. 9.
+    """
+    logits, labels = _as_questions(logits, labels)
+    truth = logits[np.arange(len(labels)), labels]
+    # The truth becomes 0: what counts is by how much the others differ.
+    gaps = logits - truth[:, None]
+    reason = _obstacle(gaps)
+    if reason:
+        warnings.warn(f"The temperature stays 1: {reason}.", stacklevel=2)
+        return 1.0
+    return 1 / _least_loss(gaps)
+
+
+def _least_loss(gaps: np.ndarray) -> float:
+    """The factor of the gaps where the slope of the log-loss is zero.
+
+    The log-loss is convex in the factor, so its slope climbs through zero once:
+    Newton's steps where they stay within the bracket, else halves of it.
+    """
+    low, high = 0.0, 1 / np.abs(gaps).max()
+    while _slope(gaps, high)[0] < 0:
+        low, high = high, 2 * high
+    factor = (low + high) / 2
+    for _ in range(_STEPS):
+        slope, curve = _slope(gaps, factor)
+        low, high = (factor, high) if slope < 0 else (low, factor)
+        step = factor - slope / curve if curve > 0 else low
+        following = step if low < step < high else (low + high) / 2
+        if abs(following - factor) <= _PRECISION * factor:
+            break
+        factor = following
+    return float(factor)
+
+
+def _slope(gaps: np.ndarray, factor: float) -> tuple[float, float]:
+    """First and second derivative of the mean log-loss by the factor of the gaps."""
+    scaled = factor * gaps
+    weights = np.exp(scaled - scaled.max(axis=1, keepdims=True))
+    weights /= weights.sum(axis=1, keepdims=True)
+    mean = (weights * gaps).sum(axis=1)
+    square = (weights * gaps**2).sum(axis=1)
+    return float(mean.mean()), float((square - mean**2).mean())
+
+
+def _obstacle(gaps: np.ndarray) -> str:
+    """Why no temperature is best; empty if one is."""
+    # The slope at infinite temperature: does any certainty help?
+    if gaps.mean() >= 0:
+        return "the logits are no better than a guess"
+    if gaps.max() <= 0:
+        return "every image is right, so they set no lower limit"
+    return ""
+
+
+def _as_questions(
+    logits: ArrayLike, labels: ArrayLike
+) -> tuple[np.ndarray, np.ndarray]:
+    """Logits `(n, classes)` and class indices, whatever the task."""
+    scores = np.asarray(logits, np.float64)
+    labels = as_labels("labels", labels)
+    one = scores.ndim == 1 or scores.shape[1:] == (1,)
+    if labels.ndim == 2 or one:
+        if labels.ndim == 1:
+            scores = scores.reshape(-1)
+        if labels.shape != scores.shape:
+            fail("logits", f"of shape {labels.shape}", scores.shape)
+        if labels.max() > 1:
+            fail("labels", "0 or 1 for a single logit", int(labels.max()))
+        # A sigmoid is a softmax over the logit and zero.
+        scores, labels = scores.ravel(), labels.ravel()
+        scores = np.stack([np.zeros_like(scores), scores], axis=1)
+    if scores.ndim != 2 or len(scores) != len(labels):
+        fail("logits", f"of shape ({len(labels)}, classes)", scores.shape)
+    if labels.max() >= scores.shape[1]:
+        expected = f"class indices below {scores.shape[1]}"
+        fail("labels", expected, int(labels.max()))
+    if not np.isfinite(scores).all():
+        hint = "Check the model's loss: training may have diverged."
+        fail("logits", "finite", "nan or inf", hint)
+    return scores, labels

@@ -1,8 +1,4 @@
-"""Figures: made without pyplot, described in words, saved whole or not at all.
-
-A figure made here belongs to no window manager: it is freed with its last reference,
-and a notebook shows it once, as the value of its cell.
-"""
+"""What all figures share: size, style, saving, names that fit."""
 
 import base64
 import functools
@@ -18,6 +14,35 @@ from kerastl._files import whole_file
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+
+def short_name(name: str, limit: int) -> str:
+    """`name` on one line, its middle left out where it is longer than `limit`.
+
+    Both ends stay: "American pit bull terrier" and its kin differ at either.
+
+    Args:
+        name: Any text.
+        limit: Most characters, at least 3.
+
+    Returns:
+        A line of at most `limit` characters.
+
+    Example:
+        >>> short_name("Staffordshire bull terrier", 13)
+        'Staffo…errier'
+    """
+    line = " ".join(str(name).split())
+    if len(line) <= limit:
+        return line
+    tail = (limit - 1) // 2
+    return f"{line[: limit - 1 - tail]}…{line[len(line) - tail :]}"
+
+
+def plain_text(text: str) -> str:
+    """`text` for Matplotlib, which reads `$...$` as a formula."""
+    return text.replace("$", r"\$")
+
 
 # Okabe & Ito's blue, vermilion and green: told apart with any colour vision.
 BLUE, VERMILION, GREEN = "#0072B2", "#D55E00", "#009E73"
@@ -87,7 +112,7 @@ def alt_text(figure: "Figure") -> str:
         One sentence or more, for the `alt` attribute of a page or a screen reader.
 
     Example:
-        >>> from kerastl.evaluation.curves import plot_history
+        >>> from kerastl.evaluation.plots import plot_history
         >>> alt_text(plot_history({"loss": [2.0, 1.0]}))
         'Training curves over 2 epochs. loss: training 2.000 to 1.000.'
     """
@@ -111,7 +136,7 @@ def save_figure(figure: "Figure", path: str | os.PathLike, *, dpi: int = 120) ->
 
     Example:
         >>> import tempfile
-        >>> from kerastl.evaluation.curves import plot_history
+        >>> from kerastl.evaluation.plots import plot_history
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     target = Path(folder, "curves.png")
         ...     save_figure(plot_history({"loss": [2.0, 1.0]}), target)

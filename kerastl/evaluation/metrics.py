@@ -1,10 +1,308 @@
-"""Metrics of decisions: labels against predicted labels."""
+"""Scores of classifiers and their intervals, from arrays."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from kerastl._checks import check_choice, check_integer, fail
-from kerastl.evaluation.arguments import as_labels, as_pair
+from kerastl._checks import check_choice, check_integer, check_number, fail
+
+# Loose enough for float16 probabilities, tight enough that logits never pass.
+_SUM_TOLERANCE = 1e-2
+
+
+def as_labels(
+    name: str, labels: ArrayLike, num_classes: int | None = None
+) -> np.ndarray:
+    """Integer labels `(n,)`, or 0/1 `(n, c)`; raises unless they are that."""
+    array = np.asarray(labels)
+    if array.ndim not in (1, 2) or array.dtype.kind not in "biuf":
+        expected = "class indices (n,) or 0/1 labels (n, classes)"
+        received = f"{array.dtype} array of shape {array.shape}"
+        fail(name, expected, received)
+    if array.size == 0:
+        fail(name, "about at least one image", f"shape {array.shape}")
+    if array.dtype.kind == "f" and not np.array_equal(array, np.round(array)):
+        fail(
+            name, "whole numbers", str(array.dtype), "Pass classes, not probabilities."
+        )
+    if array.ndim == 2:
+        if array.min() < 0 or array.max() > 1:
+            hint = "Pass class indices as a flat array, `labels.ravel()`."
+            fail(name, "0 or 1 when they have two axes", f"up to {array.max()}", hint)
+    elif array.min() < 0:
+        fail(name, "class indices of at least 0", int(array.min()))
+    elif num_classes is not None and array.max() >= num_classes:
+        fail(name, f"class indices below {num_classes}", int(array.max()))
+    return array.astype(np.int64)
+
+
+def as_pair(labels: ArrayLike, predicted: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
+    """Labels and predicted labels of one shape."""
+    labels, predicted = as_labels("labels", labels), as_labels("predicted", predicted)
+    if labels.shape != predicted.shape:
+        hint = "Turn probabilities into classes with `probabilities.argmax(axis=1)`."
+        fail("predicted", f"of shape {labels.shape}", predicted.shape, hint)
+    return labels, predicted
+
+
+def as_probabilities(
+    labels: ArrayLike, probabilities: ArrayLike
+) -> tuple[np.ndarray, np.ndarray]:
+    """Labels and their float probabilities `(n, c)`, one row an image."""
+    scores = np.asarray(probabilities)
+    if scores.ndim != 2:
+        hint = "A binary classifier has two columns, one per class."
+        fail("probabilities", "of shape (n, classes)", scores.shape, hint)
+    labels = as_labels("labels", labels, scores.shape[1])
+    if len(labels) != len(scores) or (
+        labels.ndim == 2 and labels.shape != scores.shape
+    ):
+        expected = f"of shape {(len(labels), *scores.shape[1:])}"
+        if labels.ndim == 2:
+            expected = f"of shape {labels.shape}"
+        fail("probabilities", expected, scores.shape, "Give one row an image.")
+    if scores.dtype != np.float64:
+        scores = scores.astype(np.float32)
+    if not np.isfinite(scores).all():
+        count = int((~np.isfinite(scores)).any(axis=1).sum())
+        hint = "Check the model's loss: training may have diverged."
+        fail("probabilities", "finite", f"{count} rows with nan or inf", hint)
+    if scores.min() < -1e-6 or scores.max() > 1 + _SUM_TOLERANCE:
+        received = f"{scores.min():g} to {scores.max():g}"
+        hint = "Apply softmax (or sigmoid) to logits first."
+        fail("probabilities", "between 0 and 1", received, hint)
+    if labels.ndim == 1:
+        _check_sums(scores)
+    return labels, np.clip(scores, 0, 1)
+
+
+def _check_sums(scores: np.ndarray) -> None:
+    """Raise unless each row is a distribution over the classes."""
+    sums = scores.sum(axis=1, dtype=np.float64)
+    worst = sums[np.abs(sums - 1).argmax()]
+    if abs(worst - 1) > _SUM_TOLERANCE:
+        hint = "Multi-label probabilities need 0/1 labels of shape (n, classes)."
+        fail("probabilities", "rows that sum to 1", f"a row of sum {worst:.4g}", hint)
+
+
+def decide(
+    labels: np.ndarray, probabilities: np.ndarray, threshold: float = 0.5
+) -> np.ndarray:
+    """The decisions, in the shape of `labels`: argmax, or above the threshold."""
+    if labels.ndim == 1:
+        return probabilities.argmax(axis=1)
+    # Strictly above, as keras.metrics.BinaryAccuracy decides.
+    return (probabilities > threshold).astype(np.int64)
+
+
+@dataclass(frozen=True)
+class PairedComparison:
+    """Two classifiers scored on the same images.
+
+    Attributes:
+        accuracy_a: Accuracy of the first, 0 to 1.
+        accuracy_b: Accuracy of the second, 0 to 1.
+        difference: `accuracy_b - accuracy_a`.
+        interval: Limits of the difference.
+        confidence: The interval's confidence, 0 to 1.
+        p_value: Chance of a split at least as uneven if both were equally good.
+        only_a: Images that only the first gets right.
+        only_b: Images that only the second gets right.
+    """
+
+    accuracy_a: float
+    accuracy_b: float
+    difference: float
+    interval: tuple[float, float]
+    confidence: float
+    p_value: float
+    only_a: int
+    only_b: int
+
+    def __str__(self) -> str:
+        """One line: the difference in points, its interval and the p-value."""
+        low, high = self.interval
+        return (
+            f"{100 * self.difference:+.1f} points "
+            f"({100 * self.confidence:g} % interval {100 * low:+.1f} to "
+            f"{100 * high:+.1f}, p = {self.p_value:.2g}): "
+            f"{self.only_b} images only b gets right, {self.only_a} only a"
+        )
+
+
+def wilson_interval(
+    successes: int, total: int, *, confidence: float = 0.95
+) -> tuple[float, float]:
+    """Confidence limits of a proportion, such as an accuracy.
+
+    Assumes independent images: frames of one video are not.
+
+    Args:
+        successes: Images that are right, 0 to `total`.
+        total: Images, at least 1.
+        confidence: Above 0 and below 1.
+
+    Returns:
+        `(low, high)`, each from 0 to 1, never empty, even at 0 or `total` successes.
+
+    Raises:
+        ValueError: If a count or the confidence is out of range.
+
+    Example:
+        >>> low, high = wilson_interval(80, 100)
+        >>> round(low, 3), round(high, 3)
+        (0.711, 0.867)
+
+    Reference:
+        Wilson (1927), JASA 22(158); Brown, Cai & DasGupta (2001), eq. 4.
+    """
+    check_integer("total", total, 1)
+    check_integer("successes", successes, 0)
+    if successes > total:
+        fail("successes", f"at most {total}, the total", successes)
+    z = _quantile(confidence)
+    share, spread = successes / total, z**2 / total
+    centre = (share + spread / 2) / (1 + spread)
+    half = z * (share * (1 - share) / total + spread / total / 4) ** 0.5 / (1 + spread)
+    # Rounding must not push the limits of 0 or all successes inside the range.
+    low = 0.0 if successes == 0 else max(0.0, centre - half)
+    high = 1.0 if successes == total else min(1.0, centre + half)
+    return low, high
+
+
+def bootstrap_interval(
+    statistic: Callable[..., float],
+    *arrays: ArrayLike,
+    confidence: float = 0.95,
+    resamples: int = 1000,
+    seed: int = 0,
+) -> tuple[float, float]:
+    """Percentile bootstrap limits of any statistic of the images.
+
+    The arrays are resampled together, row by row. For an accuracy use
+    `wilson_interval`: the bootstrap gives an empty interval at 100 %.
+
+    Args:
+        statistic: Called with the resampled arrays; returns one number. Resamples
+            where it is nan (a class may be missing) are left out.
+        *arrays: Arrays of one length n, as `statistic` takes them.
+        confidence: Above 0 and below 1.
+        resamples: How often to resample, at least 1.
+        seed: Seed of the resampling.
+
+    Returns:
+        `(low, high)`; nan when the statistic was nan on each resample.
+
+    Raises:
+        ValueError: If there is no array, lengths differ, or a number is out of range.
+
+    Example:
+        >>> low, high = bootstrap_interval(np.mean, [0.0, 1.0, 2.0, 3.0], seed=1)
+        >>> 0.0 <= low < 1.5 < high <= 3.0
+        True
+
+    Reference:
+        Efron & Tibshirani (1993), An Introduction to the Bootstrap, section 13.3.
+    """
+    check_integer("resamples", resamples, 1)
+    check_number("confidence", confidence, above=0.0, below=1.0)
+    rows = [np.asarray(array) for array in arrays]
+    lengths = [len(array) for array in rows]
+    if not rows or len(set(lengths)) != 1 or lengths[0] == 0:
+        fail("arrays", "at least one, of one length above 0", f"lengths {lengths}")
+    generator = np.random.default_rng(seed)
+    values = np.empty(resamples)
+    for index in range(resamples):
+        chosen = generator.integers(0, lengths[0], lengths[0])
+        values[index] = statistic(*(array[chosen] for array in rows))
+    values = values[~np.isnan(values)]
+    if values.size == 0:
+        return float("nan"), float("nan")
+    low, high = np.quantile(values, [(1 - confidence) / 2, (1 + confidence) / 2])
+    return float(low), float(high)
+
+
+def compare_classifiers(
+    labels: ArrayLike,
+    predicted_a: ArrayLike,
+    predicted_b: ArrayLike,
+    *,
+    confidence: float = 0.95,
+) -> PairedComparison:
+    """Which of two classifiers is better on the same images, and how surely.
+
+    Only images on which they differ tell; overlapping intervals of two single
+    accuracies do not mean that the difference is chance.
+
+    Args:
+        labels: Class indices `(n,)` or 0/1 labels `(n, classes)`.
+        predicted_a: Decisions of the first classifier, the same shape.
+        predicted_b: Decisions of the second, the same shape.
+        confidence: Above 0 and below 1.
+
+    Returns:
+        A `PairedComparison`; multi-label images count as right when all labels are.
+
+    Raises:
+        ValueError: If the shapes differ or `confidence` is out of range.
+
+    Example:
+        >>> result = compare_classifiers([0, 1, 1, 0], [0, 0, 0, 0], [0, 1, 1, 0])
+        >>> result.difference, result.p_value
+        (0.5, 0.5)
+
+    Reference:
+        Dietterich (1998), Neural Computation 10(7), section 3.1 (McNemar's test, here
+        exact); Agresti & Min (2005), Statistics in Medicine 24(5) (interval).
+    """
+    right_a, right_b = (_right(labels, each) for each in (predicted_a, predicted_b))
+    only_a = int((right_a & ~right_b).sum())
+    only_b = int((right_b & ~right_a).sum())
+    return PairedComparison(
+        accuracy_a=float(right_a.mean()),
+        accuracy_b=float(right_b.mean()),
+        difference=(only_b - only_a) / len(right_a),
+        interval=_matched_interval(only_b, only_a, len(right_a), _quantile(confidence)),
+        confidence=confidence,
+        p_value=_exact_mcnemar(only_a, only_b),
+        only_a=only_a,
+        only_b=only_b,
+    )
+
+
+def _right(labels: ArrayLike, predicted: ArrayLike) -> np.ndarray:
+    """Whether each image is right."""
+    labels, predicted = as_pair(labels, predicted)
+    return (labels == predicted).reshape(len(labels), -1).all(axis=1)
+
+
+def _quantile(confidence: float) -> float:
+    """The two-sided standard normal quantile."""
+    check_number("confidence", confidence, above=0.0, below=1.0)
+    return NormalDist().inv_cdf((1 + confidence) / 2)
+
+
+def _matched_interval(
+    gains: int, losses: int, total: int, z: float
+) -> tuple[float, float]:
+    """Wald limits after half an image is added to each of the four cells."""
+    total += 2
+    net, differing = gains - losses, gains + losses + 1
+    centre = net / total
+    half = z * (differing - net**2 / total) ** 0.5 / total
+    return max(-1.0, centre - half), min(1.0, centre + half)
+
+
+def _exact_mcnemar(only_a: int, only_b: int) -> float:
+    """Two-sided binomial test that each differing image falls to either by halves."""
+    total, fewer = only_a + only_b, min(only_a, only_b)
+    logs = np.concatenate([[0.0], np.cumsum(np.log(np.arange(1, total + 1)))])
+    k = np.arange(fewer + 1)
+    terms = logs[total] - logs[k] - logs[total - k] - total * np.log(2)
+    return float(min(1.0, 2 * np.exp(terms).sum()))
 
 
 def accuracy(labels: ArrayLike, predicted: ArrayLike) -> float:
@@ -260,3 +558,225 @@ def _multilabel_pair(
     if labels.ndim != 2:
         fail("labels", "of shape (n, classes)", labels.shape, "Use `accuracy`.")
     return labels, predicted
+
+
+def top_k_accuracy(labels: ArrayLike, probabilities: ArrayLike, *, k: int = 5) -> float:
+    """Share of images whose true class is among the `k` most probable.
+
+    Equal probabilities rank by class index, as `argmax` does, so that `k=1` is the
+    accuracy.
+
+    Args:
+        labels: Class indices `(n,)`.
+        probabilities: Float `(n, classes)`, rows of sum 1.
+        k: From 1 to the number of classes (where it is always 1).
+
+    Returns:
+        A number from 0 to 1.
+
+    Raises:
+        ValueError: If `k` is above the number of classes or the labels have two axes.
+
+    Example:
+        >>> top_k_accuracy([0, 2], [[0.2, 0.5, 0.3], [0.2, 0.5, 0.3]], k=2)
+        0.5
+    """
+    labels, probabilities = as_probabilities(labels, probabilities)
+    check_integer("k", k, 1)
+    if labels.ndim == 2:
+        fail("labels", "class indices of shape (n,)", labels.shape)
+    if k > probabilities.shape[1]:
+        fail("k", f"at most {probabilities.shape[1]}, the number of classes", k)
+    order = np.argsort(-probabilities, axis=1, kind="stable")[:, :k]
+    return float((order == labels[:, None]).any(axis=1).mean())
+
+
+def log_loss(labels: ArrayLike, probabilities: ArrayLike) -> float:
+    """Mean cross-entropy of the truth under the probabilities, in nats.
+
+    One certain mistake dominates it: probabilities are clipped to their precision
+    (float32: 1.2e-7, so at most 15.9 nats an image).
+
+    Args:
+        labels: Class indices `(n,)`, or 0/1 labels `(n, classes)`.
+        probabilities: Float `(n, classes)`; for class indices, rows of sum 1.
+
+    Returns:
+        A number of at least 0; `log(classes)` for uniform probabilities. Multi-label:
+        the mean of the binary cross-entropies over images and classes.
+
+    Raises:
+        ValueError: If the shapes disagree or `probabilities` are none.
+
+    Example:
+        >>> round(log_loss([0, 1], [[0.5, 0.5], [0.5, 0.5]]), 4)
+        0.6931
+    """
+    labels, probabilities = as_probabilities(labels, probabilities)
+    eps = np.finfo(probabilities.dtype).eps
+    given = _truth(labels, probabilities)
+    return float(-np.log(np.clip(given, eps, 1 - eps), dtype=np.float64).mean())
+
+
+def brier(labels: ArrayLike, probabilities: ArrayLike) -> float:
+    """Mean squared distance between the probabilities and the truth.
+
+    With two columns it is halved, so that it equals the one-column binary score.
+
+    Args:
+        labels: Class indices `(n,)`, or 0/1 labels `(n, classes)`.
+        probabilities: Float `(n, classes)`; for class indices, rows of sum 1.
+
+    Returns:
+        0 (perfect) to 1 for two classes and for multi-label (a mean over images and
+        classes), to 2 for more classes (a sum over classes, a mean over images).
+
+    Raises:
+        ValueError: If the shapes disagree or `probabilities` are none.
+
+    Example:
+        >>> brier([0, 1], [[0.5, 0.5], [0.5, 0.5]])
+        0.25
+
+    Reference:
+        Brier (1950), Verification of forecasts expressed in terms of probability,
+        eq. 2.
+    """
+    labels, probabilities = as_probabilities(labels, probabilities)
+    if labels.ndim == 2:
+        return float(np.square(probabilities - labels, dtype=np.float64).mean())
+    truth = np.eye(probabilities.shape[1])[labels]
+    total = np.square(probabilities - truth).sum(axis=1).mean()
+    return float(total / 2 if probabilities.shape[1] == 2 else total)
+
+
+def roc_auc(labels: ArrayLike, scores: ArrayLike) -> float:
+    """Chance that a positive image scores above a negative one.
+
+    For a binary classifier pass one column, `probabilities[:, 1]`.
+
+    Args:
+        labels: 0/1 labels `(n,)`, or `(n, classes)` for the mean over the classes.
+        scores: Float of the same shape; any range, only the order counts.
+
+    Returns:
+        0 to 1, 0.5 for a guess. Classes without a positive or without a negative
+        image are left out; nan when none remains.
+
+    Raises:
+        ValueError: If the shapes differ or the labels are not 0 or 1.
+
+    Example:
+        >>> roc_auc([0, 0, 1, 1], [0.1, 0.4, 0.35, 0.8])
+        0.75
+
+    Reference:
+        Hanley & McNeil (1982), The meaning and use of the area under a receiver
+        operating characteristic (ROC) curve, Radiology 143(1).
+    """
+    from sklearn.metrics import roc_auc_score
+
+    labels, scores = _columns(labels, scores)
+    mixed = np.flatnonzero((labels.min(axis=0) == 0) & (labels.max(axis=0) == 1))
+    areas = [roc_auc_score(labels[:, j], scores[:, j]) for j in mixed]
+    return float(np.mean(areas)) if areas else float("nan")
+
+
+def average_precision(labels: ArrayLike, scores: ArrayLike) -> float:
+    """Mean precision over the ranks at which positive images appear.
+
+    Its chance level is the share of positives, not 0.5. For a binary classifier pass
+    one column, `probabilities[:, 1]`.
+
+    Args:
+        labels: 0/1 labels `(n,)`, or `(n, classes)` for the mean over the classes.
+        scores: Float of the same shape; any range, only the order counts.
+
+    Returns:
+        0 to 1. Classes without a positive image are left out; nan when none remains.
+
+    Raises:
+        ValueError: If the shapes differ or the labels are not 0 or 1.
+
+    Example:
+        >>> round(average_precision([0, 0, 1, 1], [0.1, 0.4, 0.35, 0.8]), 4)
+        0.8333
+    """
+    from sklearn.metrics import average_precision_score
+
+    labels, scores = _columns(labels, scores)
+    present = np.flatnonzero(labels.max(axis=0) == 1)
+    values = [average_precision_score(labels[:, j], scores[:, j]) for j in present]
+    return float(np.mean(values)) if values else float("nan")
+
+
+def _truth(labels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
+    """The probability given to each true statement."""
+    if labels.ndim == 2:
+        return np.where(labels == 1, probabilities, 1 - probabilities)
+    return probabilities[np.arange(len(labels)), labels]
+
+
+def _columns(labels: ArrayLike, scores: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
+    """0/1 labels and scores, one column a class."""
+    labels, scores = as_labels("labels", labels), np.asarray(scores, np.float64)
+    if labels.max() > 1:
+        hint = "Pass 0/1 labels (n, classes) for more than two classes."
+        fail("labels", "0 or 1", int(labels.max()), hint)
+    if labels.shape != scores.shape:
+        hint = "For a binary classifier pass `probabilities[:, 1]`."
+        fail("scores", f"of shape {labels.shape}", scores.shape, hint)
+    if not np.isfinite(scores).all():
+        fail("scores", "finite", "nan or inf", "Check the model's loss.")
+    return labels.reshape(len(labels), -1), scores.reshape(len(labels), -1)
+
+
+@dataclass(frozen=True)
+class ConfusedPair:
+    """One kind of mistake.
+
+    Attributes:
+        true: Name of the true class.
+        predicted: Name of the class given instead.
+        images: How many images.
+        share: Of the true class's images, 0 to 1.
+    """
+
+    true: str
+    predicted: str
+    images: int
+    share: float
+
+
+def most_confused_pairs(
+    confusion: np.ndarray, class_names: tuple[str, ...], *, count: int = 10
+) -> tuple[ConfusedPair, ...]:
+    """The commonest mistakes in a confusion matrix.
+
+    Ordered by number of images, so that large classes come first; `share` tells which
+    class suffers.
+
+    Args:
+        confusion: Integer `(classes, classes)`, rows true.
+        class_names: One name per class.
+        count: How many pairs at most.
+
+    Returns:
+        The pairs, the commonest first; empty without mistakes.
+
+    Example:
+        >>> most_confused_pairs(np.array([[3, 1], [0, 4]]), ("cat", "dog"))[0].share
+        0.25
+    """
+    wrong = confusion.copy()
+    np.fill_diagonal(wrong, 0)
+    order = np.argsort(-wrong, axis=None, kind="stable")[:count]
+    pairs = []
+    for true, given in zip(*np.unravel_index(order, wrong.shape), strict=True):
+        images = int(wrong[true, given])
+        if images:
+            share = images / int(confusion[true].sum())
+            pairs.append(
+                ConfusedPair(class_names[true], class_names[given], images, share)
+            )
+    return tuple(pairs)

@@ -1,5 +1,6 @@
-"""A network's blocks: its layers grouped as its authors grouped them."""
+"""A network as a graph: its blocks, where it can be cut, what each part costs."""
 
+import math
 import re
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
@@ -7,10 +8,228 @@ from typing import Any
 
 import keras
 
-from kerastl._compat import graph_nodes, is_functional
-from kerastl.models.graph import check_functional, cut_points
-from kerastl.models.layers import Preprocessing
-from kerastl.models.specs import BackboneSpec, match_spec
+from kerastl._checks import fail, nearest
+from kerastl._compat import GraphNode, graph_nodes, is_functional, sublayers
+from kerastl.models.layers import Preprocessing, is_adapter
+from kerastl.models.registry import BackboneSpec, match_spec
+
+
+def check_functional(name: str, model: object) -> None:
+    """Raise unless `model` is a functional model: a graph of layers."""
+    if not is_functional(model):
+        fail(
+            name,
+            "a functional keras.Model",
+            type(model).__name__,
+            "Build it with keras.Model(inputs, outputs).",
+            TypeError,
+        )
+
+
+def _separators(model: keras.Model) -> list[tuple[str, keras.KerasTensor]]:
+    """Layers, with their tensors, through which everything after them must pass."""
+    nodes = graph_nodes(model)
+    last_use: dict[int, int] = {}
+    for position, node in enumerate(nodes):
+        for tensor in node.inputs:
+            last_use[tensor] = position
+    for tensor in model.outputs:
+        last_use[id(tensor)] = len(nodes)
+    calls = _calls(nodes)
+    live = {id(t) for node in nodes if node.is_input for t in node.outputs}
+    found = []
+    for position, node in enumerate(nodes):
+        live.difference_update(t for t in node.inputs if last_use[t] <= position)
+        live.update(id(t) for t in node.outputs if last_use.get(id(t), -1) > position)
+        if (
+            live == {id(t) for t in node.outputs}
+            and len(live) == 1
+            and calls[id(node.layer)] == 1
+        ):
+            found.append((node.layer.name, node.outputs[0]))
+    return found
+
+
+def _calls(nodes: tuple[GraphNode, ...]) -> dict[int, int]:
+    """How often each layer is called in the graph."""
+    calls: dict[int, int] = {}
+    for node in nodes:
+        calls[id(node.layer)] = calls.get(id(node.layer), 0) + 1
+    return calls
+
+
+def cut_points(model: keras.Model) -> tuple[str, ...]:
+    """Names of the layers whose output alone carries everything to the layers after it.
+
+    Only at these may a network be truncated or split. A layer inside a residual block
+    is none: the shortcut runs past it. The input layer and the last layer are listed;
+    `split_model` accepts those between them. A sum written `x + y` counts as a layer,
+    with the name that Keras gave it.
+
+    Args:
+        model: Functional model with one output.
+
+    Returns:
+        Layer names from input to output.
+
+    Raises:
+        TypeError: If the model is not functional.
+
+    Example:
+        >>> x = keras.Input((4,), name="in")
+        >>> hidden = keras.layers.Dense(4, name="inside")(x)
+        >>> y = keras.layers.Add(name="sum")([x, hidden])
+        >>> cut_points(keras.Model(x, keras.layers.ReLU(name="out")(y)))
+        ('in', 'sum', 'out')
+    """
+    check_functional("model", model)
+    return tuple(name for name, _ in _separators(model))
+
+
+def split_model(model: keras.Model, at: str) -> tuple[keras.Model, keras.Model]:
+    """The network in two models: up to layer `at` (inclusive), and all after it.
+
+    Both share the model's variables: training or freezing a part changes the whole.
+    `suffix(prefix(images))` equals `model(images)` exactly.
+
+    Args:
+        model: Functional model with one output.
+        at: A name from `cut_points(model)`, neither the input nor the last layer.
+
+    Returns:
+        `(prefix, suffix)`.
+
+    Raises:
+        TypeError: If the model is not functional.
+        ValueError: If `at` is no layer, no cut point, or leaves a part empty.
+
+    Example:
+        >>> x = keras.Input((4,), name="in")
+        >>> hidden = keras.layers.Dense(3, name="hidden")(x)
+        >>> model = keras.Model(x, keras.layers.Dense(2, name="out")(hidden))
+        >>> prefix, suffix = split_model(model, "hidden")
+        >>> prefix.output_shape, suffix.output_shape
+        ((None, 3), (None, 2))
+    """
+    check_functional("model", model)
+    cuts = dict(_separators(model))
+    _check_cut(model, at, tuple(cuts)[1:-1])
+    prefix = keras.Model(model.input, cuts[at], name=f"{model.name}_prefix")
+    suffix = keras.Model(cuts[at], model.output, name=f"{model.name}_suffix")
+    return prefix, suffix
+
+
+def truncate(model: keras.Model, at: str) -> keras.Model:
+    """The network up to layer `at` (inclusive), as a model.
+
+    It shares the model's variables; it does not copy them.
+
+    Args:
+        model: Functional model with one output.
+        at: A name from `cut_points(model)`, not the input layer.
+
+    Returns:
+        Functional model from the same input to the output of `at`.
+
+    Raises:
+        TypeError: If the model is not functional.
+        ValueError: If `at` is no layer or no cut point.
+
+    Example:
+        >>> x = keras.Input((4,), name="in")
+        >>> hidden = keras.layers.Dense(3, name="hidden")(x)
+        >>> model = keras.Model(x, keras.layers.Dense(2, name="out")(hidden))
+        >>> truncate(model, "hidden").output_shape
+        (None, 3)
+    """
+    check_functional("model", model)
+    cuts = dict(_separators(model))
+    _check_cut(model, at, tuple(cuts)[1:])
+    return keras.Model(model.input, cuts[at], name=model.name)
+
+
+def _check_cut(model: keras.Model, at: str, legal: tuple[str, ...]) -> None:
+    """Raise unless `at` is one of the `legal` cut points; name its neighbours."""
+    if at in legal:
+        return
+    names = [operation.name for operation in model.operations]
+    if at not in names:
+        fail("at", f"a layer of {model.name}", at, nearest(str(at), legal or names))
+    if not legal:
+        fail("at", f"a cut point, and {model.name} has none inside", at)
+    place = names.index(at)
+    before = [name for name in legal if names.index(name) < place][-1:]
+    after = [name for name in legal if names.index(name) > place][:1]
+    near = " and ".join(repr(name) for name in before + after)
+    fail(
+        "at",
+        "a layer through which the whole network passes, with layers on both sides",
+        at,
+        f"The nearest are {near}.",
+    )
+
+
+def node_multiplications(layer: Any, outputs: tuple[keras.KerasTensor, ...]) -> int:
+    """Multiplications by weights in one call of a layer, for one image.
+
+    A kernel is applied at each position of the output: a convolution's at each
+    pixel, a dense layer's at each token. Element-wise work is left out, and so are
+    adapters: Keras adds them to their kernel, once for all images of a batch.
+
+    Args:
+        layer: Layer, model or operation of a graph.
+        outputs: The symbolic tensors of that call.
+    """
+    if not isinstance(layer, keras.Layer):
+        return 0
+    if is_functional(layer):
+        return multiplications(layer)
+    shape = outputs[0].shape
+    positions = math.prod(side or 1 for side in shape[1:-1])
+    if keras.config.image_data_format() == "channels_first" and len(shape) == 4:
+        positions = math.prod(side or 1 for side in shape[2:])
+    kernels = {
+        id(weight): math.prod(weight.shape)
+        for part in sublayers(layer)
+        for weight in part.trainable_weights + part.non_trainable_weights
+        # Embeddings are looked up; vectors scale or shift.
+        if len(weight.shape) > 1
+        and not isinstance(part, keras.layers.Embedding)
+        and not is_adapter(weight)
+    }
+    return positions * sum(kernels.values())
+
+
+def multiplications_below(model: keras.Model) -> dict[str, int]:
+    """Multiplications up to and with each layer, for one image, by its name.
+
+    At a cut point that is what the network truncated there costs: everything before
+    it leads to it.
+
+    Args:
+        model: Functional model.
+    """
+    found, total = {}, 0
+    for node in graph_nodes(model):
+        total += node_multiplications(node.layer, node.outputs)
+        found[node.layer.name] = total
+    return found
+
+
+def multiplications(model: keras.Model) -> int:
+    """Multiplications by weights in one pass of a functional model, for one image.
+
+    Args:
+        model: Functional model.
+
+    Example:
+        >>> x = keras.Input((8, 8, 3))
+        >>> network = keras.Model(x, keras.layers.Conv2D(4, 3, padding="same")(x))
+        >>> multiplications(network) == 8 * 8 * (3 * 3 * 3 * 4)
+        True
+    """
+    return sum(node_multiplications(n.layer, n.outputs) for n in graph_nodes(model))
+
 
 _NORMALISATION = (
     keras.layers.BatchNormalization,

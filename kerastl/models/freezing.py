@@ -1,16 +1,118 @@
-"""Choosing which weights train, on the leaves, so that nothing else can move."""
+"""Which weights train: freezing, unfreezing, and a table of what does."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 
 import keras
 
 from kerastl._checks import check_choice, check_integer, fail, nearest
 from kerastl._compat import own_variables, sublayers
 from kerastl.models.blocks import blocks
-from kerastl.models.kinds import KINDS, NONE_OF_A_KIND, open_kind, weights_of_kind
-from kerastl.models.layers import hold_statistics, make_freezable
-from kerastl.models.lora_layers import adapted_parts, hold_base, wake
-from kerastl.models.manifest import find_manifest, is_pretrained
+from kerastl.models.layers import (
+    adapted_parts,
+    hold_base,
+    hold_statistics,
+    is_adapter,
+    is_holding_statistics,
+    make_freezable,
+    wake,
+)
+from kerastl.models.record import find_manifest, is_pretrained
+
+#: What `trainable` may name besides parts of the network.
+KINDS = ("norm", "bias", "lora")
+
+_NORMALISATION = (
+    keras.layers.BatchNormalization,
+    keras.layers.LayerNormalization,
+    keras.layers.GroupNormalization,
+    keras.layers.RMSNormalization,
+)
+
+#: What a network has none of, and what to do then.
+NONE_OF_A_KIND = {
+    "norm": ("a normalisation with weights", "Name blocks instead."),
+    "bias": ("a bias", "Name blocks instead."),
+    "lora": ("an adapter", "Call kerastl.lora.add first."),
+}
+
+
+def weights_of_kind(layer: keras.Layer, kind: str) -> list[keras.Variable]:
+    """The layer's weights of a kind, those of the layers inside it too.
+
+    Args:
+        layer: Any layer.
+        kind: `"norm"`: scales and shifts of normalisation layers; `"bias"`: biases,
+            and the shifts of normalisation layers; `"lora"`: the factors of adapters.
+    """
+    return [
+        weight
+        for part in sublayers(layer)
+        for weight in own_variables(part)
+        if _is_of_kind(part, weight, kind)
+    ]
+
+
+def _is_of_kind(part: keras.Layer, weight: keras.Variable, kind: str) -> bool:
+    if kind == "lora":
+        return is_adapter(weight)
+    normalises = isinstance(part, _NORMALISATION)
+    if kind == "norm":
+        return normalises
+    return weight.name == "bias" or (normalises and weight.name == "beta")
+
+
+def open_kind(layer: keras.Layer, kind: str, *, statistics: bool) -> None:
+    """Make a frozen layer train its weights of one kind.
+
+    Args:
+        layer: A layer that is frozen whole.
+        kind: See `weights_of_kind`.
+        statistics: Whether BatchNorm statistics of the opened layers move too.
+    """
+    chosen = {id(weight) for weight in weights_of_kind(layer, kind)}
+    inside = sublayers(layer)
+    # Outermost first: the setter reaches the layers inside, which are set after it.
+    for part in inside:
+        part.trainable = any(id(weight) in chosen for weight in part.weights)
+    for part in inside:
+        for weight in own_variables(part):
+            weight.trainable = id(weight) in chosen
+        if isinstance(part, keras.layers.BatchNormalization):
+            hold_statistics(part, part.trainable and not statistics)
+
+
+@contextmanager
+def partly_trained_layers_frozen(model: keras.Model) -> Iterator[None]:
+    """For the time of the block, freeze the layers of whose weights only some train.
+
+    A file keeps one flag for each layer: read back, such a layer would train whole.
+
+    Args:
+        model: Any model; its flags are as before when the block ends.
+    """
+    flags = [
+        (part, part.trainable, [(w, w.trainable) for w in own_variables(part)])
+        for part in sublayers(model)
+    ]
+    partly = [
+        part
+        for part, flag, weights in flags
+        if flag and not all(trains for _, trains in weights)
+    ]
+    try:
+        for part in partly:
+            part.trainable = False
+        yield
+    finally:
+        if partly:
+            for part, flag, _ in flags:
+                part.trainable = flag
+            for _, _, weights in flags:
+                for weight, trains in weights:
+                    weight.trainable = trains
+
 
 #: What `trainable` may be: see `unfreeze`.
 Trainable = str | int | tuple[str, ...]
@@ -292,3 +394,128 @@ def _output_shape(layer: keras.Layer) -> tuple:
     output = layer.output
     output = output[0] if isinstance(output, (list, tuple)) else output
     return tuple(output.shape)
+
+
+@dataclass(frozen=True)
+class TrainableRow:
+    """One block of a model.
+
+    Attributes:
+        block: Block's name; `"head"` for the head.
+        layers: Number of layers that hold weights.
+        parameters: Number of scalars in them.
+        trainable: How many of those train.
+        batch_norm: What its BatchNorm layers do: `"frozen"`, `"affine"`, `"train"`,
+            `"mixed"`, or `"-"` where there are none.
+    """
+
+    block: str
+    layers: int
+    parameters: int
+    trainable: int
+    batch_norm: str
+
+
+@dataclass(frozen=True)
+class TrainableReport:
+    """What trains in a model, block by block; prints as a table.
+
+    Attributes:
+        rows: One per block, input side first, the head last.
+    """
+
+    rows: tuple[TrainableRow, ...]
+
+    @property
+    def parameters(self) -> int:
+        """Number of scalars in the model."""
+        return sum(row.parameters for row in self.rows)
+
+    @property
+    def trainable(self) -> int:
+        """Number of scalars that train."""
+        return sum(row.trainable for row in self.rows)
+
+    def __str__(self) -> str:
+        """The table as text."""
+        total = TrainableRow(
+            "total",
+            sum(row.layers for row in self.rows),
+            self.parameters,
+            self.trainable,
+            "",
+        )
+        width = max(len(row.block) for row in (*self.rows, total))
+        header = f"{'block':<{width}}  layers  parameters   trainable  batch norm"
+        lines = [header, "-" * len(header)]
+        lines += [
+            f"{row.block:<{width}}  {row.layers:>6}  {row.parameters:>10,}  "
+            f"{row.trainable:>10,}  {row.batch_norm}".rstrip()
+            for row in (*self.rows, total)
+        ]
+        return "\n".join(lines)
+
+
+def trainable_report(model: keras.Model) -> TrainableReport:
+    """What trains in a model now, block by block.
+
+    It tells the flags as they stand; a compiled model trains what it was compiled to.
+
+    Args:
+        model: A classifier, a backbone or any functional model.
+
+    Returns:
+        A report that prints as a table.
+
+    Raises:
+        TypeError: If `model` is not a functional Keras model.
+
+    Example:
+        >>> import kerastl
+        >>> backbone = kerastl.build_backbone("MobileNet", alpha=0.25, weights="tiny")
+        >>> model = kerastl.build_classifier(backbone, ["cat", "dog", "owl"])
+        >>> report = kerastl.trainable_report(model)
+        >>> report.rows[-1].block, report.trainable
+        ('head', 771)
+    """
+    parts = {**model_blocks(model), "head": head_layers(model)}
+    layers = {layer.name: layer for layer in leaf_layers(model)}
+    rows = [
+        _row(block, [layers[name] for name in names])
+        for block, names in parts.items()
+        if names
+    ]
+    return TrainableReport(tuple(rows))
+
+
+def _row(block: str, layers: list[keras.Layer]) -> TrainableRow:
+    weights = [weight for layer in layers for weight in layer.weights]
+    trained = {id(weight) for layer in layers for weight in layer.trainable_weights}
+    return TrainableRow(
+        block,
+        sum(bool(layer.weights) for layer in layers),
+        sum(_size(weight) for weight in weights),
+        sum(_size(weight) for weight in weights if id(weight) in trained),
+        _batch_norm(layers),
+    )
+
+
+def _size(weight: keras.Variable) -> int:
+    size = 1
+    for side in weight.shape:
+        size *= side
+    return size
+
+
+def _batch_norm(layers: list[keras.Layer]) -> str:
+    modes = {
+        "frozen"
+        if not part.trainable
+        else "affine"
+        if is_holding_statistics(part)
+        else "train"
+        for layer in layers
+        for part in sublayers(layer)
+        if isinstance(part, keras.layers.BatchNormalization)
+    }
+    return modes.pop() if len(modes) == 1 else "mixed" if modes else "-"

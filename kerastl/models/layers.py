@@ -1,14 +1,15 @@
-"""The registered Keras layers a kerastl model is saved with.
+"""The layers that kerastl adds to Keras."""
 
-Importing `kerastl` registers them, which is what `keras.models.load_model` needs.
-"""
-
+import math
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import keras
-from keras import ops
+import numpy as np
+from keras import layers, ops
 
 from kerastl._checks import check_choice
+from kerastl._compat import drop_variable, own_variables, sublayers
 
 _PACKAGE = "kerastl"
 
@@ -96,7 +97,7 @@ class ClassLogits(keras.layers.Layer):
     image size through `.keras` files without pickle.
 
     Args:
-        manifest: JSON-ready dictionary: see `kerastl.models.manifest.Manifest`.
+        manifest: JSON-ready dictionary: see `kerastl.models.record.Manifest`.
         name: Layer name.
         dtype: Ignored: the output is float32 under every policy.
         trainable: Kept for Keras; the layer has no weights.
@@ -268,3 +269,234 @@ def hold_statistics(layer: keras.layers.BatchNormalization, hold: bool) -> None:
 def is_holding_statistics(layer: keras.Layer) -> bool:
     """Whether a BatchNorm layer keeps its statistics while gamma and beta train."""
     return isinstance(layer, _StatisticsHeld)
+
+
+#: Grids of the spatial pyramid: the whole map, its quarters, its sixteenths.
+LEVELS = (1, 2, 4)
+
+
+@keras.saving.register_keras_serializable(package="kerastl")
+class SpatialPyramid(layers.Layer):
+    """Averages of a feature map over the cells of 1x1, 2x2 and 4x4 grids, in a row.
+
+    Cell `i` of `k` spans rows `floor(i h / k)` to `ceil((i + 1) h / k)`, so that none
+    is empty on a small map; neighbours then share a row.
+
+    Args:
+        name: Layer name.
+        dtype: Ignored: averages are taken in float32.
+        trainable: Kept for Keras; the layer has no weights.
+
+    Reference:
+        He et al. (2014), Spatial Pyramid Pooling, arXiv:1406.4729, section 2.2, with
+        averages in place of maxima.
+    """
+
+    def __init__(
+        self,
+        *,
+        name: str | None = None,
+        dtype: Any = "float32",
+        trainable: bool = True,
+    ) -> None:
+        """See the class."""
+        super().__init__(name=name, dtype="float32", trainable=trainable)
+
+    def call(self, inputs: Any) -> Any:
+        """Pool `(n, h, w, c)` to `(n, 21 c)`."""
+        height, width = inputs.shape[1:3]
+        cells = [
+            ops.mean(inputs[:, top:bottom, left:right], axis=(1, 2))
+            for level in LEVELS
+            for top, bottom in _spans(height, level)
+            for left, right in _spans(width, level)
+        ]
+        return ops.concatenate(cells, axis=-1)
+
+    def compute_output_shape(self, input_shape: tuple) -> tuple:
+        """`(n, 21 c)`."""
+        return input_shape[0], sum(k * k for k in LEVELS) * input_shape[-1]
+
+
+def _spans(length: int, parts: int) -> Iterator[tuple[int, int]]:
+    for i in range(parts):
+        yield i * length // parts, -(-(i + 1) * length // parts)
+
+
+@keras.saving.register_keras_serializable(package="kerastl")
+class FeatureColumns(layers.Layer):
+    """The features in float32, with a record of which cut each column comes from.
+
+    It is the last layer of every feature network. It computes nothing; its config
+    carries the names through `.keras` files.
+
+    Args:
+        cuts: Name of each cut, in order.
+        widths: Number of columns of each.
+        pooling: How feature maps were pooled.
+        settings: JSON-ready dictionary that travels along.
+        name: Layer name.
+        dtype: Ignored: the output is float32 under every policy.
+        trainable: Kept for Keras; the layer has no weights.
+    """
+
+    def __init__(
+        self,
+        cuts: Sequence[str],
+        widths: Sequence[int],
+        pooling: str,
+        *,
+        settings: dict[str, Any] | None = None,
+        name: str = "feature_columns",
+        dtype: Any = "float32",
+        trainable: bool = True,
+    ) -> None:
+        """See the class."""
+        super().__init__(
+            name=name, dtype="float32", trainable=trainable, autocast=False
+        )
+        self.cuts, self.widths = tuple(cuts), tuple(widths)
+        self.pooling, self.settings = pooling, dict(settings or {})
+
+    def call(self, inputs: Any) -> Any:
+        """Return the features in float32."""
+        return ops.cast(inputs, "float32")
+
+    def compute_output_spec(self, inputs: Any) -> keras.KerasTensor:
+        """Same shape, float32."""
+        return keras.KerasTensor(inputs.shape, dtype="float32")
+
+    def get_config(self) -> dict[str, Any]:
+        """Arguments to rebuild the layer."""
+        record = {"cuts": list(self.cuts), "widths": list(self.widths)}
+        more = {"pooling": self.pooling, "settings": self.settings}
+        return {**super().get_config(), **record, **more}
+
+    def column_names(self) -> list[str]:
+        """A name for each column: its cut, its cell of the pyramid, its channel."""
+        return [
+            f"{cut}_{place}"
+            for cut, width in zip(self.cuts, self.widths, strict=True)
+            for place in _places(width, self.pooling)
+        ]
+
+
+def _places(width: int, pooling: str) -> Iterator[str]:
+    if pooling != "spp":
+        yield from map(str, range(width))
+        return
+    channels = width // sum(k * k for k in LEVELS)
+    for level in LEVELS:
+        for row, column, channel in np.ndindex(level, level, channels):
+            yield f"{level}x{level}_{row}_{column}_{channel}"
+
+
+def feature_columns(network: keras.Model) -> FeatureColumns:
+    """The record of a feature network: its last layer."""
+    return network.layers[-1]
+
+
+#: Names of the two factors, for layers with a kernel and for embeddings.
+_FACTORS = (
+    ("lora_kernel_a", "lora_kernel_b"),
+    ("lora_embeddings_a", "lora_embeddings_b"),
+)
+_FACTOR_NAMES = {name for pair in _FACTORS for name in pair}
+_BASES = ("kernel", "embeddings")
+
+
+def is_adapter(weight: keras.Variable) -> bool:
+    """Whether the weight is one of the two factors of an adapter."""
+    return weight.name in _FACTOR_NAMES
+
+
+def adapted_parts(layers: Iterable[keras.Layer]) -> Iterator[keras.Layer]:
+    """Yield the layers with an adapter among `layers` and inside them."""
+    for layer in layers:
+        for part in sublayers(layer):
+            if getattr(part, "lora_enabled", False):
+                yield part
+
+
+def obstacle(part: keras.Layer) -> str:
+    """Why a layer that holds a matrix cannot have an adapter; empty if it can."""
+    if not hasattr(part, "enable_lora"):
+        return "Keras has no LoRA for it"
+    if getattr(part, "quantization_mode", None) is not None:
+        return "it is quantized"
+    for name in _BASES:
+        if getattr(part, f"{name}_constraint", None) is not None:
+            return "its weights are constrained"
+    return ""
+
+
+def holds_matrix(part: keras.Layer) -> bool:
+    """Whether a layer itself holds weights that are more than a scale or a shift."""
+    return any(
+        len(weight.shape) > 1 and not is_adapter(weight)
+        for weight in own_variables(part)
+    )
+
+
+def base_weight(part: keras.Layer) -> keras.Variable:
+    """The kernel or embedding that the adapter is added to."""
+    return next(weight for weight in part.weights if weight.name in _BASES)
+
+
+def smaller_side(part: keras.Layer) -> int:
+    """The largest rank that a change of the layer's kernel can have.
+
+    The kernel counts as a matrix: all axes but the last, against the last.
+    """
+    *rows, columns = base_weight(part).shape
+    return min(math.prod(rows), columns)
+
+
+def factors(part: keras.Layer) -> tuple[keras.Variable, keras.Variable]:
+    """A and B of the layer's adapter: its kernel is W + alpha / rank * A B."""
+    first, second = next(pair for pair in _FACTORS if hasattr(part, pair[0]))
+    return getattr(part, first), getattr(part, second)
+
+
+def enable(part: keras.Layer, rank: int, alpha: float, seed: int) -> None:
+    """Give the layer an adapter: A random, B zero, so that nothing changes yet."""
+    rule = keras.initializers.HeUniform(seed=seed)
+    part.enable_lora(rank, lora_alpha=alpha, a_initializer=rule)
+
+
+def folded(part: keras.Layer) -> Any:
+    """The kernel with the adapter added to it: what the layer computes with."""
+    weight, (a, b) = base_weight(part), factors(part)
+    scale = part.lora_alpha / part.lora_rank
+    return keras.ops.add(weight, scale * keras.ops.matmul(a, b))
+
+
+def fold(part: keras.Layer) -> None:
+    """Add the adapter to the kernel, and take it away."""
+    a, b = factors(part)
+    base_weight(part).assign(folded(part))
+    # A traced function may still hold both factors: it must not add them twice.
+    b.assign(keras.ops.zeros(b.shape, b.dtype))
+    for factor in (a, b):
+        drop_variable(part, factor.name)
+    part.lora_enabled = False
+    part.lora_rank = part.lora_alpha = None
+
+
+def hold_base(part: keras.Layer) -> None:
+    """Keep the kernel under an adapter frozen, whatever the layer's flag says."""
+    base_weight(part).trainable = False
+
+
+def wake(part: keras.Layer, seed: int) -> None:
+    """Draw A anew if both factors are zero, where no gradient reaches either.
+
+    Keras leaves them so when it reads a model's file; the output does not change.
+    """
+    a, b = factors(part)
+    if a.trainable and not np.any(_array(a)) and not np.any(_array(b)):
+        a.assign(keras.initializers.HeUniform(seed=seed)(a.shape, a.dtype))
+
+
+def _array(weight: keras.Variable) -> np.ndarray:
+    return keras.ops.convert_to_numpy(weight)

@@ -1,1 +1,21 @@
-"""What to start from: how well frozen features fit a task, arrays in, numbers out."""
+"""What to start from and how much of it to train, measured on your images."""
+
+from kerastl._lazy import lazy_names
+
+__getattr__, __dir__, __all__ = lazy_names(
+    __name__,
+    {
+        "Advice": "kerastl.selection.advice",
+        "BackboneRanking": "kerastl.selection.ranking",
+        "DepthProfile": "kerastl.selection.depth",
+        "advise": "kerastl.selection.advice",
+        "depth_profile": "kerastl.selection.depth",
+        "gbc": "kerastl.selection.transferability",
+        "h_score": "kerastl.selection.transferability",
+        "knn_score": "kerastl.selection.transferability",
+        "leep": "kerastl.selection.transferability",
+        "logme": "kerastl.selection.transferability",
+        "nleep": "kerastl.selection.transferability",
+        "rank_backbones": "kerastl.selection.ranking",
+    },
+)

@@ -10,18 +10,14 @@ import keras
 import numpy as np
 
 from kerastl._checks import check_integer, fail
-from kerastl.datasets.duplicates import digests, integer_codes
-from kerastl.datasets.parallel import Progress
-from kerastl.datasets.sets import ImageSet, Splits
-from kerastl.inference.feature_layers import feature_columns
-from kerastl.inference.feature_networks import feature_network, open_backbone
-from kerastl.inference.features import extract_features
-from kerastl.models.blocks import blocks
-from kerastl.models.costs import multiplications_below
-from kerastl.models.graph import cut_points, truncate
-from kerastl.models.manifest import network_size
-from kerastl.selection.arguments import as_features
-from kerastl.selection.sampling import training_images
+from kerastl.data.images import Progress
+from kerastl.data.inputs import training_images
+from kerastl.data.sets import ImageSet, Splits, digests, integer_codes
+from kerastl.features.network import extract_features, feature_network, open_backbone
+from kerastl.features.probe import as_features
+from kerastl.models.blocks import blocks, cut_points, multiplications_below, truncate
+from kerastl.models.layers import feature_columns
+from kerastl.models.record import network_size
 
 #: Ridge penalties for standardised features: from none to a probe of the class means.
 ALPHAS = tuple(float(alpha) for alpha in np.logspace(-1, 6, 15))
@@ -128,7 +124,7 @@ def depth_profile(
         TypeError: If the data are of no known kind.
 
     Example:
-        >>> from kerastl.datasets.catalog import load_dataset
+        >>> from kerastl.data.catalog import load_dataset
         >>> data = load_dataset("digits").train.subset(range(90))
         >>> profile = depth_profile("MobileNet", data, alpha=0.25, image_size=32)
         >>> len(profile.cuts), profile.cuts[-1]

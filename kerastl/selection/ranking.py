@@ -1,27 +1,258 @@
-"""Which backbone to start from: one forward pass each, then scores of its features."""
+"""Ranking backbones on a data set."""
 
 import math
+import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import keras
 import numpy as np
 
-from kerastl._checks import check_choice, check_integer, fail
-from kerastl.datasets.parallel import Progress
-from kerastl.datasets.sets import ImageSet, Splits
-from kerastl.evaluation.pareto import plot_pareto
-from kerastl.selection.candidates import read_candidates
-from kerastl.selection.measuring import BackboneReader
-from kerastl.selection.ranking_table import ranking_text
-from kerastl.selection.ridge import LooRidge, loo_ridge
-from kerastl.selection.sampling import stratified_sample, training_images
-from kerastl.selection.scores import SCORES
+from kerastl._checks import check_choice, check_integer, fail, nearest
+from kerastl._compat import graph_nodes
+from kerastl.data.images import PixelStore, Progress
+from kerastl.data.inputs import stratified_sample, training_images
+from kerastl.data.sets import ImageSet, Splits
+from kerastl.evaluation.figures import short_name
+from kerastl.evaluation.score_plots import plot_pareto
+from kerastl.features.network import extract_features, feature_network, open_backbone
+from kerastl.features.probe import LooRidge, loo_ridge
+from kerastl.models.blocks import multiplications
+from kerastl.models.record import network_size
+from kerastl.models.registry import REGISTRY, find_spec
+from kerastl.models.weights import cached_imagenet_file, tiny_weights
+from kerastl.selection.transferability import SCORES
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+
+#: What may follow a name, and how it is read.
+_OPTIONS = {"alpha": float, "image_size": int, "weights": str}
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A backbone to compare.
+
+    Attributes:
+        label: What it is called in the table.
+        backbone: Its name, or the network itself.
+        options: Arguments of `open_backbone`, for a name.
+    """
+
+    label: str
+    backbone: str | keras.Model
+    options: dict[str, Any] = field(default_factory=dict)
+
+    def open(self, seed: int) -> keras.Model:
+        """The network, from 0-255 pixels to a feature map."""
+        return open_backbone(self.backbone, seed=seed, **self.options)
+
+
+def read_candidates(
+    candidates: Sequence[Any] | Mapping[str, Any] | None, defaults: dict[str, Any]
+) -> list[Candidate]:
+    """Candidates from names, networks or a mapping of labels to either.
+
+    Args:
+        candidates: See `rank_backbones`.
+        defaults: `image_size` and `weights` of names that do not say them.
+
+    Raises:
+        ValueError: If a name is unknown, or a label comes twice.
+        TypeError: If a candidate is neither a name nor a functional model.
+    """
+    if candidates is None:
+        candidates = offline_candidates(defaults["image_size"])
+    if isinstance(candidates, str) or not isinstance(candidates, (Mapping, Sequence)):
+        kinds = "a sequence or a mapping of names and models"
+        fail("candidates", kinds, candidates, error=TypeError)
+    if isinstance(candidates, Mapping):
+        pairs = list(candidates.items())
+    else:
+        pairs = [(getattr(each, "name", each), each) for each in candidates]
+    if not pairs:
+        fail("candidates", "at least one backbone", candidates)
+    labels = [label for label, _ in pairs]
+    twice = sorted({str(label) for label in labels if labels.count(label) > 1})
+    if twice:
+        hint = "Give a mapping of different labels to them."
+        fail("candidates", "called differently", twice, hint)
+    return [_candidate(str(label), each, defaults) for label, each in pairs]
+
+
+def offline_candidates(image_size: Any = None) -> list[str]:
+    """Backbones whose weights are on this machine: bundled, or in Keras's folder."""
+    found = [f"{e.name}:alpha={e.alpha:g},weights=tiny" for e in tiny_weights()]
+    for spec in REGISTRY.values():
+        side = image_size or spec.native_size
+        size = side if isinstance(side, (tuple, list)) else (side, side)
+        for alpha in spec.alphas or (1.0,):
+            if cached_imagenet_file(spec, alpha=alpha, image_size=tuple(size)):
+                width = f"alpha={alpha:g}," if spec.alphas else ""
+                found.append(f"{spec.name}:{width}weights=imagenet")
+    return found
+
+
+def _candidate(label: str, each: Any, defaults: dict[str, Any]) -> Candidate:
+    if isinstance(each, str):
+        name, options = _read_text(each)
+        return Candidate(label, name, {**defaults, **options})
+    if not isinstance(each, keras.Model):
+        kinds = "names such as 'MobileNet:alpha=0.25,weights=tiny', or keras.Models"
+        fail("candidates", kinds, type(each).__name__, error=TypeError)
+    # Whatever is wrong with a network at hand is told before any work is done.
+    return Candidate(label, open_backbone(each))
+
+
+def _read_text(text: str) -> tuple[str, dict[str, Any]]:
+    """The name and the options of `"MobileNet:alpha=0.25,weights=tiny"`."""
+    name, _, rest = text.partition(":")
+    find_spec(name)
+    options = {}
+    for part in rest.split(",") if rest else ():
+        key, _, value = part.partition("=")
+        if key not in _OPTIONS:
+            hint = nearest(key, _OPTIONS)
+            fail("candidates", f"a name with {', '.join(_OPTIONS)}", text, hint)
+        try:
+            options[key] = _OPTIONS[key](value)
+        except ValueError:
+            fail("candidates", f"given with a number for {key}", text)
+    if options.get("weights") == "none":
+        options["weights"] = None
+    return name, options
+
+
+_NAME_WIDTH = 48
+
+
+def ranking_text(ranking: "BackboneRanking") -> str:
+    """The table, the agreement of the scores, and what is missing."""
+    probe, *others = ranking.scores
+    heads = ["", "backbone", "linear probe", "ms/image", "parameters", "MB", *others]
+    lines = [heads, *(_cells(row, others) for row in ranking.rows)]
+    if others and len(ranking.rows) > 1:
+        taus = [f"{ranking.agreement[probe][name]:.2f}" for name in others]
+        lines.append(["", "agreement with the probe", *[""] * 4, *taus])
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    text = [
+        " ".join(
+            cell.ljust(width) if place < 2 else cell.rjust(width + 1)
+            for place, (cell, width) in enumerate(zip(line, widths, strict=True))
+        ).rstrip()
+        for line in lines
+    ]
+    text.append(
+        f"* within one standard error of the best; {ranking.images} images, "
+        f"{ranking.classes} classes; ranks in brackets"
+    )
+    text += [
+        f"not measured: {name}: {why}" for name, why in ranking.unavailable.items()
+    ]
+    return "\n".join(text)
+
+
+def _cells(row: "RankedBackbone", others: list[str]) -> list[str]:
+    """One line of the table."""
+    accuracy: Any = row.scores["linear_probe"]
+    return [
+        "*" if row.as_good else "",
+        short_name(row.name, _NAME_WIDTH),
+        f"{accuracy:.1%} +- {row.standard_error:.1%}",
+        f"{1000 * row.seconds:.2f}",
+        f"{row.parameters:,}",
+        f"{(row.weight_bytes + row.activation_bytes) / 1e6:.1f}",
+        *(f"{row.scores[name]:.3g} ({row.ranks[name]})" for name in others),
+    ]
+
+
+_BATCHES = 4
+
+
+class BackboneReader:
+    """Runs backbones over one sample; pixels of the size used last are kept.
+
+    Args:
+        sample: Images, at least two.
+        resize: `"stretch"`, `"crop"` or `"pad"`.
+        batch_size: Images at a time, at most: there are several batches, since the
+            first one, with its compilation, is left out of the timing.
+    """
+
+    def __init__(self, sample: ImageSet, *, resize: str, batch_size: int) -> None:
+        """See the class."""
+        self._sample, self._resize = sample, resize
+        self._batch = min(batch_size, max(len(sample) // _BATCHES, 1))
+        self._store: PixelStore | None = None
+
+    def measure(
+        self, candidate: Candidate, backbone: keras.Model, progress: Progress
+    ) -> tuple[dict[str, Any], np.ndarray]:
+        """What is known of a backbone, and its features `(n, d)`, from one pass.
+
+        Args:
+            candidate: Where the backbone came from.
+            backbone: From pixels to a feature map.
+            progress: Called with (done, total) images.
+        """
+        network = feature_network(backbone)
+        size = network_size(network, candidate.options.get("image_size"))
+        if self._store is None or self._store.image_size != size:
+            options = {"image_size": size, "resize": self._resize}
+            self._store = PixelStore(self._sample, **options)
+            # Reading files is none of the network's time.
+            self._store.pixels()
+        ends = []
+
+        def note(done: int, total: int) -> None:
+            ends.append(time.perf_counter())
+            progress(done, total)
+
+        features = extract_features(
+            network,
+            self._sample,
+            image_size=size,
+            batch_size=self._batch,
+            store=self._store,
+            progress=note,
+        )
+        return {
+            "name": candidate.label,
+            "image_size": size,
+            "features": features.shape[1],
+            "parameters": backbone.count_params(),
+            "multiplications": multiplications(backbone),
+            # The median: other work on the machine disturbs single batches.
+            "seconds": float(np.median(np.diff(ends))) / self._batch,
+            "weight_bytes": sum(_nbytes(weight) for weight in backbone.weights),
+            "activation_bytes": live_bytes(backbone),
+        }, features
+
+
+def live_bytes(model: keras.Model) -> int:
+    """Most bytes of float32 feature maps alive at once, for one image."""
+    nodes = graph_nodes(model)
+    last_use = {tensor: place for place, n in enumerate(nodes) for tensor in n.inputs}
+    live: dict[int, int] = {}
+    most = 0
+    for place, node in enumerate(nodes):
+        for tensor in node.outputs:
+            live[id(tensor)] = 4 * math.prod(side or 1 for side in tensor.shape[1:])
+        most = max(most, sum(live.values()))
+        live = {
+            key: size for key, size in live.items() if last_use.get(key, -1) > place
+        }
+    return most
+
+
+def _nbytes(weight: keras.Variable) -> int:
+    return int(keras.ops.convert_to_numpy(weight).nbytes)
+
 
 PROBE = "linear_probe"
 #: `nleep` fits a mixture of Gaussians and takes longer than a small network's pass.
@@ -163,7 +394,7 @@ def rank_backbones(
         TypeError: If the data or a candidate are of no known kind.
 
     Example:
-        >>> from kerastl.datasets.catalog import load_dataset
+        >>> from kerastl.data.catalog import load_dataset
         >>> data = load_dataset("digits").train.subset(range(90))
         >>> ranking = rank_backbones(
         ...     data, ["MobileNet:alpha=0.25", "MobileNet:alpha=0.25,weights=none"],

@@ -1,30 +1,317 @@
-"""WiSE-FT: weights between those before fine-tuning and those after."""
+"""Averages of the weights of several models: interpolation and soups."""
 
-from collections.abc import Callable, Sequence
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import keras
 import numpy as np
 
 from kerastl._checks import check_integer, check_number, fail
-from kerastl.evaluation.sweeps import plot_interpolation
-from kerastl.models.manifest import forget_temperature, manifest, set_temperature
-from kerastl.training.batch_statistics import moved_statistics, recompute_batchnorm
-from kerastl.training.judging import Judge, Score
-from kerastl.training.kinship import (
-    check_merged,
-    check_same_layers,
-    check_same_records,
-    check_same_shapes,
-    check_same_start,
-    weight_arrays,
+from kerastl.evaluation.plots import plot_interpolation
+from kerastl.features.network import run_batches
+from kerastl.features.sources import StreamSource, make_source
+from kerastl.models.blocks import check_functional
+from kerastl.models.freezing import head_layers, leaf_layers
+from kerastl.models.layers import (
+    ClassLogits,
+    Preprocessing,
+    adapted_parts,
+    base_weight,
+    folded,
+    is_adapter,
+    is_noise,
+    original_class,
 )
-from kerastl.training.tracking import restore, snapshot
+from kerastl.models.lora import drop_adapters
+from kerastl.models.record import (
+    find_manifest,
+    find_preprocessing,
+    forget_temperature,
+    manifest,
+    set_temperature,
+)
+from kerastl.tasks.building import load_model
+from kerastl.tasks.compiling import compile_model, model_task
+from kerastl.training.batch_statistics import moved_statistics, recompute_batchnorm
+from kerastl.training.watching import restore, snapshot
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+
+@dataclass(frozen=True)
+class Score:
+    """How good weights are on some images.
+
+    Attributes:
+        accuracy: Share of right decisions, 0 to 1; of multilabel images each label
+            is one.
+        loss: Mean cross-entropy, natural logarithm, without penalties.
+    """
+
+    accuracy: float
+    loss: float
+
+    @property
+    def key(self) -> tuple[float, float]:
+        """What is compared, higher is better: ties in accuracy go by the loss."""
+        return self.accuracy, -self.loss
+
+
+class Judge:
+    """Scores the weights that a classifier has at the time.
+
+    Args:
+        model: A classifier from `build_classifier`.
+        validation: An `ImageSet` or a pair `(images, labels)`.
+        batch_size: Images at a time.
+
+    Raises:
+        ValueError: If the data do not fit the model, or the model has no task.
+        TypeError: If the data are of no known kind.
+    """
+
+    def __init__(
+        self, model: keras.Model, validation: Any, batch_size: int = 64
+    ) -> None:
+        """See the class."""
+        manifest(model)
+        self.task = model_task(model)
+        self.source = make_source(model, validation, "validation")
+        if isinstance(self.source, StreamSource):
+            kinds = "an ImageSet or an (images, labels) pair"
+            fail("validation", kinds, type(validation).__name__, error=TypeError)
+        self.batch_size = batch_size
+
+    def score(
+        self, model: keras.Model, progress: Callable[[int, int], None] | None = None
+    ) -> Score:
+        """The model's score with its present weights."""
+        source = self.source
+        logits = run_batches(
+            model,
+            source.rows,
+            len(source),
+            batch_size=self.batch_size,
+            progress=progress,
+        )
+        labels = np.asarray(source.labels)
+        chances = self.task.probabilities(logits)
+        tiny = np.finfo("float64").tiny
+        if self.task.name == "multilabel":
+            right = (chances >= 0.5) == (labels == 1)
+            given = np.where(labels == 1, chances, 1.0 - chances)
+        else:
+            labels = labels.reshape(-1)
+            right = chances.argmax(axis=1) == labels
+            given = chances[np.arange(len(labels)), labels]
+        loss = -np.log(np.maximum(given, tiny)).mean()
+        return Score(float(right.mean()), float(loss))
+
+
+#: Networks drawn at random apart are at right angles, cosine 0; fine-tuning from one
+#: start leaves 0.9 and more.
+SAME_START = 0.5
+
+#: Compared by `check_same_records`, where they say anything.
+_RECORDS = (keras.layers.InputLayer, Preprocessing, ClassLogits)
+
+#: Settings of a layer that a trained one computes the same without.
+_OF_TRAINING = ("name", "trainable", "dtype", "seed", "momentum", "rate")
+_OF_TRAINING_ENDS = ("_initializer", "_regularizer", "_constraint")
+
+
+def weight_arrays(name: str, item: Any) -> list[np.ndarray]:
+    """The weights of a model, or arrays as they are.
+
+    Raises:
+        ValueError: If the model has adapters.
+        TypeError: If it is neither.
+    """
+    if isinstance(item, keras.Model):
+        check_merged(name, item)
+        return snapshot(item)
+    if isinstance(item, (list, tuple)) and all(hasattr(a, "shape") for a in item):
+        return [np.asarray(array) for array in item]
+    hint = "Take model.get_weights()."
+    kinds = "a model or a list of arrays"
+    return fail(name, kinds, type(item).__name__, hint, TypeError)
+
+
+def check_merged(name: str, model: keras.Model) -> None:
+    """Raise if a model has adapters: between two products A B lies no product."""
+    count = len(list(adapted_parts(leaf_layers(model))))
+    if count:
+        hint = (
+            "Fold them in with kerastl.lora.merge, and take as start the weights from "
+            "before kerastl.lora.add."
+        )
+        fail(name, "a model without adapters", f"{count} layers with one", hint)
+
+
+def effective_weights(model: keras.Model) -> list[np.ndarray]:
+    """Copies of the weights that a model has once its adapters are folded in."""
+    kernels = {
+        id(base_weight(part)): folded(part)
+        for part in adapted_parts(leaf_layers(model))
+    }
+    return [
+        np.array(keras.ops.convert_to_numpy(kernels.get(id(weight), weight)))
+        for weight in model.weights
+        if not is_adapter(weight)
+    ]
+
+
+def check_same_shapes(
+    name: str,
+    arrays: Sequence[np.ndarray],
+    others: Sequence[np.ndarray],
+) -> None:
+    """Raise unless two lists of weights are of one structure."""
+    if len(arrays) != len(others):
+        received = f"{len(arrays)} arrays, and {len(others)} in the other"
+        fail(name, "weights of one structure", received)
+    for place, (one, other) in enumerate(zip(arrays, others, strict=True)):
+        if one.shape != other.shape:
+            received = f"array {place} of shape {one.shape}, and {other.shape}"
+            fail(name, "weights of one structure", received)
+
+
+def check_same_records(name: str, model: keras.Model, other: keras.Model) -> None:
+    """Raise unless two classifiers mean the same by their outputs and inputs."""
+    one, two = find_manifest(model), find_manifest(other)
+    if one is not None and two is not None:
+        for part in ("class_names", "task", "image_size", "resize"):
+            mine, theirs = getattr(one, part), getattr(two, part)
+            if mine != theirs:
+                words = part.replace("_", " ")
+                fail(name, f"models of one {words}", [mine, theirs])
+    first, second = map(_origin, (model, other))
+    if first != second:
+        fail(name, "models of one backbone, with one preprocessing", [first, second])
+
+
+def _origin(model: keras.Model) -> tuple[str, str, str] | None:
+    layer = find_preprocessing(model)
+    return layer and (layer.backbone, layer.weights_source, layer.mode)
+
+
+def check_same_layers(name: str, model: keras.Model, other: keras.Model) -> None:
+    """Raise unless two models' layers are of the same kinds and settings.
+
+    Layers with weights also in the same order. What only training knows, such as
+    dropout, may differ; how the layers are connected is not compared.
+    """
+    ours, theirs = (Counter(_layer_records(each)) for each in (model, other))
+    first, second = next(iter(ours - theirs), None), next(iter(theirs - ours), None)
+    if first or second:
+        received = [_told(first, second), _told(second, first)]
+        fail(name, "models of the same layers, with the same settings", received)
+
+
+def _layer_records(model: keras.Model) -> Iterator[tuple[int, str, str]]:
+    """Place among those with weights (0 without), kind and settings of each layer."""
+    place = 0
+    for layer in leaf_layers(model):
+        if is_noise(layer) or _is_identity(layer) or isinstance(layer, _RECORDS):
+            continue
+        place += bool(layer.weights)
+        try:
+            config = layer.get_config()
+        except NotImplementedError:
+            # A user's layer of which Keras does not know the arguments.
+            config = {}
+        settings = json.dumps(_settings(config), default=lambda x: type(x).__name__)
+        yield place * bool(layer.weights), original_class(layer).__name__, settings
+
+
+def _is_identity(layer: keras.Layer) -> bool:
+    """Whether it hands on what it gets, as ConvNeXt's do where no noise is asked."""
+    linear = getattr(layer, "activation", None) is keras.activations.linear
+    plain = isinstance(layer, keras.layers.Activation) and linear
+    return plain or isinstance(layer, keras.layers.Identity)
+
+
+def _settings(value: Any) -> Any:
+    """Settings without those of training, in the forms that a file gives back."""
+    if isinstance(value, dict):
+        return {
+            key: _settings(value[key])
+            for key in sorted(value, key=str)
+            if not _is_of_training(str(key))
+        }
+    return [_settings(x) for x in value] if isinstance(value, (list, tuple)) else value
+
+
+def _is_of_training(key: str) -> bool:
+    bookkeeping = key.startswith("lora_") or "drop" in key
+    return bookkeeping or key in _OF_TRAINING or key.endswith(_OF_TRAINING_ENDS)
+
+
+def _told(one: tuple[int, str, str] | None, other: tuple[int, str, str] | None) -> str:
+    """A layer that the other model lacks: its kind, and what is other about it."""
+    if one is None:
+        return "no such layer"
+    if other is None or one[1] != other[1]:
+        return one[1]
+    mine, theirs = json.loads(one[2]), json.loads(other[2])
+    differing = [f"{k}={v!r}" for k, v in mine.items() if v != theirs.get(k)]
+    return f"{one[1]}({', '.join(differing)})"
+
+
+def check_same_start(
+    name: str,
+    model: keras.Model,
+    arrays: Sequence[np.ndarray],
+    others: Sequence[np.ndarray],
+) -> None:
+    """Raise if two lists of weights cannot have grown from one network.
+
+    Read off the direction of the backbone's kernels, all in one: no record in a model
+    tells two fine-tunings of one network from two networks.
+
+    Args:
+        name: The argument's name, for the error.
+        model: Whose weights these are, to tell backbone from head.
+        arrays: Weights in the order of `model.weights`.
+        others: The same of the other.
+    """
+    similarity = kernel_cosine(model, arrays, others)
+    if similarity < SAME_START:
+        hint = (
+            "Averages mean something only between models that were fine-tuned from "
+            "the same weights."
+        )
+        received = f"kernels of cosine {similarity:.2f}"
+        fail(name, "fine-tuned from one start", received, hint)
+
+
+def kernel_cosine(
+    model: keras.Model, arrays: Sequence[np.ndarray], others: Sequence[np.ndarray]
+) -> float:
+    """Cosine between the backbone's kernels in two states; 1 where there are none."""
+    head = set(head_layers(model))
+    ours = {
+        id(weight)
+        for layer in leaf_layers(model)
+        if layer.name not in head
+        for weight in layer.weights
+        if len(weight.shape) > 1
+    }
+    product = first = second = 0.0
+    for weight, one, other in zip(model.weights, arrays, others, strict=True):
+        if id(weight) in ours:
+            a, b = one.astype("float64").ravel(), other.astype("float64").ravel()
+            product, first, second = product + a @ b, first + a @ a, second + b @ b
+    if first == 0.0 or second == 0.0:
+        return 1.0 if first == second else 0.0
+    return float(product / np.sqrt(first * second))
 
 
 @dataclass(frozen=True)
@@ -225,3 +512,263 @@ def _check_alphas(alphas: Any) -> tuple[float, ...]:
     for alpha in listed.tolist():
         check_number("alphas", alpha, 0.0, 1.0)
     return tuple(sorted({float(alpha) for alpha in listed}))
+
+
+@dataclass(frozen=True, eq=False)
+class ModelSoup:
+    """A soup, and what each of its candidates does alone.
+
+    Attributes:
+        model: The classifier with the averaged weights, a new one.
+        members: Positions of the models in it, in the order they were tried.
+        names: File or name of each candidate, in the order given.
+        accuracies: Validation accuracy of each candidate alone, 0 to 1.
+        losses: Validation loss of each candidate alone.
+        accuracy: The soup's; never below the best candidate's.
+        loss: The soup's.
+    """
+
+    model: keras.Model
+    members: tuple[int, ...]
+    names: tuple[str, ...]
+    accuracies: tuple[float, ...]
+    losses: tuple[float, ...]
+    accuracy: float
+    loss: float
+
+    def __str__(self) -> str:
+        """One line a candidate, those in the soup marked, then the soup."""
+        width = max(len("soup"), *map(len, self.names))
+        lines = [f"  {'model'.ljust(width)}  accuracy    loss"]
+        columns = zip(self.names, self.accuracies, self.losses, strict=True)
+        for place, (name, accuracy, loss) in enumerate(columns):
+            mark = "*" if place in self.members else " "
+            lines.append(f"{mark} {name.ljust(width)}  {accuracy:8.1%}  {loss:6.4f}")
+        soup = f"{self.accuracy:8.1%}  {self.loss:6.4f}"
+        lines.append(f"  {'soup'.ljust(width)}  {soup}")
+        lines.append(f"* in the soup, {len(self.members)} of {len(self.names)}")
+        return "\n".join(lines)
+
+
+def uniform_soup(
+    models: Sequence[keras.Model | str | Path], *, statistics: Any = None
+) -> keras.Model:
+    """A new model whose weights are the mean of several fine-tuned models' weights.
+
+    They must have been fine-tuned from one network: the mean of others is noise. It can
+    be worse than the best of them; `greedy_soup` cannot, on the images it chose by.
+    Adapters of `add_lora` count as folded into their kernels, and the soup has none.
+
+    Args:
+        models: Functional models of one structure, or `.keras` files of classifiers,
+            at least one. Files are read one after the other.
+        statistics: Training images from which BatchNorm statistics that differ between
+            the models are computed anew; None: they are averaged.
+
+    Returns:
+        A model like the first, compiled if it is a classifier.
+
+    Raises:
+        ValueError: If the models differ in structure, classes or backbone, or cannot
+            have begun from the same weights.
+        TypeError: If one is neither a functional model nor a file name.
+        FileNotFoundError: If a file does not exist.
+
+    Example:
+        >>> import kerastl
+        >>> backbone = kerastl.build_backbone("MobileNet", alpha=0.25, weights="tiny")
+        >>> model = kerastl.build_classifier(backbone, ["cat", "dog"])
+        >>> soup = uniform_soup([model, model])
+        >>> np.array_equal(soup.get_weights()[0], model.get_weights()[0])
+        True
+
+    Reference:
+        Wortsman et al. (2022), Model soups, arXiv:2203.05482, table 2.
+    """
+    pot = _Pot(models, statistics)
+    total = None
+    for candidate in pot.candidates:
+        total = _add(total, pot.read(candidate))
+    pot.pour(total, len(pot.candidates))
+    return pot.model
+
+
+def greedy_soup(
+    models: Sequence[keras.Model | str | Path],
+    validation: Any,
+    *,
+    statistics: Any = None,
+    batch_size: int = 64,
+    progress: Callable[[int, int], None] | None = None,
+) -> ModelSoup:
+    """The mean of those models that do each other no harm on validation images.
+
+    From the best to the worst, a model joins if the accuracy does not fall. The soup's
+    accuracy was chosen by these images: report a test set. Ties go by the loss, then by
+    the weights, so the order of `models` does not matter.
+
+    Args:
+        models: Classifiers of one structure or their `.keras` files, at least one.
+        validation: An `ImageSet` or a pair `(images, labels)`.
+        statistics: As for `uniform_soup`.
+        batch_size: Images at a time.
+        progress: Called with (done, total) passes over the validation images.
+
+    Returns:
+        The soup, its members, and the accuracy of each candidate: it prints as a
+        table.
+
+    Raises:
+        ValueError: If the models differ in structure, classes or backbone, or cannot
+            have begun from the same weights.
+        TypeError: If one is neither a functional model nor a file name.
+        FileNotFoundError: If a file does not exist.
+
+    Example:
+        >>> import kerastl
+        >>> backbone = kerastl.build_backbone("MobileNet", alpha=0.25, weights="tiny")
+        >>> model = kerastl.build_classifier(backbone, ["cat", "dog"])
+        >>> images = np.zeros((2, 96, 96, 3), "uint8")
+        >>> greedy_soup([model], (images, np.array([0, 1]))).accuracy
+        0.5
+
+    Reference:
+        Wortsman et al. (2022), Model soups, arXiv:2203.05482, recipe 1.
+    """
+    check_integer("batch_size", batch_size, 1)
+    pot = _Pot(models, statistics)
+    steps = _Steps(progress, 2 * len(pot.candidates) - 1)
+    alone, marks = [], []
+    judge = None
+    for candidate in pot.candidates:
+        values = pot.read(candidate)
+        judge = judge or Judge(pot.model, validation, batch_size)
+        restore(pot.model, values)
+        alone.append(judge.score(pot.model))
+        marks.append(_mark(values))
+        steps.next()
+    ranked = sorted(
+        range(len(alone)), key=lambda i: (-alone[i].accuracy, alone[i].loss, marks[i])
+    )
+    members, best = ranked[:1], alone[ranked[0]]
+    total = _add(None, pot.read(pot.candidates[ranked[0]]))
+    for place in ranked[1:]:
+        trial = _add(total, pot.read(pot.candidates[place]))
+        pot.pour(trial, len(members) + 1)
+        score = judge.score(pot.model)
+        if score.accuracy >= best.accuracy:
+            members, best, total = [*members, place], score, trial
+        steps.next()
+    pot.pour(total, len(members))
+    return ModelSoup(
+        model=pot.model,
+        members=tuple(members),
+        names=pot.names,
+        accuracies=tuple(score.accuracy for score in alone),
+        losses=tuple(score.loss for score in alone),
+        accuracy=best.accuracy,
+        loss=best.loss,
+    )
+
+
+class _Pot:
+    """The candidates, and a copy of the first to pour means of weights into."""
+
+    def __init__(self, models: Any, statistics: Any) -> None:
+        single = isinstance(models, (str, Path, keras.Model))
+        if single or not isinstance(models, Sequence):
+            hint = "One model alone needs no soup."
+            kind = type(models).__name__
+            fail("models", "a list of models or files", kind, hint, TypeError)
+        if not models:
+            fail("models", "at least one model", models)
+        self.candidates = list(models)
+        self.names = tuple(_name(each, i) for i, each in enumerate(models))
+        self.statistics = statistics
+        self.moved: set[str] = set()
+        self.model: keras.Model | None = None
+        self.first: list[np.ndarray] = []
+
+    def read(self, candidate: Any) -> list[np.ndarray]:
+        """A candidate's weights; raises unless they go with the first one's."""
+        model = _open(candidate)
+        values = effective_weights(model)
+        if self.model is None:
+            self.model, self.first = _copy(model), values
+            return values
+        check_same_records("models", self.model, model)
+        check_same_shapes("models", self.first, values)
+        check_same_layers("models", self.model, model)
+        check_same_start("models", self.model, self.first, values)
+        self.moved.update(moved_statistics(self.model, [self.first, values]))
+        return values
+
+    def pour(self, total: list[np.ndarray], count: int) -> None:
+        """Give the model the mean of `count` candidates from their sum."""
+        means = [
+            # Whole numbers, such as counters, have no mean: the first one's.
+            first if first.dtype.kind in "iub" else (part / count).astype(first.dtype)
+            for first, part in zip(self.first, total, strict=True)
+        ]
+        restore(self.model, means)
+        if self.moved and self.statistics is not None and count > 1:
+            names = sorted(self.moved)
+            recompute_batchnorm(self.model, self.statistics, layers=names)
+
+
+class _Steps:
+    """Counts passes for a progress function that may be None."""
+
+    def __init__(self, progress: Callable[[int, int], None] | None, total: int) -> None:
+        self.progress, self.done, self.total = progress, 0, total
+
+    def next(self) -> None:
+        """One more."""
+        self.done += 1
+        if self.progress is not None:
+            self.progress(self.done, self.total)
+
+
+def _add(
+    total: list[np.ndarray] | None, values: Sequence[np.ndarray]
+) -> list[np.ndarray]:
+    """A new sum in float64."""
+    wide = [value.astype("float64") for value in values]
+    if total is None:
+        return wide
+    return [one + other for one, other in zip(total, wide, strict=True)]
+
+
+def _name(candidate: Any, place: int) -> str:
+    if isinstance(candidate, (str, Path)):
+        return str(candidate)
+    return f"{place + 1} {getattr(candidate, 'name', '')}".strip()
+
+
+def _open(candidate: Any) -> keras.Model:
+    """The model itself, or the one in the file."""
+    if isinstance(candidate, (str, Path)):
+        return load_model(candidate)
+    check_functional("models", candidate)
+    return candidate
+
+
+def _copy(model: keras.Model) -> keras.Model:
+    """A model of the same settings, with no adapters, that shares no variable."""
+    copy = keras.models.clone_model(model)
+    drop_adapters(copy)
+    restore(copy, effective_weights(model))
+    if find_manifest(copy) is not None:
+        # Each candidate's own fits neither the others nor their mean.
+        set_temperature(copy, 1.0)
+        if copy.trainable_variables:
+            compile_model(copy)
+    return copy
+
+
+def _mark(values: Sequence[np.ndarray]) -> str:
+    """Stands for the weights, so that ties do not hang on the order given."""
+    digest = hashlib.sha256()
+    for value in values:
+        digest.update(np.ascontiguousarray(value).tobytes())
+    return digest.hexdigest()

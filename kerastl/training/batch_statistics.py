@@ -9,17 +9,17 @@ import numpy as np
 
 from kerastl._checks import check_integer, fail, nearest
 from kerastl._compat import sublayers
-from kerastl.datasets.sets import ImageSet
-from kerastl.datasets.stores import PixelStore
-from kerastl.inference.prediction import as_image_set
-from kerastl.models.graph import check_functional
+from kerastl.data.images import PixelStore
+from kerastl.data.inputs import as_image_set
+from kerastl.data.sets import ImageSet
+from kerastl.models.blocks import check_functional
 from kerastl.models.layers import (
     hold_statistics,
     is_holding_statistics,
     is_noise,
     make_freezable,
 )
-from kerastl.models.manifest import find_manifest, find_preprocessing, network_size
+from kerastl.models.record import find_manifest, find_preprocessing, network_size
 
 _BatchNorm = keras.layers.BatchNormalization
 

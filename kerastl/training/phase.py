@@ -6,13 +6,8 @@ from typing import Any
 
 import keras
 
-from kerastl._checks import (
-    check_choice,
-    check_integer,
-    check_number,
-    fail,
-)
-from kerastl.datasets.mixing import Mixing
+from kerastl._checks import check_choice, check_integer, check_number, fail
+from kerastl.data.mixing import Mixing
 from kerastl.models.freezing import BATCH_NORM_MODES, Trainable
 from kerastl.training.schedules import SCHEDULES, check_warmup, rate_schedule
 

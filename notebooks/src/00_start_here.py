@@ -178,7 +178,7 @@ few = [int(np.flatnonzero(train.labels == c)[i]) for i in (0, 1) for c in range(
 sample = train.subset(few)
 pixels = next(iter(kerastl.batches(sample, image_size=L.image_size, batch_size=10)))[0]
 teach.show(
-    kerastl.show_images(
+    kerastl.plots.images(
         np.array(pixels), labels=sample.labels, class_names=train.class_names, columns=5
     )
 )
@@ -243,7 +243,7 @@ history = kerastl.fine_tune(
     seed=L.seed,
     verbose=0,
 )
-teach.show(kerastl.plot_history(history))
+teach.show(kerastl.plots.history(history))
 
 # %%
 predictions = kerastl.predict(model, test)
@@ -437,7 +437,7 @@ teach.check(
 wrong = np.flatnonzero(predictions.indices != test.labels)
 images = kerastl.batches(test, image_size=L.image_size, batch_size=len(test))
 pixels = np.array(next(iter(images))[0])
-figure = kerastl.plot_mistakes(
+figure = kerastl.plots.mistakes(
     pixels, test.labels, predictions.probabilities, test.class_names, count=8
 )
 teach.show(figure)

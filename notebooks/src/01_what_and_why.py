@@ -68,7 +68,7 @@ def as_array(part):
 pixels, check_pixels, names = as_array(train), as_array(validation), train.class_names
 few = [np.flatnonzero(train.labels == c)[i] for i in (0, 1) for c in range(5)]
 options = {"labels": train.labels[few], "class_names": names, "columns": 5}
-teach.show(kerastl.show_images(pixels[few], **options))
+teach.show(kerastl.plots.images(pixels[few], **options))
 
 # %% [markdown] tags=["quiz"]
 # ## What the first layers look at
@@ -77,8 +77,8 @@ teach.show(kerastl.show_images(pixels[few], **options))
 # edges, corners and patches of colour. The first layers of a network see only a few
 # pixels at a time, so they cannot know cats. What do they know?
 #
-# We cut the network off after its first block with `kerastl.truncate` and ask each
-# channel for its answer to a picture of yours. Then we look for the channel whose
+# We cut the network off after its first block with `kerastl.features.truncate` and ask
+# each channel for its answer to a picture of yours. Then we look for the channel whose
 # answers are most like a plain map of the edges, and for the one least like it.
 #
 # **Quick question.** Why are the first layers the easiest to reuse?
@@ -92,7 +92,7 @@ teach.show(kerastl.show_images(pixels[few], **options))
 # %%
 building = {"alpha": L.alpha, "image_size": L.image_size, "weights": L.weights}
 backbone = kerastl.build_backbone(L.backbone, **building)
-early = kerastl.truncate(backbone, "conv_pw_1_relu")
+early = kerastl.features.truncate(backbone, "conv_pw_1_relu")
 answers = early.predict(pixels[few], verbose=0)
 height, side = answers.shape[1], L.image_size // answers.shape[1]
 edges = np.hypot(*np.gradient(pixels[few].mean(-1), axis=(1, 2)))
@@ -133,7 +133,7 @@ small, check_small = (p[:, ::step, ::step] for p in (pixels, check_pixels))
 pairs = [[p.reshape(len(p), -1) / 255 for p in (small, check_small)]]
 for weights in (None, L.weights):
     options = building | {"weights": weights, "seed": L.seed}
-    extractor = kerastl.FeatureExtractor(L.backbone, **options).fit(pixels)
+    extractor = kerastl.features.FeatureExtractor(L.backbone, **options).fit(pixels)
     start = time.perf_counter()
     pairs.append([extractor.transform(pixels)])
     seconds = time.perf_counter() - start  # of the last one, the learnt weights
@@ -149,7 +149,7 @@ def draw(labels, count, seed):  # positions of `count` images of each class
 def trials(rows, labels, check_rows, check_labels, count):  # one accuracy for each seed
     found = []
     for own in (draw(labels, count, seed) for seed in SEEDS):
-        probe = kerastl.classical_head("logistic", regularization=10)
+        probe = kerastl.features.classical_head("logistic", regularization=10)
         found.append(probe.fit(rows[own], labels[own]).score(check_rows, check_labels))
     return found
 
@@ -268,7 +268,7 @@ teach.claim("01.many", said, gain[-1], low=0.1, high=0.4)
 
 # %%
 start = time.perf_counter()
-probe = kerastl.classical_head("logistic", regularization=10)
+probe = kerastl.features.classical_head("logistic", regularization=10)
 reached = probe.fit(features, train.labels).score(check_features, validation.labels)
 spent = seconds + time.perf_counter() - start
 scratch.set_weights(starts[0])
@@ -436,7 +436,7 @@ teach.predict(
 
 # %%
 options = building | {"image_size": 32}
-reader = kerastl.FeatureExtractor(L.backbone, **options).fit(digits.images)
+reader = kerastl.features.FeatureExtractor(L.backbone, **options).fit(digits.images)
 ways = reader.transform, lambda images: images[..., 0].reshape(len(images), -1) / 255
 
 
@@ -548,7 +548,7 @@ teach.check(
 
 # %%
 # Every choice was made on the validation images; the test images are used only here.
-extractor = kerastl.FeatureExtractor(L.backbone, **building).fit(train.images)
+extractor = kerastl.features.FeatureExtractor(L.backbone, **building).fit(train.images)
 score = probe.score(extractor.transform(test.images), test.labels)
 rule = np.bincount(test.labels).max() / len(test)
 said = "On the test images transfer is {value:.1%} above the most frequent class."

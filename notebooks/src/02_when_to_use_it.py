@@ -68,7 +68,7 @@ def as_array(part):
 pixels = [[as_array(part) for part in (t.train, t.validation)] for t in (near, far)]
 order = [*near.train.labels[:5], *far.train.labels[:5] + len(near.train.class_names)]
 images = [*pixels[0][0][:5], *pixels[1][0][:5]]
-teach.show(kerastl.show_images(images, labels=order, class_names=names, columns=5))
+teach.show(kerastl.plots.images(images, labels=order, class_names=names, columns=5))
 
 # %% [markdown]
 # ## Four ways to reuse a backbone
@@ -97,7 +97,7 @@ def open_task(task):
     backbone = kerastl.build_backbone(L.backbone, **options)
     model = kerastl.build_classifier(backbone, task.train.class_names, seed=L.seed)
     kerastl.unfreeze(model, "all", batch_norm="affine")
-    return model, *kerastl.split_model(model, CUT)
+    return model, *kerastl.features.split_model(model, CUT)
 
 
 networks = [open_task(task) for task in (near, far)]
@@ -107,7 +107,7 @@ networks = [open_task(task) for task in (near, far)]
 def describe(network, parts):
     model, lower, _ = network
     maps = [lower.predict(part, verbose=0) for part in parts]
-    extractor = kerastl.FeatureExtractor(model).fit(parts[0])
+    extractor = kerastl.features.FeatureExtractor(model).fit(parts[0])
     tops = [extractor.transform(part) for part in parts]
     return {"head": tops, "cut": [m.mean((1, 2)) for m in maps], "top": maps}
 
@@ -148,8 +148,8 @@ teach.reveal("02.a", 100 * trained[2] / trained[3], form="{:.0f} percent")
 # "Near" is easily said. Here is a way to measure it. Take features at several depths of
 # the frozen backbone and let a simple probe name the classes. If the top is as good as
 # any earlier depth, the top understands these pictures. If an earlier depth is better,
-# the upper layers are made for something else. `kerastl.depth_profile` does it, by
-# cross-validation on training images only.
+# the upper layers are made for something else. `kerastl.selection.depth_profile` does
+# it, by cross-validation on training images only.
 
 
 # %%
@@ -162,7 +162,9 @@ profiles, options = [], {"alpha": L.alpha, "weights": L.weights, "cuts": 5}
 options |= {"image_size": L.image_size, "seed": L.seed}
 for part in (near.train, far.train):
     some = part.subset(draw(part.labels, 40, L.seed))
-    profiles.append(kerastl.depth_profile(L.backbone, some, **options).accuracies)
+    profiles.append(
+        kerastl.selection.depth_profile(L.backbone, some, **options).accuracies
+    )
 
 # %%
 figure, axes = plt.subplots(figsize=(6, 3))
@@ -215,7 +217,7 @@ def tune(which, way, own, seed, steps=80):
     part = {"top": upper, "all": wholes[which]}[way]
     labels = (near, far)[which].train.labels
     model.set_weights(starts[which])
-    kerastl.set_head(model, probe(which, "head", own))
+    kerastl.features.set_head(model, probe(which, "head", own))
     restart(part.optimizer)
     random = np.random.default_rng(seed)
     order = np.concatenate([random.permutation(own) for _ in range(steps)])
@@ -227,7 +229,7 @@ def tune(which, way, own, seed, steps=80):
 # %%
 def probe(which, way, own):
     rows, labels = known[which][way][0], (near, far)[which].train.labels
-    return kerastl.classical_head("logistic").fit(rows[own], labels[own])
+    return kerastl.features.classical_head("logistic").fit(rows[own], labels[own])
 
 
 def accuracy(which, way, own, seed):

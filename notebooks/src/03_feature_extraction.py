@@ -47,7 +47,9 @@ import numpy as np
 few = validation.subset(range(10))
 pixels = np.array(next(iter(kerastl.batches(few, image_size=L.image_size)))[0])
 names = train.class_names
-teach.show(kerastl.show_images(pixels, labels=few.labels, class_names=names, columns=5))
+teach.show(
+    kerastl.plots.images(pixels, labels=few.labels, class_names=names, columns=5)
+)
 baseline = np.bincount(validation.labels).max() / len(validation)
 words = "The most frequent class makes up {value:.1%} of the validation images."
 teach.claim("03.baseline", words, baseline, low=0.1, high=0.35)
@@ -217,7 +219,7 @@ before = [weight.numpy() for weight in backbone.weights]
 history = kerastl.fine_tune(
     model, train, validation, recipe="linear_probe", seed=L.seed, verbose=0
 )
-teach.show(kerastl.plot_history(history))
+teach.show(kerastl.plots.history(history))
 pairs = zip(before, backbone.weights, strict=True)
 changed = sum(not np.array_equal(old, new.numpy()) for old, new in pairs)
 words = f"{{value}} of the {len(before)} arrays of the backbone changed."
@@ -441,7 +443,7 @@ teach.predict(
 
 # %%
 draws = [
-    kerastl.depth_profile(backbone, train, cuts=6, seed=L.seed + seed)
+    kerastl.selection.depth_profile(backbone, train, cuts=6, seed=L.seed + seed)
     for seed in range(3)
 ]
 profile = draws[0]
@@ -544,7 +546,7 @@ teach.check(
 # - [ ] The features must be computed anew :: That costs time, but it is no mistake.
 
 # %%
-lower = kerastl.truncate(backbone, profile.chosen)
+lower = kerastl.features.truncate(backbone, profile.chosen)
 shorter = kerastl.build_classifier(lower, names, seed=L.seed)
 second = kerastl.fine_tune(
     shorter, train, validation, recipe="linear_probe", seed=L.seed, verbose=0

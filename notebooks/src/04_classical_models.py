@@ -45,7 +45,7 @@ teach.claim(
 # %%
 import numpy as np
 
-extractor = kerastl.FeatureExtractor(
+extractor = kerastl.features.FeatureExtractor(
     L.backbone, alpha=L.alpha, weights=L.weights, image_size=L.image_size
 )
 features, labels = extractor.fit_transform(train.images), train.labels
@@ -97,10 +97,10 @@ teach.predict(
 from sklearn.model_selection import StratifiedKFold, cross_validate
 
 models = {
-    "linear SVM": kerastl.classical_head("svm"),
-    "RBF SVM": kerastl.classical_head("svm", kernel="rbf"),
-    "forest": kerastl.classical_head("forest", trees=100),
-    "neighbours": kerastl.classical_head("knn"),
+    "linear SVM": kerastl.features.classical_head("svm"),
+    "RBF SVM": kerastl.features.classical_head("svm", kernel="rbf"),
+    "forest": kerastl.features.classical_head("forest", trees=100),
+    "neighbours": kerastl.features.classical_head("knn"),
 }
 folds = [StratifiedKFold(5, shuffle=True, random_state=L.seed + s) for s in range(3)]
 
@@ -161,7 +161,7 @@ wider = np.column_stack([features, np.concatenate(brightness)])
 
 
 def three_draws(kind, normalize, **options):
-    head = kerastl.classical_head(kind, normalize=normalize, **options)
+    head = kerastl.features.classical_head(kind, normalize=normalize, **options)
     return [cross_val_score(head, wider, labels, cv=each).mean() for each in folds]
 
 
@@ -284,7 +284,7 @@ enough = int(np.argmax(kept >= 0.95)) + 1
 words = "95 of 100 parts of the variance need {value:.1%} of the columns."
 teach.claim("04.components", words, enough / features.shape[1], low=0.3, high=0.8)
 counts = (2, 8, 32, 128, None)
-heads = [kerastl.classical_head("ridge", pca=count) for count in counts]
+heads = [kerastl.features.classical_head("ridge", pca=count) for count in counts]
 by_count = np.array(
     [[cross_val_score(h, features, labels, cv=f).mean() for f in folds] for h in heads]
 )
@@ -391,7 +391,7 @@ teach.predict(
 # %%
 from sklearn.feature_selection import SelectKBest
 
-leaky, honest, head = [], [], kerastl.classical_head("ridge")
+leaky, honest, head = [], [], kerastl.features.classical_head("ridge")
 for seed in range(3):
     draw = np.random.default_rng(L.seed + seed)
     few = draw.choice(len(features), 200, replace=False)
@@ -429,7 +429,7 @@ teach.show(figure, alt=f"Accuracy on shuffled labels, three seeds each: {words}.
 #
 # Write `honest_scores(table, labels)`: the five scores of a five-fold cross-validation
 # of a pipeline that keeps the ten best columns (`SelectKBest(k=10)`) and ends in
-# `kerastl.classical_head("ridge")`. The check sends it noise, and real signal.
+# `kerastl.features.classical_head("ridge")`. The check sends it noise, and real signal.
 
 
 # %% tags=["stub"]
@@ -439,25 +439,25 @@ def honest_scores(table, labels):
 
 # %% tags=["wrong"]
 def honest_scores(table, labels):  # one number: the mean
-    model = make_pipeline(SelectKBest(k=10), kerastl.classical_head("ridge"))
+    model = make_pipeline(SelectKBest(k=10), kerastl.features.classical_head("ridge"))
     return cross_val_score(model, table, labels).mean()
 
 
 # %% tags=["wrong"]
 def honest_scores(table, labels):  # judged by the rows it was fitted on
-    model = make_pipeline(SelectKBest(k=10), kerastl.classical_head("ridge"))
+    model = make_pipeline(SelectKBest(k=10), kerastl.features.classical_head("ridge"))
     return [model.fit(table, labels).score(table, labels)] * 5
 
 
 # %% tags=["wrong"]
 def honest_scores(table, labels):  # looks at all labels before the folds
     chosen = SelectKBest(k=10).fit_transform(table, labels)
-    return cross_val_score(kerastl.classical_head("ridge"), chosen, labels)
+    return cross_val_score(kerastl.features.classical_head("ridge"), chosen, labels)
 
 
 # %% tags=["solution"]
 def honest_scores(table, labels):
-    model = make_pipeline(SelectKBest(k=10), kerastl.classical_head("ridge"))
+    model = make_pipeline(SelectKBest(k=10), kerastl.features.classical_head("ridge"))
     return cross_val_score(model, table, labels)
 
 
@@ -501,13 +501,13 @@ teach.check(
 from sklearn.model_selection import GridSearchCV
 
 grid = {"classifier__C": [1e-4, 1e-3, 1e-2]}
-search = GridSearchCV(kerastl.classical_head("svm"), grid, cv=folds[0])
+search = GridSearchCV(kerastl.features.classical_head("svm"), grid, cv=folds[0])
 best = search.fit(features, labels).best_estimator_
 backbone = kerastl.build_backbone(
     L.backbone, alpha=L.alpha, weights=L.weights, image_size=L.image_size
 )
 model = kerastl.build_classifier(backbone, train.class_names, seed=L.seed)
-kerastl.set_head(model, best)
+kerastl.features.set_head(model, best)
 
 # %%
 said = kerastl.predict(model, test).indices

@@ -51,7 +51,7 @@ def as_arrays(part):
 
 learn, watch, names = as_arrays(train), as_arrays(validation), train.class_names
 options = {"labels": watch[1][:10], "class_names": names, "columns": 5}
-teach.show(kerastl.show_images(watch[0][:10], **options))
+teach.show(kerastl.plots.images(watch[0][:10], **options))
 
 # %% [markdown] tags=["quiz"]
 # ## Why two phases
@@ -101,7 +101,7 @@ tuned = model.get_weights()
 baseline = np.bincount(watch[1]).max() / len(watch[1])
 said = "Always naming the most frequent class is right for {value:.1%}."
 teach.claim("05.baseline", said, baseline, low=0.1, high=0.35)
-teach.show(kerastl.plot_history(history))
+teach.show(kerastl.plots.history(history))
 record = history.phases[0]
 said = "In the first phase {value} arrays of weights moved: the head's two."
 teach.claim("05.first", said, len(record.moved), low=2, high=2)
@@ -580,7 +580,7 @@ teach.predict(
 
 # %%
 SEEDS = [3 * L.seed + i for i in range(3)]
-lower, upper = kerastl.split_model(model, L.cut)
+lower, upper = kerastl.features.split_model(model, L.cut)
 maps, check_maps = (lower.predict(part[0], verbose=0) for part in (learn, watch))
 probed, ready, untaught = [], [], []
 for seed in SEEDS:

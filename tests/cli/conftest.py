@@ -8,8 +8,8 @@ import pytest
 from PIL import Image
 
 import kerastl
-from kerastl.artifacts import check_output
 from kerastl.cli.program import main
+from kerastl.workflow import check_output
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ OPTIONS = ("--alpha", "0.25", "--image-size", "32")
 
 
 def test_the_advice_is_that_of_the_library(command, image_folder):
-    from kerastl.selection.advising import advise
+    from kerastl.selection.advice import advise
 
     done = command("advise", image_folder, *OPTIONS)
     assert done.status == 0, done.err
@@ -32,7 +32,7 @@ def test_options_reach_the_library(command, image_folder, monkeypatch):
         seen.append((data, backbone, options))
         raise ValueError("`images` must be good. Received: images=7.")
 
-    monkeypatch.setattr("kerastl.selection.advising.advise", fake)
+    monkeypatch.setattr("kerastl.selection.advice.advise", fake)
     done = command(
         *("advise", image_folder, "--backbone", "VGG16", "--weights", "none"),
         *("--images", "7", "--seed", "3", "--resize", "crop"),

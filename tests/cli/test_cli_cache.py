@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from kerastl.cli.caching import size_text
-from kerastl.inference.disk_cache import DiskCache
+from kerastl.features.store import DiskCache
 
 
 @pytest.fixture

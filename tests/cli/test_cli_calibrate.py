@@ -8,7 +8,7 @@ import pytest
 
 import kerastl
 from kerastl.cli import calibration
-from kerastl.models.manifest import manifest
+from kerastl.models.record import manifest
 
 
 @pytest.fixture
@@ -25,8 +25,8 @@ def fitted(monkeypatch):
     seen = []
 
     def fake(model, images, *, progress):
-        from kerastl.inference.calibrating import CalibrationResult
-        from kerastl.models.manifest import set_temperature
+        from kerastl.models.record import set_temperature
+        from kerastl.prediction import CalibrationResult
 
         seen.append(images)
         set_temperature(model, 2.5)
@@ -42,7 +42,7 @@ def test_the_model_is_written_with_its_temperature(command, trained, model, fitt
     assert done.status == 0
     assert done.json()["temperature"] == 2.5
     assert done.json()["output"] == str(model)
-    assert manifest(kerastl.load_classifier(model)).temperature == 2.5
+    assert manifest(kerastl.load_model(model)).temperature == 2.5
 
 
 def test_the_images_are_those_the_run_chose_by(command, trained, model, fitted):
@@ -59,11 +59,11 @@ def test_the_seed_is_that_of_the_report(trained, model, monkeypatch):
     (model.parent / "report.json").write_text(json.dumps(report))
     asked = []
 
-    def open_splits(data, **options):
+    def open_data(data, **options):
         asked.append(options)
         return SimpleNamespace(validation=[0] * 5)
 
-    monkeypatch.setattr(calibration, "open_splits", open_splits)
+    monkeypatch.setattr(calibration, "open_data", open_data)
     for extra in ({}, {"seed": 3, "validation": 0.4}):
         given = SimpleNamespace(model=model, data="x", **extra)
         calibration.validation_images(given)
@@ -93,7 +93,7 @@ def test_another_file_leaves_the_model_alone(command, trained, model, fitted, tm
     output = tmp_path / "honest.keras"
     assert command("calibrate", model, trained.data, "--output", output).status == 0
     assert model.read_bytes() == before
-    assert manifest(kerastl.load_classifier(output)).temperature == 2.5
+    assert manifest(kerastl.load_model(output)).temperature == 2.5
 
 
 @pytest.mark.parametrize("output", ["honest.txt", "absent/honest.keras"])

@@ -8,7 +8,7 @@ import pytest
 
 import kerastl
 from kerastl.cli.evaluation import images_to_score
-from kerastl.datasets.sets import ImageSet, Splits
+from kerastl.data.sets import ImageSet, Splits
 
 
 def image_set(count):
@@ -33,7 +33,7 @@ def test_without_json_the_report_is_a_table(command, trained):
 
 def test_views_are_averaged(command, trained):
     done = command("evaluate", trained.model, trained.data, "--json", "--views", "2")
-    model = kerastl.load_classifier(trained.model)
+    model = kerastl.load_model(trained.model)
     expected = kerastl.evaluate(model, images_to_score(str(trained.data)), views=2)
     assert done.json()["metrics"]["log_loss"] == expected.metrics["log_loss"]
 
@@ -49,7 +49,7 @@ def test_a_name_is_a_dataset(monkeypatch):
         assert (name, validation) == ("cifar10", 0.0)
         return Splits(image_set(9), None, image_set(6))
 
-    monkeypatch.setattr("kerastl.datasets.opening.load_dataset", load_dataset)
+    monkeypatch.setattr("kerastl.data.inputs.load_dataset", load_dataset)
     assert len(images_to_score("cifar10")) == 6
 
 

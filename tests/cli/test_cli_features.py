@@ -28,7 +28,7 @@ def made(command, image_folder, tmp_path):
 
 
 def extract(images, **options):
-    from kerastl.inference.extractor import FeatureExtractor
+    from kerastl.features.extractor import FeatureExtractor
 
     options = {"alpha": 0.25, "image_size": 32, **options}
     return FeatureExtractor("MobileNet", **options).fit_transform(images)
@@ -98,7 +98,7 @@ def test_parts_of_a_folder_are_told_apart(made, trained):
 def test_a_dataset_goes_by_its_name(made, monkeypatch):
     images = kerastl.ImageSet(pixels(4, 8), np.array([0, 1, 0, 1]), ("no", "yes"))
     monkeypatch.setattr(
-        "kerastl.datasets.opening.load_dataset",
+        "kerastl.data.inputs.load_dataset",
         lambda name, **_: kerastl.Splits(images, None, None),
     )
     _, arrays = made(data="digits")

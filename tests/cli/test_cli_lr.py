@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from kerastl.training.rate_curve import RateCurve
+from kerastl.training.rate_finder import RateCurve
 
 OPTIONS = ("--alpha", "0.25", "--image-size", "32", "--steps", "12")
 
@@ -70,7 +70,7 @@ def test_backbone_and_weights_reach_the_network(command, image_folder, sweep):
         *("lr", image_folder, "--backbone", "MobileNetV2", "--weights", "none"),
         *("--alpha", "0.35", "--image-size", "32", "--resize", "pad"),
     )
-    from kerastl.models.manifest import manifest
+    from kerastl.models.record import manifest
 
     record = manifest(sweep[0][0])
     assert (record.backbone, record.weights) == ("MobileNetV2", "none")
@@ -79,7 +79,7 @@ def test_backbone_and_weights_reach_the_network(command, image_folder, sweep):
 
 def test_the_bundled_weights_are_the_default(command, image_folder, sweep):
     command("lr", image_folder, *OPTIONS)
-    from kerastl.models.manifest import manifest
+    from kerastl.models.record import manifest
 
     assert manifest(sweep[0][0]).weights == "tiny"
     assert sweep[0][2] == {"steps": 12}

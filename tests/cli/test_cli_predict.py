@@ -45,7 +45,7 @@ def test_several_labels_are_one_field_of_csv_and_a_list_of_json(command, stand_i
         {"path": "a.png", "label": ("cat", "dog"), "probability": 0.75},
         {"path": "b.png", "label": (), "probability": 0.25},
     ]
-    stand_in("load_classifier", lambda path: SimpleNamespace())
+    stand_in("load_model", lambda path: SimpleNamespace())
     stand_in("predict", lambda model, paths, *, progress: rows)
     assert command("predict", "m", "x").lines[1:] == [
         "a.png,cat;dog,0.75",
@@ -64,7 +64,7 @@ def test_views_reach_the_library_when_they_are_given(command, stand_in):
         calls.append(options)
         return []
 
-    stand_in("load_classifier", lambda path: SimpleNamespace())
+    stand_in("load_model", lambda path: SimpleNamespace())
     stand_in("predict", predict)
     command("predict", "m", "x")
     command("predict", "m", "x", "--views", "8", "--augment", "digits")

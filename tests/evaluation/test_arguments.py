@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from kerastl.evaluation.arguments import as_labels, as_probabilities, decide
+from kerastl.evaluation.metrics import as_labels, as_probabilities, decide
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "int32", "float32", "bool"])

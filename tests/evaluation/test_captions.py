@@ -1,6 +1,6 @@
 import pytest
 
-from kerastl.evaluation.captions import image_captions
+from kerastl.evaluation.grids import image_captions
 
 NAMES = ("cat", "dog", "eel")
 

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from kerastl.evaluation.confusion import plot_confusion
 from kerastl.evaluation.figures import alt_text
-from kerastl.evaluation.reports import classification_report
+from kerastl.evaluation.score_plots import plot_confusion
+from kerastl.tasks.classification import classification_report
 
 COUNTS = np.array([[6, 2, 0], [1, 3, 0], [0, 0, 0]])
 

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from kerastl.evaluation.curves import plot_history
 from kerastl.evaluation.figures import alt_text
+from kerastl.evaluation.plots import plot_history
 
 Best = namedtuple("Best", "phase epoch monitor value")
 

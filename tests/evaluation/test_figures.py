@@ -10,11 +10,10 @@ import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
-from kerastl.evaluation.confusion import plot_confusion
-from kerastl.evaluation.curves import plot_history
 from kerastl.evaluation.figures import alt_text, panels, save_figure
 from kerastl.evaluation.grids import plot_mistakes, show_images
-from kerastl.evaluation.reliability import plot_reliability
+from kerastl.evaluation.plots import plot_history
+from kerastl.evaluation.score_plots import plot_confusion, plot_reliability
 
 PLOTS = {
     "history": lambda: plot_history({"loss": [1.0, 0.5]}),

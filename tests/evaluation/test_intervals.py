@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest
 
-from kerastl.evaluation.intervals import (
+from kerastl.evaluation.metrics import (
     bootstrap_interval,
     compare_classifiers,
     wilson_interval,

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from kerastl.evaluation.mistakes import most_confident_mistakes
+from kerastl.evaluation.grids import most_confident_mistakes
 
 
 def test_mistakes_come_surest_first_and_right_answers_never():

@@ -1,6 +1,6 @@
 import pytest
 
-from kerastl.evaluation.names import plain_text, short_name
+from kerastl.evaluation.figures import plain_text, short_name
 
 
 @pytest.mark.parametrize("limit", [3, 4, 9, 10])

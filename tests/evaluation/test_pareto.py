@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from kerastl.evaluation.figures import alt_text
-from kerastl.evaluation.pareto import pareto_front, plot_pareto
+from kerastl.evaluation.score_plots import pareto_front, plot_pareto
 
 
 def test_the_front_is_what_a_search_over_all_pairs_finds():

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from kerastl.evaluation.figures import alt_text
-from kerastl.evaluation.rates import plot_learning_rates, plot_schedule
+from kerastl.evaluation.plots import plot_learning_rates, plot_schedule
 
 RATES = [1e-4, 1e-3, 1e-2, 1e-1, 1.0]
 LOSSES = [1.1, 0.9, 0.3, 0.2, 40.0]

@@ -2,7 +2,7 @@ import numpy as np
 
 from kerastl.evaluation.calibration import reliability_curve
 from kerastl.evaluation.figures import alt_text
-from kerastl.evaluation.reliability import plot_reliability
+from kerastl.evaluation.score_plots import plot_reliability
 
 LABELS = [0, 1, 0, 0]
 PROBABILITIES = [[0.9, 0.1], [0.75, 0.25], [0.55, 0.45], [0.3, 0.7]]

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import sklearn.metrics as oracle
 
-from kerastl.evaluation import scores
+from kerastl.evaluation import metrics as scores
 from kerastl.evaluation.metrics import accuracy
 
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from kerastl.evaluation.figures import alt_text
-from kerastl.evaluation.sweeps import plot_drift, plot_interpolation
+from kerastl.evaluation.plots import plot_drift, plot_interpolation
 
 STEPS = ([0.0, 0.5, 1.0], [0.6, 0.8, 0.7], [1.0, 0.6, 0.9])
 

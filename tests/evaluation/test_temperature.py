@@ -8,8 +8,7 @@ from scipy.optimize import minimize_scalar
 from scipy.special import expit, log_expit, log_softmax, softmax
 from sklearn.metrics import log_loss
 
-from kerastl.evaluation.calibration import expected_calibration_error
-from kerastl.evaluation.temperature import fit_temperature
+from kerastl.evaluation.calibration import expected_calibration_error, fit_temperature
 
 RNG = np.random.default_rng(0)
 

@@ -146,9 +146,9 @@ def test_a_saved_model_agrees_with_the_one_in_memory(model, data, tmp_path, batc
     )
     kerastl.run_phases(model, data, phases=[phase], seed=0)
     expected = kerastl.predict(model, data[0]).probabilities
-    kerastl.save_classifier(model, tmp_path / "ours.keras")
+    kerastl.save_model(model, tmp_path / "ours.keras")
     model.save(tmp_path / "plain.keras")
-    loaded = [kerastl.load_classifier(tmp_path / "ours.keras")]
+    loaded = [kerastl.load_model(tmp_path / "ours.keras")]
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         loaded.append(keras.models.load_model(tmp_path / "plain.keras"))

@@ -64,8 +64,8 @@ uneven, rest = train(strategy, 17, 2)
 seventeen = kerastl.ImageSet(images, labels, ("0", "1", "2"))
 report = kerastl.evaluate(two, seventeen, batch_size=8)
 with strategy.scope():
-    kerastl.save_classifier(two, sys.argv[1])
-    loaded = kerastl.load_classifier(sys.argv[1])
+    kerastl.save_model(two, sys.argv[1])
+    loaded = kerastl.load_model(sys.argv[1])
 try:
     kerastl.run_phases(two, (images, labels), phases=[
         Phase("x", trainable="head", epochs=1, learning_rate=0.1)],

@@ -7,7 +7,7 @@ from carriers import build, values
 
 import kerastl
 from kerastl import Phase
-from kerastl.models.graph import split_model
+from kerastl.models.blocks import split_model
 
 
 def below_head(model):

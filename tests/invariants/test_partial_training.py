@@ -7,8 +7,8 @@ from carriers import build, moved, paths, values
 
 import kerastl
 from kerastl import Phase
-from kerastl.models.adapters import add_lora
-from kerastl.models.kinds import KINDS
+from kerastl.models.freezing import KINDS
+from kerastl.models.lora import add_lora
 
 HEAD = {"head_dense/kernel", "head_dense/bias"}
 ENDINGS = {

@@ -20,9 +20,8 @@ from networks import (
 )
 
 import kerastl
-from kerastl.models.adapter_files import load_adapters, save_adapters
-from kerastl.models.adapters import add_lora, merge_lora
-from kerastl.models.manifest import set_temperature
+from kerastl.models.lora import add_lora, load_adapters, merge_lora, save_adapters
+from kerastl.models.record import set_temperature
 
 
 @pytest.fixture
@@ -159,8 +158,8 @@ def test_layers_inside_layers_are_read_back(path):
 def test_a_classifier_read_back_from_a_plain_file_takes_its_adapters(twins, path):
     model, twin = twins
     save_adapters(model, path)
-    kerastl.save_classifier(twin, path.with_name("base.keras"))
-    loaded = kerastl.load_classifier(path.with_name("base.keras"))
+    kerastl.save_model(twin, path.with_name("base.keras"))
+    loaded = kerastl.load_model(path.with_name("base.keras"))
     load_adapters(loaded, path)
     np.testing.assert_allclose(
         outputs(loaded, pixels()), outputs(model, pixels()), rtol=1e-5, atol=1e-5

@@ -21,8 +21,8 @@ from networks import (
 
 import kerastl
 from kerastl import Phase
-from kerastl.models.adapters import add_lora, merge_lora
 from kerastl.models.freezing import train_only
+from kerastl.models.lora import add_lora, merge_lora
 
 HEAD = {"head_dense/kernel", "head_dense/bias"}
 
@@ -178,7 +178,7 @@ def test_merging_leaves_a_plain_network(trained, tmp_path):
     kerastl.unfreeze(trained, "all", batch_norm="train")
     kerastl.unfreeze(plain, "all", batch_norm="train")
     assert trains(trained) == trains(plain)
-    kerastl.save_classifier(trained, tmp_path / "model.keras")
+    kerastl.save_model(trained, tmp_path / "model.keras")
     with zipfile.ZipFile(tmp_path / "model.keras") as archive:
         assert "lora" not in archive.read("config.json").decode()
 
@@ -458,9 +458,9 @@ def test_a_classifiers_file_holds_a_plain_network(trained, tmp_path, writer):
     if writer == "keras":
         trained.save(path)
     else:
-        kerastl.save_classifier(trained, path)
+        kerastl.save_model(trained, path)
     assert trains(trained) == HEAD | adapter(1, 2, 3)
-    loaded = kerastl.load_classifier(path)
+    loaded = kerastl.load_model(path)
     np.testing.assert_allclose(outputs(loaded, pixels()), before, rtol=1e-4, atol=1e-4)
     assert trains(loaded) == HEAD
     plain = small_classifier(dropout=0)

@@ -4,8 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from kerastl.models.adapting import adapt_backbone
-from kerastl.models.backbones import build_backbone
+from kerastl.models.backbones import adapt_backbone, build_backbone
 
 
 def own_model(scaling=None, name="own"):

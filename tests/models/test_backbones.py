@@ -7,7 +7,7 @@ from families import BUILT_IN, PARAMS, build, pixels, speed
 
 from kerastl.models.backbones import backbone_table, build_backbone, list_backbones
 from kerastl.models.layers import Preprocessing
-from kerastl.models.specs import REGISTRY
+from kerastl.models.registry import REGISTRY
 
 # Writing and reading the graphs of these takes longest.
 LONG = ("NASNetMobile", "DenseNet121", "InceptionV3", "EfficientNetV2B0", "ResNet50")

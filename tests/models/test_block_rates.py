@@ -7,14 +7,14 @@ from keras import layers
 from networks import coloured, small_classifier, small_network, values
 
 import kerastl
-from kerastl.models.block_rates import (
+from kerastl.models.optimizers import (
     block_layers,
+    current_multipliers,
     layer_multipliers,
     layerwise_optimizer,
     variable_multipliers,
 )
-from kerastl.models.compiling import compile_model
-from kerastl.models.layerwise import current_multipliers
+from kerastl.tasks.compiling import compile_model
 
 
 def open_classifier(trainable="all"):
@@ -64,10 +64,10 @@ def all_head():
 def test_a_model_that_is_all_head_learns_at_the_full_rate():
     model = all_head()
     model.compile(layerwise_optimizer("adam", model, layer_decay=0.5), "mse")
-    assert {row.multiplier for row in kerastl.learning_rates(model).rows} == {1.0}
+    assert {row.multiplier for row in kerastl.rates.learning_rates(model).rows} == {1.0}
     assert [row.block for row in kerastl.trainable_report(model).rows] == ["head"]
     data = np.ones((4, 8), "float32"), np.zeros((4, 3), "float32")
-    norms = kerastl.relative_gradient_norms(model, data, loss="mse")
+    norms = kerastl.rates.relative_gradient_norms(model, data, loss="mse")
     assert list(norms) == ["head"]
 
 
@@ -184,7 +184,7 @@ def test_a_models_own_compile_takes_it():
 
 def test_a_part_of_a_model_learns_at_the_wholes_rates():
     model = open_classifier(2)
-    _, part = kerastl.split_model(model, "relu1")
+    _, part = kerastl.features.split_model(model, "relu1")
     compile_model(part, loss="mse", layer_decay=0.5, whole=model)
     part.optimizer.build(part.trainable_variables)
     pairs = by_path(variable_multipliers(model, layer_decay=0.5))

@@ -4,9 +4,8 @@ import keras
 import pytest
 from families import PARAMS, build, heavy_on_jax
 
-from kerastl.models.adapting import adapt_backbone
-from kerastl.models.blocks import blocks
-from kerastl.models.graph import split_model, truncate
+from kerastl.models.backbones import adapt_backbone
+from kerastl.models.blocks import blocks, split_model, truncate
 
 
 def leaf_names(model):

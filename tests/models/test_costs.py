@@ -5,8 +5,12 @@ import pytest
 from keras import layers
 
 from kerastl.models.backbones import build_backbone
-from kerastl.models.costs import multiplications, multiplications_below
-from kerastl.models.graph import cut_points, truncate
+from kerastl.models.blocks import (
+    cut_points,
+    multiplications,
+    multiplications_below,
+    truncate,
+)
 
 CASES = [
     (layers.Conv2D(4, 3, padding="same"), 8 * 8 * 3 * 3 * 5 * 4),

@@ -104,7 +104,7 @@ def test_statistics_move_only_where_batch_norm_trains(batch_norm):
 def test_batch_norm_modes_survive_save_and_load(batch_norm, tmp_path):
     model = small_classifier()
     kerastl.unfreeze(model, 1, batch_norm=batch_norm)
-    kerastl.save_classifier(model, tmp_path / "model.keras")
+    kerastl.save_model(model, tmp_path / "model.keras")
     loaded = keras.models.load_model(tmp_path / "model.keras", compile=False)
     assert trains(loaded) == trains(model)
     moving = {"bn3/moving_mean", "bn3/moving_variance"}

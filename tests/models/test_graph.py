@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from families import PARAMS, build, heavy_on_jax, pixels, speed
 
-from kerastl.models.graph import cut_points, split_model, truncate
+from kerastl.models.blocks import cut_points, split_model, truncate
 
 
 def to_numpy(tensor):

@@ -16,9 +16,8 @@ from networks import (
 )
 
 import kerastl
-from kerastl.models.adapters import add_lora
-from kerastl.models.freezing import train_only
-from kerastl.models.kinds import partly_trained_layers_frozen
+from kerastl.models.freezing import partly_trained_layers_frozen, train_only
+from kerastl.models.lora import add_lora
 
 HEAD = {"head_dense/kernel", "head_dense/bias"}
 NORMS = ("stem_bn", "bn1", "bn2")
@@ -137,7 +136,7 @@ def test_biases_inside_a_composite_layer_are_found():
     [
         ("norm", "no layer with a normalisation with weights"),
         ("bias", "no layer with a bias"),
-        ("lora", "no layer with an adapter. Call kerastl.add_lora first"),
+        ("lora", "no layer with an adapter. Call kerastl.lora.add first"),
     ],
 )
 def test_what_the_backbone_has_none_of_is_refused(kind, sentence):
@@ -191,16 +190,16 @@ def test_the_guard_sees_a_change_after_a_plain_compile():
 def test_a_file_never_holds_a_layer_that_would_train_whole(tmp_path):
     model = residual("bias")
     train_only(model, "bias")
-    kerastl.save_classifier(model, tmp_path / "model.keras")
+    kerastl.save_model(model, tmp_path / "model.keras")
     assert trains(model) == HEAD | EXPECTED["bias"]
-    assert trains(kerastl.load_classifier(tmp_path / "model.keras")) == HEAD
+    assert trains(kerastl.load_model(tmp_path / "model.keras")) == HEAD
 
 
 def test_normalisation_goes_on_training_after_a_file(tmp_path):
     model = residual("norm")
     train_only(model, "norm")
-    kerastl.save_classifier(model, tmp_path / "model.keras")
-    loaded = kerastl.load_classifier(tmp_path / "model.keras")
+    kerastl.save_model(model, tmp_path / "model.keras")
+    loaded = kerastl.load_model(tmp_path / "model.keras")
     assert trains(loaded) == HEAD | EXPECTED["norm"]
     assert moving_statistics(loaded) == set()
 

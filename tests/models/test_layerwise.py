@@ -12,8 +12,7 @@ from keras import optimizers
 from networks import coloured, small_classifier, values
 
 import kerastl
-from kerastl.models.compiling import compile_model
-from kerastl.models.layerwise import (
+from kerastl.models.optimizers import (
     LayerwiseOptimizer,
     RateTable,
     VariableRate,
@@ -21,6 +20,7 @@ from kerastl.models.layerwise import (
     find_layerwise,
     with_rates,
 )
+from kerastl.tasks.compiling import compile_model
 
 RATE = 0.125
 OPTIMIZERS = {
@@ -335,7 +335,7 @@ import keras, kerastl, numpy as np, sys
 model = keras.models.load_model(sys.argv[1])
 data = np.load(sys.argv[2])
 model.train_on_batch(data["images"], data["labels"])
-rates = [row.multiplier for row in kerastl.learning_rates(model).rows]
+rates = [row.multiplier for row in kerastl.rates.learning_rates(model).rows]
 weights = [np.array(keras.ops.convert_to_numpy(w)) for w in model.weights]
 np.savez(sys.argv[3], np.array(rates), *weights)
 """

@@ -3,7 +3,7 @@
 import keras
 import pytest
 
-from kerastl.models.precision import PRECISIONS, using_precision
+from kerastl.models.backbones import PRECISIONS, using_precision
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)

@@ -6,9 +6,8 @@ import pytest
 from networks import small_classifier, small_network
 
 import kerastl
-from kerastl.models.compiling import compile_model
-from kerastl.models.layerwise import find_layerwise
-from kerastl.models.rate_table import learning_rates
+from kerastl.models.optimizers import find_layerwise, learning_rates
+from kerastl.tasks.compiling import compile_model
 
 
 def compiled(trainable="all", **options):

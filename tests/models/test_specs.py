@@ -3,7 +3,7 @@
 import keras
 import pytest
 
-from kerastl.models.specs import REGISTRY, find_spec, match_spec
+from kerastl.models.registry import REGISTRY, find_spec, match_spec
 
 
 def test_registry_holds_exactly_the_networks_of_keras_applications():

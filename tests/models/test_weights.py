@@ -12,12 +12,16 @@ import numpy as np
 import pytest
 from families import heavy_on_jax, speed
 
-from kerastl.models import weight_files
+from kerastl.models import weights as weight_files
 from kerastl.models import weights as weights_module
 from kerastl.models.backbones import build_backbone
-from kerastl.models.published import PublishedFile, published_file
-from kerastl.models.specs import REGISTRY
-from kerastl.models.weights import tiny_weights, weights_fingerprint
+from kerastl.models.registry import REGISTRY
+from kerastl.models.weights import (
+    PublishedFile,
+    published_file,
+    tiny_weights,
+    weights_fingerprint,
+)
 
 TINY = Path(weights_module.__file__).parent / "tiny"
 

@@ -9,12 +9,17 @@ from keras import layers
 from networks import coloured, pixels, small_network
 
 import kerastl
-from kerastl.models.adapting import adapt_backbone
+from kerastl.models.backbones import adapt_backbone
 from kerastl.models.freezing import model_blocks
-from kerastl.models.manifest import manifest
-from kerastl.selection.advised import advised_training
-from kerastl.selection.advising import Advice, advise, input_shift
-from kerastl.selection.decision import NEAR_RATE, PROBE_RATE
+from kerastl.models.record import manifest
+from kerastl.selection.advice import (
+    NEAR_RATE,
+    PROBE_RATE,
+    Advice,
+    advise,
+    advised_training,
+    input_shift,
+)
 from kerastl.selection.depth import depth_profile
 from kerastl.training.recipes import FINE_RATE, recipe_phases
 
@@ -112,11 +117,11 @@ def test_a_network_that_has_learnt_nothing_trains_from_the_start():
 @pytest.fixture
 def much(monkeypatch):
     """A hundred images are much."""
-    monkeypatch.setattr("kerastl.selection.decision.SCRATCH_IMAGES", 30)
-    monkeypatch.setattr("kerastl.selection.decision.SMALL_IMAGES", 1)
+    monkeypatch.setattr("kerastl.selection.advice.SCRATCH_IMAGES", 30)
+    monkeypatch.setattr("kerastl.selection.advice.SMALL_IMAGES", 1)
     # Whatever the profile says, the images are unlike the old ones.
-    monkeypatch.setattr("kerastl.selection.decision.DIFFERENT_MARGIN", -99.0)
-    monkeypatch.setattr("kerastl.selection.decision.DIFFERENT_GAP", -1.0)
+    monkeypatch.setattr("kerastl.selection.advice.DIFFERENT_MARGIN", -99.0)
+    monkeypatch.setattr("kerastl.selection.advice.DIFFERENT_GAP", -1.0)
 
 
 OPTIONS = {"alpha": 0.25, "image_size": 32}
@@ -140,7 +145,7 @@ def test_on_much_data_random_weights_are_probed_at_the_same_cuts(much):
 def test_weights_no_better_than_random_ones_are_given_up(
     much, monkeypatch, random, recipe
 ):
-    from kerastl.selection import advising
+    from kerastl.selection import advice as advising
 
     plain, made = advising.depth_profile, []
 
@@ -303,8 +308,8 @@ def test_advised_training_learns_and_survives_its_file(tmp_path):
     )
     # Three colours: a third is chance.
     assert kerastl.evaluate(model, test).accuracy > 0.8
-    kerastl.save_classifier(model, tmp_path / "model.keras")
-    again = kerastl.load_classifier(tmp_path / "model.keras")
+    kerastl.save_model(model, tmp_path / "model.keras")
+    again = kerastl.load_model(tmp_path / "model.keras")
     images = test.images.astype("float32")
     np.testing.assert_allclose(
         again.predict(images, verbose=0), model.predict(images, verbose=0), atol=1e-5

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from kerastl.selection.decision import (
+from kerastl.selection.advice import (
     CHANCE_MARGIN,
     DIFFERENT_GAP,
     DIFFERENT_MARGIN,
@@ -20,8 +20,8 @@ from kerastl.selection.decision import (
     TABLE,
     Measurements,
     decide,
+    decision_reasons,
 )
-from kerastl.selection.reasons import decision_reasons
 from kerastl.training.recipes import RECIPES
 
 CUTS = ("early", "middle", "late", "top")

@@ -3,7 +3,7 @@ import pytest
 from scipy.optimize import minimize
 from scipy.stats import multivariate_normal
 
-from kerastl.selection.evidence import logme
+from kerastl.selection.transferability import logme
 
 
 def sample(n, d, rank=8, noise=0.1, classes=3):

@@ -3,7 +3,7 @@ import pytest
 from sklearn.decomposition import PCA
 from sklearn.mixture import GaussianMixture
 
-from kerastl.selection.expected_prediction import leep, nleep
+from kerastl.selection.transferability import leep, nleep
 
 
 def posteriors(n=50, source=7, seed=0):

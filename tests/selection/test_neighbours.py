@@ -3,8 +3,8 @@ import pytest
 from sklearn.model_selection import LeaveOneOut, cross_val_score
 from sklearn.neighbors import KNeighborsClassifier
 
-from kerastl.selection import neighbours as module
-from kerastl.selection.neighbours import knn_score
+from kerastl.selection import transferability as module
+from kerastl.selection.transferability import knn_score
 
 
 def sample(n=40, d=6, classes=2, seed=0):

@@ -10,15 +10,18 @@ from networks import coloured, pixels, small_classifier, small_network
 from scipy.stats import kendalltau, weightedtau
 
 import kerastl
+from kerastl.data.inputs import stratified_sample
 from kerastl.evaluation.figures import alt_text
-from kerastl.inference.extractor import FeatureExtractor
-from kerastl.models.adapting import adapt_backbone
-from kerastl.selection.candidates import offline_candidates
-from kerastl.selection.measuring import live_bytes
-from kerastl.selection.ranking import DEFAULT_SCORES, rank_backbones
-from kerastl.selection.ridge import loo_ridge
-from kerastl.selection.sampling import stratified_sample
-from kerastl.selection.scores import SCORES
+from kerastl.features.extractor import FeatureExtractor
+from kerastl.features.probe import loo_ridge
+from kerastl.models.backbones import adapt_backbone
+from kerastl.selection.ranking import (
+    DEFAULT_SCORES,
+    live_bytes,
+    offline_candidates,
+    rank_backbones,
+)
+from kerastl.selection.transferability import SCORES
 
 NAMES = ("ash", "beech", "cedar")
 
@@ -150,7 +153,7 @@ def test_live_bytes_are_those_of_the_widest_place_of_the_graph():
 def test_compiling_is_no_part_of_the_seconds(monkeypatch):
     clock = iter([100.0, 101.0, 102.0, 104.0, 104.5])
     monkeypatch.setattr(
-        "kerastl.selection.measuring.time.perf_counter", lambda: next(clock)
+        "kerastl.selection.ranking.time.perf_counter", lambda: next(clock)
     )
     data = colours(5)
     # Batches of 3; the median of 1, 1, 2 and 0.5 seconds.
@@ -164,7 +167,7 @@ def test_there_are_batches_after_the_first_however_large_they_may_be():
 
 
 def test_files_are_read_once_for_backbones_of_one_size(image_folder, monkeypatch):
-    from kerastl.datasets import decoding
+    from kerastl.data import images as decoding
 
     read, plain = [], decoding.decode_one
     monkeypatch.setattr(
@@ -257,7 +260,7 @@ def test_what_is_bundled_and_what_has_been_downloaded_are_the_candidates(
 
 def test_without_candidates_those_at_hand_are_ranked(monkeypatch):
     monkeypatch.setattr(
-        "kerastl.selection.candidates.offline_candidates",
+        "kerastl.selection.ranking.offline_candidates",
         lambda size: [f"MobileNet:alpha=0.25,weights=tiny,image_size={size}"],
     )
     table = rank_backbones(colours(4), image_size=32)

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from kerastl.selection.scores import SCORES
+from kerastl.selection.transferability import SCORES
 
 #: Images, features, classes: features outnumber images.
 FEW = [(30, 512, 5), (60, 256, 3), (100, 600, 10)]

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from sklearn.covariance import ledoit_wolf
 
-from kerastl.selection.separability import gbc, h_score
+from kerastl.selection.transferability import gbc, h_score
 
 
 def sample(n=60, d=12, classes=3, apart=0.7, seed=0):

@@ -104,7 +104,7 @@ def test_the_pull_replaces_the_optimizers_own_weight_decay():
 def test_a_pull_that_the_user_has_set_comes_back():
     model = timid_classifier()
     kerastl.unfreeze(model, "all", batch_norm="frozen")
-    kerastl.l2_sp(model, alpha=0.3)
+    kerastl.penalties.l2_sp(model, alpha=0.3)
     held = [variable.regularizer for variable in model.variables]
     phases = [
         kerastl.Phase("a", trainable="all", epochs=1, learning_rate=1e-3, l2_sp=0.1)

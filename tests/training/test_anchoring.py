@@ -6,13 +6,13 @@ import pytest
 from networks import assert_same_weights, coloured, outputs, pixels, small_classifier
 from networks import values as weights_of
 
+from kerastl.models.blocks import split_model
 from kerastl.models.freezing import unfreeze
-from kerastl.models.graph import split_model
-from kerastl.models.saving import load_classifier, save_classifier
-from kerastl.training.anchoring import l2_sp, l2_sp_penalty, remove_l2_sp
+from kerastl.tasks.building import load_model, save_model
+from kerastl.training.penalties import l2_sp, l2_sp_penalty, remove_l2_sp
 from kerastl.training.phase import Phase
-from kerastl.training.phases import run_phases
-from kerastl.training.tracking import moved_paths, snapshot
+from kerastl.training.run import run_phases
+from kerastl.training.watching import moved_paths, snapshot
 
 
 def half_squares(truth, given):
@@ -176,10 +176,10 @@ def test_a_file_knows_nothing_of_it_and_predicts_the_same(tmp_path):
     model = small_classifier(learnt=True)
     unfreeze(model, "all")
     plain, held = tmp_path / "plain.keras", tmp_path / "held.keras"
-    save_classifier(model, plain)
+    save_model(model, plain)
     l2_sp(model)
-    save_classifier(model, held)
-    loaded = load_classifier(held)
+    save_model(model, held)
+    loaded = load_model(held)
     assert len(loaded.losses) == 0
     np.testing.assert_array_equal(outputs(loaded, pixels()), outputs(model, pixels()))
     assert abs(held.stat().st_size - plain.stat().st_size) < 200

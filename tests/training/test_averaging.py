@@ -13,9 +13,9 @@ from networks import (
 )
 
 from kerastl.evaluation.figures import alt_text
-from kerastl.models.adapters import add_lora
 from kerastl.models.freezing import unfreeze
-from kerastl.models.manifest import manifest, set_temperature
+from kerastl.models.lora import add_lora
+from kerastl.models.record import manifest, set_temperature
 from kerastl.training.averaging import interpolate_weights, wise_ft
 
 

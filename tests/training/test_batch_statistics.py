@@ -13,7 +13,7 @@ from networks import (
     values,
 )
 
-from kerastl.datasets.sets import ImageSet
+from kerastl.data.sets import ImageSet
 from kerastl.models.freezing import train_only, unfreeze
 from kerastl.models.layers import is_holding_statistics
 from kerastl.training.batch_statistics import moved_statistics, recompute_batchnorm

@@ -6,9 +6,9 @@ from keras import layers
 from networks import small_classifier, small_network
 
 import kerastl
-from kerastl.models.adapters import add_lora
-from kerastl.models.graph import cut_points
-from kerastl.training.boundary import is_understood, possible_cuts
+from kerastl.features.cache import is_understood, possible_cuts
+from kerastl.models.blocks import cut_points
+from kerastl.models.lora import add_lora
 
 
 def names(model):

@@ -6,7 +6,7 @@ import pytest
 from networks import coloured, timid_classifier, values
 
 import kerastl
-from kerastl.models.manifest import manifest, set_temperature
+from kerastl.models.record import manifest, set_temperature
 
 DATA = coloured(8)
 
@@ -138,7 +138,7 @@ def test_the_craft_reaches_the_backbones_phases_and_not_the_heads(name, monkeypa
     def record(model, train, validation, *, phases, **options):
         seen.extend(phases)
 
-    monkeypatch.setattr("kerastl.training.fine_tuning.run_phases", record)
+    monkeypatch.setattr("kerastl.training.recipes.run_phases", record)
     kerastl.fine_tune(timid_classifier(), DATA, recipe="gradual", **{name: 0.5})
     head, *others = seen
     assert getattr(head, name) in (None, 0.0)

@@ -6,10 +6,10 @@ import pytest
 from networks import assert_same_weights, coloured, small_classifier, trains, values
 
 import kerastl
-from kerastl.models.compiling import objective
-from kerastl.models.manifest import manifest, set_temperature
-from kerastl.training.early_checks import check_mixing, check_monitor
-from kerastl.training.sources import make_source
+from kerastl.features.sources import make_source
+from kerastl.models.record import manifest, set_temperature
+from kerastl.tasks.compiling import objective
+from kerastl.training.checks import check_mixing, check_monitor
 
 DATA = coloured(4)
 

@@ -8,10 +8,10 @@ from networks import CLASSES, coloured, small_classifier, values
 from PIL import Image
 
 import kerastl
-from kerastl.datasets.sets import ImageSet
-from kerastl.inference.disk_cache import DiskCache
-from kerastl.inference.row_files import CacheWriteError
-from kerastl.training import frozen_part, sources
+from kerastl.data.sets import ImageSet
+from kerastl.features import cache as frozen_part
+from kerastl.features import sources
+from kerastl.features.store import CacheWriteError, DiskCache
 
 IMAGES, LABELS = coloured(6)
 HEAD = kerastl.Phase("head", trainable="head", epochs=4, learning_rate=0.05)

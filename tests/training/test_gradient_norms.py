@@ -7,7 +7,7 @@ from keras import layers
 from networks import assert_same_weights, coloured, small_classifier, values
 
 import kerastl
-from kerastl.models.manifest import manifest, set_temperature
+from kerastl.models.record import manifest, set_temperature
 from kerastl.training.gradient_norms import (
     measured_variables,
     over_largest,

@@ -6,7 +6,7 @@ import pytest
 from networks import assert_same_weights, coloured, small_classifier, values
 
 import kerastl
-from kerastl.training.guard import check_unchanged
+from kerastl.training.watching import check_unchanged
 
 IMAGES, LABELS = coloured(2)
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from kerastl.training.hyperrule import bit_hyperrule
+from kerastl.training.schedules import bit_hyperrule
 
 SMALL = (500, 100, (200, 300, 400), 0.0)
 MEDIUM = (10_000, 500, (3_000, 6_000, 9_000), 0.1)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from networks import coloured, small_classifier
 
-from kerastl.training.judging import Judge
+from kerastl.training.averaging import Judge
 
 IMAGES, CODES = coloured(5)
 CASES = {

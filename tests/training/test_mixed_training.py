@@ -6,9 +6,9 @@ import pytest
 from networks import CLASSES, coloured, small_classifier
 
 import kerastl
-from kerastl.datasets.mixing import Mixing
-from kerastl.datasets.pipelines import batches
-from kerastl.models.compiling import compile_model
+from kerastl.data.batches import batches
+from kerastl.data.mixing import Mixing
+from kerastl.tasks.compiling import compile_model
 
 IMAGES, LABELS = coloured(8)
 MIXING = Mixing(mixup=0.3, cutmix=1.0)

@@ -6,7 +6,7 @@ import pytest
 from networks import coloured, small_classifier, trains, values
 
 import kerastl
-from kerastl.training.phase_rates import check_rates
+from kerastl.training.gradient_norms import check_rates
 from kerastl.training.recipes import recipe_phases
 
 
@@ -89,7 +89,7 @@ def test_the_end_above_a_cache_learns_at_the_same_rates(settings):
 
 def test_the_model_is_left_compiled_at_its_rates():
     model, _, _ = run(phase(layer_decay=0.5))
-    found = [row.multiplier for row in kerastl.learning_rates(model).rows]
+    found = [row.multiplier for row in kerastl.rates.learning_rates(model).rows]
     assert found == [0.125, 0.25, 0.5, 1.0]
 
 
@@ -101,7 +101,7 @@ def test_measured_multipliers_are_the_relative_gradient_norms(cache):
     )
     found = history.phases[0].multipliers
     assert len(found) == 2
-    norms = kerastl.relative_gradient_norms(classifier(), coloured(4), batches=1)
+    norms = kerastl.rates.relative_gradient_norms(classifier(), coloured(4), batches=1)
     norms.pop("block_1")
     wanted = {name: value / max(norms.values()) for name, value in norms.items()}
     assert list(found[0]) == list(wanted)

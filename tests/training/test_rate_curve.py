@@ -5,11 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from kerastl.training.rate_curve import (
-    RateCurve,
-    smooth_losses,
-    suggest_rates,
-)
+from kerastl.training.rate_finder import RateCurve, smooth_losses, suggest_rates
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.5, 0.98])

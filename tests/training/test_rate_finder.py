@@ -11,9 +11,9 @@ from networks import CLASSES, coloured, outputs, small_classifier, values
 
 import kerastl
 from kerastl._compat import sublayers
-from kerastl.datasets.ordering import epoch_order
-from kerastl.datasets.sets import ImageSet
-from kerastl.models.manifest import manifest, set_temperature
+from kerastl.data.batches import epoch_order
+from kerastl.data.sets import ImageSet
+from kerastl.models.record import manifest, set_temperature
 from kerastl.training import rate_finder
 from kerastl.training.rate_finder import find_learning_rate, rising_rate
 

@@ -6,8 +6,7 @@ from networks import CLASSES, coloured, small_classifier
 
 import kerastl
 from kerastl.models.freezing import model_blocks
-from kerastl.training.fine_tuning import fine_tune
-from kerastl.training.recipes import RECIPES, recipe_phases
+from kerastl.training.recipes import RECIPES, fine_tune, recipe_phases
 
 
 def random_classifier():

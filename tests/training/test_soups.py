@@ -14,11 +14,11 @@ from networks import (
 )
 
 import kerastl
-from kerastl.models.adapters import add_lora
 from kerastl.models.freezing import unfreeze
-from kerastl.models.lora_layers import adapted_parts, factors
-from kerastl.models.saving import load_classifier, save_classifier
-from kerastl.training.soups import greedy_soup, uniform_soup
+from kerastl.models.layers import adapted_parts, factors
+from kerastl.models.lora import add_lora
+from kerastl.tasks.building import load_model, save_model
+from kerastl.training.averaging import greedy_soup, uniform_soup
 
 
 def cousins(count=3, spread=0.5, seed=0):
@@ -77,11 +77,11 @@ def test_files_make_the_same_soup_as_models(tmp_path):
     models, files = cousins(), []
     for number, model in enumerate(models):
         files.append(tmp_path / f"{number}.keras")
-        save_classifier(model, files[-1])
+        save_model(model, files[-1])
     soup = uniform_soup([str(files[0]), files[1], models[2]])
     assert_same_weights(soup, values(uniform_soup(models)))
-    save_classifier(soup, tmp_path / "soup.keras")
-    loaded = load_classifier(tmp_path / "soup.keras")
+    save_model(soup, tmp_path / "soup.keras")
+    loaded = load_model(tmp_path / "soup.keras")
     np.testing.assert_array_equal(outputs(loaded, pixels()), outputs(soup, pixels()))
 
 
@@ -103,7 +103,7 @@ def test_adapters_count_as_folded_into_their_kernels(tmp_path, cook):
     models, files = tuned_by_adapters(), []
     for number, model in enumerate(models):
         files.append(tmp_path / f"{number}.keras")
-        save_classifier(model, files[-1])
+        save_model(model, files[-1])
     before = [values(model) for model in models]
     assert_same_weights(cook(models), values(cook(files)))
     for model, old in zip(models, before, strict=True):

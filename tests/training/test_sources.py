@@ -8,19 +8,10 @@ from networks import CLASSES, coloured, pixels, small_classifier, small_network
 from PIL import Image
 
 import kerastl
-from kerastl.datasets.mixing import Mixing
-from kerastl.datasets.pipelines import batches
-from kerastl.training.first_batch import (
-    check_end,
-    check_first_batch,
-    check_pixel_range,
-)
-from kerastl.training.sources import (
-    ArraySource,
-    ImageSource,
-    StreamSource,
-    make_source,
-)
+from kerastl.data.batches import batches
+from kerastl.data.mixing import Mixing
+from kerastl.features.sources import ArraySource, ImageSource, StreamSource, make_source
+from kerastl.training.checks import check_end, check_first_batch, check_pixel_range
 
 IMAGES, LABELS = coloured(3)
 ROWS = np.arange(11, dtype="float32")[:, None]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from networks import assert_same_weights, small_classifier, values
 
-from kerastl.training.tracking import (
+from kerastl.training.watching import (
     BestWeights,
     PhaseMonitor,
     moved_paths,

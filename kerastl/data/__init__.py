@@ -1,0 +1,1 @@
+"""What we learn from: images, their labels, parts, batches and changes."""

@@ -1,0 +1,248 @@
+"""Whatever a user gives as data: one way in for all of it, and samples of it."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from kerastl._checks import check_choice, check_integer, fail, nearest
+from kerastl.data.catalog import DATASETS, load_dataset
+from kerastl.data.images import Progress, as_rgb, resize_images
+from kerastl.data.loading import list_files, load_images
+from kerastl.data.sets import (
+    ImageSet,
+    Splits,
+    counted,
+    describe,
+    digests,
+    split_set,
+    warn_user,
+)
+
+
+def open_data(
+    data: str | Path | Splits | Sequence[ImageSet | None],
+    *,
+    validation: float = 0.2,
+    test: float = 0.0,
+    seed: int = 0,
+    on_bad: str = "error",
+    on_leak: str = "drop",
+    progress: Progress | None = None,
+) -> Splits:
+    """The three parts of a folder, a named data set, or parts that are at hand.
+
+    A folder of that name goes before a data set of that name.
+
+    Args:
+        data: Folder, name in `load_dataset`, `Splits`, or two or three image sets.
+        validation: Share to choose by, where the data bring no such part.
+        test: Share to score at the end, where the data bring none.
+        seed: Non-negative integer, for the cut.
+        on_bad: `"error"` or `"skip"`, for a folder's unreadable files.
+        on_leak: `"drop"` or `"error"`, for training copies of held-out images.
+        progress: Called with (done, total), or None.
+
+    Returns:
+        Train, validation and test.
+
+    Raises:
+        ValueError: If the data do not fit.
+        FileNotFoundError: If there is no such folder and no such data set.
+        TypeError: If `data` is of no known kind.
+    """
+    if isinstance(data, (tuple, list)) and 2 <= len(data) <= 3:
+        for part in data:
+            if part is not None and not isinstance(part, ImageSet):
+                kind = type(part).__name__
+                fail("data", "made of ImageSets", kind, error=TypeError)
+        data = Splits(*data, *[None] * (3 - len(data)))
+    if isinstance(data, Splits):
+        return _checked(data, validation, test, seed, on_leak)
+    if not isinstance(data, (str, Path)):
+        kinds = "a folder, a data set's name or Splits"
+        fail("data", kinds, type(data).__name__, error=TypeError)
+    shares = {"validation": validation, "test": test, "seed": seed}
+    if isinstance(data, Path) or Path(data).exists() or {"/", "\\"} & set(data):
+        return load_images(
+            data, on_bad=on_bad, on_leak=on_leak, progress=progress, **shares
+        )
+    if data not in DATASETS:
+        # Most names that are none are folders misspelt, or another working folder.
+        listed = ", ".join(repr(name) for name in DATASETS)
+        hint = f"{str(Path(data).absolute())!r} does not exist. "
+        hint += nearest(data, DATASETS)
+        expected = f"an existing folder or one of {listed}"
+        fail("data", expected, data, hint, FileNotFoundError)
+    return load_dataset(data, progress=progress, **shares)
+
+
+def _checked(
+    splits: Splits, validation: float, test: float, seed: int, on_leak: str
+) -> Splits:
+    """Parts that are at hand, less what leaks, and those that are missing cut."""
+    check_choice("on_leak", on_leak, ("drop", "error"))
+    train, check, last = splits
+    for part in (check, last):
+        if part is not None and part.class_names != train.class_names:
+            names = part.class_names
+            fail("data", f"of the classes {train.class_names}", names)
+    train = _apart(train, [check, last], on_leak)
+    check = None if check is None else _apart(check, [last], on_leak)
+    if last is None and test:
+        train, _, last = split_set(train, validation=0.0, test=test, seed=seed)
+    if check is None and validation:
+        train, check, _ = split_set(train, validation=validation, test=0.0, seed=seed)
+    return Splits(train, check, last)
+
+
+def _apart(part: ImageSet, later: list[ImageSet | None], on_leak: str) -> ImageSet:
+    """A part without the images that a later part holds too."""
+    held = [digests(other) for other in later if other is not None]
+    if not held:
+        return part
+    leaking = np.isin(digests(part), np.concatenate(held))
+    if not leaking.any():
+        return part
+    named = [describe(part, int(i)) for i in np.flatnonzero(leaking)[:5]]
+    if on_leak == "error":
+        hint = 'Remove the copies, or have them dropped with on_leak="drop".'
+        fail("data", "made of parts that share no image", named, hint)
+    count = int(leaking.sum())
+    text = f"Dropped {counted(count)} that a held-out part holds too"
+    warn_user(text, named, count)
+    return part.subset(np.flatnonzero(~leaking))
+
+
+def as_image_set(inputs: Any, image_size: tuple[int, int], resize: str) -> ImageSet:
+    """Whatever holds images, as an unlabelled `ImageSet`.
+
+    Raises:
+        ValueError: If there is no image.
+        TypeError: If the inputs are of no known kind.
+    """
+    if isinstance(inputs, ImageSet):
+        return inputs
+    if isinstance(inputs, np.ndarray):
+        pixels = inputs[None] if inputs.ndim == 3 and inputs.shape[-1] <= 4 else inputs
+        pixels = pixels[None] if pixels.ndim == 2 else pixels
+        return ImageSet(pixels, None, ())
+    if isinstance(inputs, (str, Path)) or hasattr(inputs, "convert"):
+        inputs = [inputs]
+    kinds = "files, folders, arrays of pixels or PIL images"
+    if not isinstance(inputs, Sequence):
+        fail("inputs", kinds, type(inputs).__name__, error=TypeError)
+    if not inputs:
+        fail("inputs", kinds, inputs)
+    if all(isinstance(item, (str, Path)) for item in inputs):
+        return ImageSet(_files(inputs), None, ())
+    resized = [
+        resize_images(_pixels(item)[None], image_size=image_size, resize=resize)
+        for item in inputs
+    ]
+    return ImageSet(np.concatenate(resized), None, ())
+
+
+def _files(inputs: Sequence[str | Path]) -> tuple[str, ...]:
+    """The image files among files and folders, in order."""
+    found: list[str] = []
+    for given in inputs:
+        item = Path(given)
+        # Path takes no name, as of an unset variable, for the working folder.
+        if item.is_dir() and str(given):
+            inside, _ = list_files(item)
+            if not inside:
+                fail("inputs", "folders with images inside", str(item))
+            found += map(str, inside)
+        elif item.is_file():
+            found.append(str(item))
+        else:
+            hint = "Check the spelling and the working folder."
+            fail("inputs", "files that exist", str(given), hint, FileNotFoundError)
+    return tuple(found)
+
+
+def _pixels(item: Any) -> np.ndarray:
+    """Pixels of a PIL image or an array."""
+    if hasattr(item, "convert"):
+        from PIL import ImageOps
+
+        # As a file of it is read: turned upright, and 16 bits scaled, not clipped.
+        return np.asarray(as_rgb(ImageOps.exif_transpose(item)))
+    if isinstance(item, np.ndarray):
+        return item
+    kinds = "files, folders, arrays of pixels or PIL images"
+    return fail("inputs", kinds, type(item).__name__, error=TypeError)
+
+
+_NAMED = 5
+
+
+def training_images(data: ImageSet | Splits | str | Path | Any) -> ImageSet:
+    """The training part of whatever says where the images are, one label each.
+
+    Args:
+        data: An `ImageSet`, `Splits`, a folder, or a data set's name.
+
+    Raises:
+        ValueError: If images have no label or several.
+        TypeError: If the data are of no known kind.
+    """
+    if not isinstance(data, ImageSet):
+        data = open_data(data, validation=0.0).train
+    if data.labels is None or data.multilabel:
+        fail("data", "images with one label each", data)
+    return data
+
+
+def stratified_sample(
+    whole: ImageSet, *, images: int, per_class: int, seed: int
+) -> ImageSet:
+    """At most `images` of a set, in the proportions of its classes, without copies.
+
+    A copy would let a leave-one-out probe remember instead of recognise.
+
+    Args:
+        whole: Images with one label each.
+        images: How many at most.
+        per_class: Images that each class must have, and keeps.
+        seed: Non-negative integer.
+
+    Raises:
+        ValueError: If there are too few classes, or too few images of one.
+    """
+    check_integer("images", images, 1)
+    check_integer("seed", seed, 0)
+    _check_classes(whole, per_class)
+    classes = int((np.bincount(whole.labels) > 0).sum())
+    if images < per_class * classes:
+        expected = f"at least {per_class * classes}, {per_class} for each class"
+        fail("images", expected, images)
+    order = np.random.default_rng(seed).permutation(len(whole))
+    keys = np.empty(len(whole))
+    for label in np.unique(whole.labels):
+        mine = order[whole.labels[order] == label]
+        # Places spread evenly over 0 to 1: any share of them is the same of each class.
+        keys[mine] = (np.arange(len(mine)) + 0.5) / len(mine)
+        keys[mine[:per_class]] = -1.0
+    chosen = np.sort(order[np.argsort(keys[order], kind="stable")[:images]])
+    sample = whole.subset(chosen)
+    _, first = np.unique(digests(sample), return_index=True)
+    sample = sample.subset(np.sort(first))
+    _check_classes(sample, per_class)
+    return sample
+
+
+def _check_classes(images: ImageSet, per_class: int) -> None:
+    """Raise unless there are two classes, and enough different images of each."""
+    counts = {name: count for name, count in images.counts().items() if count}
+    if len(counts) < 2:
+        fail("data", "images of at least two classes", list(counts))
+    short = {name: count for name, count in counts.items() if count < per_class}
+    if short:
+        shown = dict(list(short.items())[:_NAMED])
+        hint = "Add images of that class, or leave it out."
+        fail(
+            "data", f"at least {per_class} different images of each class", shown, hint
+        )

@@ -1,0 +1,426 @@
+"""Reading image files and folders of them."""
+
+import hashlib
+import io
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from kerastl._checks import check_choice, fail
+from kerastl.data.images import Progress, decoding_errors, for_each, reason
+from kerastl.data.sets import (
+    ImageSet,
+    Splits,
+    check_shares,
+    counted,
+    cut,
+    describe,
+    drop_conflicts,
+    integer_codes,
+    joined,
+    keep_mask,
+    warn_user,
+)
+
+EXTENSIONS = {
+    ".jpg": "JPEG",
+    ".jpeg": "JPEG",
+    ".png": "PNG",
+    ".bmp": "BMP",
+    ".gif": "GIF",
+    ".webp": "WEBP",
+}
+_SIGNATURES = (
+    (b"\xff\xd8\xff", "JPEG"),
+    (b"\x89PNG\r\n\x1a\n", "PNG"),
+    (b"BM", "BMP"),
+    (b"GIF8", "GIF"),
+)
+_OPENABLE = tuple(dict.fromkeys(EXTENSIONS.values()))
+
+
+@dataclass(frozen=True)
+class FileRecord:
+    """What one image file holds.
+
+    Attributes:
+        path: The file.
+        digest: sha256 of its bytes, in hexadecimal; empty when it cannot be read.
+        format: True format by its first bytes, such as `"JPEG"`; None if none of
+            the five.
+        size: (width, height) in pixels, or None when it cannot be opened.
+        mode: Pillow's mode, such as `"RGB"`, or None.
+        fault: Why it cannot be decoded, or None.
+    """
+
+    path: str
+    digest: str
+    format: str | None
+    size: tuple[int, int] | None
+    mode: str | None
+    fault: str | None
+
+    @property
+    def wrong_extension(self) -> bool:
+        """Whether the name promises another format than the bytes hold."""
+        promised = EXTENSIONS.get(Path(self.path).suffix.lower())
+        return self.format is not None and promised != self.format
+
+
+def natural_key(text: str) -> tuple[tuple[int, int, str], ...]:
+    """Sort key under which `'2'` comes before `'10'`."""
+    parts = re.findall(r"[0-9]+|[^0-9]+", text)
+    keys = [(0, int(p), p) if p[0] in "0123456789" else (1, 0, p) for p in parts]
+    # The text itself breaks ties such as '1' and '01'.
+    return (*keys, (2, 0, text))
+
+
+def is_hidden(path: Path) -> bool:
+    """Whether systems put the file there, not people."""
+    return path.name.startswith(".") or path.name == "__MACOSX"
+
+
+def subfolders(folder: Path) -> list[Path]:
+    """The folders inside that are not hidden, in natural order."""
+    found = [path for path in folder.iterdir() if path.is_dir() and not is_hidden(path)]
+    return sorted(found, key=lambda path: natural_key(path.name))
+
+
+def list_files(folder: Path) -> tuple[list[Path], list[Path]]:
+    """(image files, other files) below a folder, each in natural order."""
+    images, others, waiting = [], [], [folder]
+    while waiting:
+        for path in waiting.pop().iterdir():
+            if is_hidden(path):
+                others.append(path)
+            elif path.is_dir():
+                waiting.append(path)
+            else:
+                fits = path.suffix.lower() in EXTENSIONS
+                (images if fits else others).append(path)
+    return _in_order(images), _in_order(others)
+
+
+def sniff(data: bytes) -> str | None:
+    """The image format that the first bytes tell, or None."""
+    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+        return "WEBP"
+    return next((name for start, name in _SIGNATURES if data.startswith(start)), None)
+
+
+def inspect_files(
+    paths: Sequence[str | Path],
+    *,
+    threads: int | None = None,
+    progress: Progress | None = None,
+) -> list[FileRecord]:
+    """Read, hash and decode each file once.
+
+    A JPEG is decoded at an eighth of its scale: its whole bit stream is read, at a
+    third of the cost.
+    """
+    records: list[FileRecord] = [None] * len(paths)  # type: ignore[list-item]
+
+    def work(i: int) -> None:
+        records[i] = inspect_file(str(paths[i]))
+
+    for_each(work, len(paths), threads=threads, progress=progress)
+    return records
+
+
+def inspect_file(path: str) -> FileRecord:
+    """Read, hash and decode one file."""
+    from PIL import Image
+
+    try:
+        data = Path(path).read_bytes()
+    except OSError as error:
+        return FileRecord(path, "", None, None, None, str(error))
+    digest, kind = hashlib.sha256(data).hexdigest(), sniff(data)
+    if kind is None:
+        fault = "the file is empty" if not data else "not an image by its content"
+        return FileRecord(path, digest, None, None, None, fault)
+    size = mode = None
+    try:
+        with Image.open(io.BytesIO(data), formats=_OPENABLE) as image:
+            size, mode = image.size, image.mode
+            image.draft(None, (1, 1))
+            image.load()
+    except decoding_errors() as error:
+        return FileRecord(path, digest, kind, size, mode, reason(error))
+    return FileRecord(path, digest, kind, size, mode, None)
+
+
+def _in_order(paths: list[Path]) -> list[Path]:
+    return sorted(paths, key=lambda path: natural_key(path.as_posix()))
+
+
+Groups = Callable[[str], object] | Mapping[str, object]
+
+PARTS = {
+    "train": "train",
+    "training": "train",
+    "val": "validation",
+    "valid": "validation",
+    "validation": "validation",
+    "test": "test",
+}
+_NAMED = 10
+
+
+def load_images(
+    folder: str | Path,
+    *,
+    validation: float = 0.2,
+    test: float = 0.0,
+    seed: int = 0,
+    groups: Groups | None = None,
+    on_bad: str = "error",
+    on_leak: str = "drop",
+    progress: Progress | None = None,
+) -> Splits:
+    """A folder of class folders, or one with train/ and others inside, as splits.
+
+    Each file is read and decoded once here, so that a damaged one is named now and
+    not in the middle of an epoch. Pictures with equal bytes never lie in two
+    parts; resized or recompressed copies are not noticed: say `groups` for those.
+
+    Args:
+        folder: Holds one folder for each class, or `train` with `validation` (or
+            `val`, `valid`) and `test` where they exist, each with the class
+            folders inside. Classes are in natural order ('2' before '10').
+        validation: Share of each class, in [0, 1), cut from the training images
+            where the folder has no validation part; 0 for none.
+        test: Share of each class for test, in [0, 1), where the folder has neither
+            train nor test parts.
+        seed: Non-negative integer; the same seed gives the same splits.
+        groups: What must stay together: a function from a path, relative to
+            `folder` and with forward slashes, to a key (a patient, a camera), or a
+            mapping.
+        on_bad: `"error"` names files that cannot be decoded, `"skip"` leaves them
+            out with a warning.
+        on_leak: For parts that the folder brings. `"drop"` removes the training
+            copy (or group) of a held-out image with a warning, `"error"` names it.
+        progress: Called with (done, total) files, or None.
+
+    Returns:
+        Train, validation and test; a part that is not there is None.
+
+    Raises:
+        FileNotFoundError: If the folder does not exist or holds no image.
+        ValueError: If there are fewer than two classes, too few images in one,
+            files that cannot be decoded, leaks, or a class missing in a part.
+
+    Example:
+        >>> import pathlib, tempfile
+        >>> from PIL import Image
+        >>> root = pathlib.Path(tempfile.mkdtemp())
+        >>> for i in range(10):
+        ...     file = root / ("cat", "dog")[i % 2] / f"{i}.png"
+        ...     file.parent.mkdir(exist_ok=True)
+        ...     Image.new("RGB", (8, 8), (i, i, i)).save(file)
+        >>> train, validation, test = load_images(root)
+        >>> train.counts(), len(validation), test
+        ({'cat': 4, 'dog': 4}, 2, None)
+    """
+    check_shares(validation, test, seed)
+    check_choice("on_bad", on_bad, ("error", "skip"))
+    check_choice("on_leak", on_leak, ("drop", "error"))
+    root = existing_folder(folder)
+    parts = class_folders(root)
+    names = _class_names(root, parts)
+    listed = [
+        (path, names.index(name), part)
+        for part, classes in parts.items()
+        for name, place in classes.items()
+        for path in list_files(place)[0]
+    ]
+    if not listed:
+        hint = "It must hold one folder of images for each class."
+        fail("folder", "a folder with images", str(folder), hint, FileNotFoundError)
+    records = inspect_files([path for path, _, _ in listed], progress=progress)
+    good = _without_bad(records, on_bad)
+    keys = _group_keys(root, [path for path, _, _ in listed], groups)
+    labels = np.array([label for _, label, _ in listed])
+    where = np.array([part for _, _, part in listed])[good]
+    paths = tuple(str(listed[i][0]) for i in good)
+    whole = ImageSet(paths, labels[good], names, root.resolve().name)
+    contents = np.array([records[i].digest for i in good])
+    clusters = joined(contents, keys[good])
+    if list(parts) == [""]:
+        return _cut_whole(whole, contents, clusters, validation, test, seed)
+    return _brought(whole, contents, clusters, where, validation, seed, on_leak)
+
+
+def existing_folder(folder: str | Path) -> Path:
+    """The folder, or the error that it is missing."""
+    if not str(folder):
+        # Of an unset variable in a shell; Path would take it for the working folder.
+        hint = "Pass '.' for the working folder."
+        fail("folder", "an existing folder", folder, hint, FileNotFoundError)
+    root = Path(folder).expanduser()
+    if not root.is_dir():
+        kind = "is a file" if root.exists() else "does not exist"
+        hint = f"{str(root.resolve())!r} {kind}."
+        fail("folder", "an existing folder", str(folder), hint, FileNotFoundError)
+    return root
+
+
+def class_folders(root: Path) -> dict[str, dict[str, Path]]:
+    """Part (or "" for a folder without parts) -> class name -> its folder."""
+    inside = subfolders(root)
+    parts: dict[str, dict[str, Path]] = {}
+    for path in inside:
+        part = PARTS.get(path.name.lower())
+        # A class may be called "train" (beside "bus"): it has no folders inside.
+        if part and subfolders(path):
+            parts.setdefault(part, {}).update(
+                {sub.name: sub for sub in subfolders(path)}
+            )
+    if "train" in parts:
+        return {
+            part: parts[part]
+            for part in ("train", "validation", "test")
+            if part in parts
+        }
+    return {"": {path.name: path for path in inside}}
+
+
+def _class_names(root: Path, parts: dict[str, dict[str, Path]]) -> tuple[str, ...]:
+    found = {name for classes in parts.values() for name in classes}
+    names = tuple(sorted(found, key=natural_key))
+    if not names:
+        images, _ = list_files(root)
+        if images:
+            hint = "Put the images of each class into a folder of their own."
+            fail("folder", "a folder of class folders", str(root), hint)
+        hint = "It is empty."
+        fail("folder", "a folder with images", str(root), hint, FileNotFoundError)
+    if len(names) < 2:
+        hint = f"The only class folder is {names[0]!r}."
+        fail("folder", "a folder of at least two class folders", str(root), hint)
+    return names
+
+
+def _without_bad(records: Sequence[FileRecord], on_bad: str) -> np.ndarray:
+    """Indices of the files that can be decoded."""
+    bad = [f"{record.path} ({record.fault})" for record in records if record.fault]
+    if bad and on_bad == "error":
+        hint = f"{len(bad)} of {len(records)} cannot be decoded. "
+        hint += 'Remove them, or leave them out with on_bad="skip".'
+        fail("folder", "a folder of images that can be decoded", bad[:_NAMED], hint)
+    if bad:
+        warn_user(f"Skipped {len(bad)} files that cannot be decoded", bad)
+    return np.array([i for i, record in enumerate(records) if not record.fault], int)
+
+
+def _group_keys(root: Path, paths: Sequence[Path], groups: Groups | None) -> np.ndarray:
+    if groups is None:
+        return np.arange(len(paths))
+    relative = [path.relative_to(root).as_posix() for path in paths]
+    if isinstance(groups, Mapping):
+        absent = [path for path in relative if path not in groups]
+        if absent:
+            expected = "a mapping with a key for each image's path"
+            fail("groups", expected, f"none for {absent[:3]}")
+        return integer_codes([groups[path] for path in relative])
+    if not callable(groups):
+        expected = "a function or a mapping from paths to keys"
+        fail("groups", expected, type(groups).__name__, error=TypeError)
+    return integer_codes([groups(path) for path in relative])
+
+
+def _cut_whole(
+    whole: ImageSet,
+    contents: np.ndarray,
+    clusters: np.ndarray,
+    validation: float,
+    test: float,
+    seed: int,
+) -> Splits:
+    keep = keep_mask(len(whole), drop_conflicts(whole, contents))
+    kept = whole.subset(keep)
+    return cut(kept, clusters[keep], validation=validation, test=test, seed=seed)
+
+
+def _brought(
+    whole: ImageSet,
+    contents: np.ndarray,
+    clusters: np.ndarray,
+    where: np.ndarray,
+    validation: float,
+    seed: int,
+    on_leak: str,
+) -> Splits:
+    """Parts as the folder has them, less what leaks, and validation where missing."""
+    _check_present(whole, where)
+    keep = keep_mask(len(whole), [leaks(whole, clusters, where, on_leak)])
+    train = np.flatnonzero(keep & (where == "train"))
+    clean = keep_mask(len(train), drop_conflicts(whole.subset(train), contents[train]))
+    train = train[clean]
+    held = {
+        part: whole.subset(keep & (where == part))
+        for part in ("validation", "test")
+        if (where == part).any()
+    }
+    if "validation" in held or not validation:
+        learn, check = whole.subset(train), held.get("validation")
+        _check_counts(learn)
+    else:
+        learn, check, _ = cut(
+            whole.subset(train),
+            clusters[train],
+            validation=validation,
+            test=0.0,
+            seed=seed,
+        )
+    return Splits(learn, check, held.get("test"))
+
+
+def leaks(
+    whole: ImageSet, clusters: np.ndarray, where: np.ndarray, on_leak: str
+) -> np.ndarray:
+    """Indices of training (then validation) images that a later part holds too."""
+    in_test = np.isin(clusters, clusters[where == "test"])
+    in_validation = np.isin(clusters, clusters[where == "validation"])
+    leaking = (where == "train") & (in_test | in_validation)
+    leaking |= (where == "validation") & in_test
+    found = np.flatnonzero(leaking)
+    named = []
+    for i in found[: _NAMED + 1]:
+        later = clusters == clusters[i]
+        later &= (where == "test") | ((where == "validation") & (where[i] == "train"))
+        twin = int(np.flatnonzero(later)[0])
+        named.append(f"{describe(whole, int(i))} = {describe(whole, twin)}")
+    if len(found) and on_leak == "error":
+        hint = f"{len(found)} images are in two parts. "
+        hint += 'Remove one copy, or have it dropped with on_leak="drop".'
+        fail("folder", "made of parts that share no image", named[:_NAMED], hint)
+    if len(found):
+        warn_user(
+            f"Dropped {counted(len(found))} that a held-out part holds too",
+            named,
+            len(found),
+        )
+    return found
+
+
+def _check_present(whole: ImageSet, where: np.ndarray) -> None:
+    for part in np.unique(where):
+        counts = whole.subset(where == part).counts()
+        absent = [name for name, count in counts.items() if not count]
+        if absent:
+            hint = "Each class must be in each part."
+            fail(
+                f"folder/{part}", "a folder with all classes", f"without {absent}", hint
+            )
+
+
+def _check_counts(train: ImageSet) -> None:
+    absent = [name for name, count in train.counts().items() if not count]
+    if absent:
+        hint = "All its images were copies of held-out ones or in conflict."
+        fail("folder/train", "a folder with all classes", f"without {absent}", hint)

@@ -1,0 +1,537 @@
+"""Sets of examples, their splits, and the copies that would leak between them."""
+
+import hashlib
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from kerastl._checks import check_integer, check_number, fail
+
+
+@dataclass(frozen=True, eq=False)
+class ImageSet:
+    """Images, their labels and the names of their classes.
+
+    Pixels are 0-255, never 0-1: the preprocessing that a network needs lies
+    inside the network.
+
+    Attributes:
+        images: File paths, or an array `(n, height, width)` or `(n, height,
+            width, channels)` of pixels 0-255 with 1, 3 or 4 channels.
+        labels: Integers `(n,)` in `[0, num_classes)`, or 0/1 `(n, num_classes)`
+            where an image may have several labels, or None.
+        class_names: One name for each class, in the order of the labels.
+        name: What to call the set in reports.
+
+    Raises:
+        ValueError: If the lengths, shapes or labels do not agree.
+        TypeError: If the labels are not integers.
+
+    Example:
+        >>> import numpy as np
+        >>> pixels = np.zeros((3, 8, 8, 3), "uint8")
+        >>> pets = ImageSet(pixels, np.array([0, 1, 1]), ("cat", "dog"))
+        >>> len(pets), pets.counts()
+        (3, {'cat': 1, 'dog': 2})
+    """
+
+    images: tuple[str, ...] | np.ndarray
+    labels: np.ndarray | None
+    class_names: tuple[str, ...]
+    name: str = ""
+
+    def __post_init__(self) -> None:
+        """Check the fields against each other and store them in one form."""
+        object.__setattr__(self, "images", _as_images(self.images))
+        object.__setattr__(self, "class_names", _as_names(self.class_names))
+        if self.labels is not None:
+            labels = _as_labels(self.labels, len(self.images), self.class_names)
+            object.__setattr__(self, "labels", labels)
+
+    def __len__(self) -> int:
+        """Number of images."""
+        return len(self.images)
+
+    def __repr__(self) -> str:
+        """Counts and kind, never the pixels."""
+        if self.paths is None:
+            kind = f"array {self.images.shape} {self.images.dtype}"
+        else:
+            kind = "files"
+        name = f"{self.name!r}, " if self.name else ""
+        classes = f"{self.num_classes} classes"
+        return f"ImageSet({name}{len(self)} images, {classes}, {kind})"
+
+    @property
+    def paths(self) -> tuple[str, ...] | None:
+        """The file paths, or None for a set of arrays."""
+        return self.images if isinstance(self.images, tuple) else None
+
+    @property
+    def num_classes(self) -> int:
+        """Number of classes."""
+        return len(self.class_names)
+
+    @property
+    def multilabel(self) -> bool:
+        """Whether an image may have several labels."""
+        return self.labels is not None and self.labels.ndim == 2
+
+    def counts(self) -> dict[str, int]:
+        """Number of images of each class; empty without labels.
+
+        Returns:
+            Class name to count, in the order of the labels.
+        """
+        if self.labels is None:
+            return {}
+        if self.multilabel:
+            counts = self.labels.sum(axis=0)
+        else:
+            counts = np.bincount(self.labels, minlength=self.num_classes)
+        return {name: int(n) for name, n in zip(self.class_names, counts, strict=True)}
+
+    def subset(self, indices: Sequence[int] | np.ndarray) -> "ImageSet":
+        """The images at `indices`, in that order.
+
+        Args:
+            indices: Integers `(k,)`, or booleans `(n,)`.
+
+        Returns:
+            A new set with the same class names.
+        """
+        indices = np.asarray(indices)
+        if indices.dtype == bool:
+            indices = np.flatnonzero(indices)
+        indices = indices.astype(np.int64)
+        if self.paths is None:
+            images = self.images[indices]
+        else:
+            images = tuple(self.images[i] for i in indices)
+        labels = None if self.labels is None else self.labels[indices]
+        return ImageSet(images, labels, self.class_names, self.name)
+
+
+@dataclass(frozen=True)
+class Splits:
+    """The parts of a data set; unpacks into train, validation and test.
+
+    Validation chooses; test is scored once, at the end.
+
+    Attributes:
+        train: What the network learns from.
+        validation: What decisions are made on, or None.
+        test: What is scored once, or None.
+
+    Example:
+        >>> import numpy as np
+        >>> one = ImageSet(np.zeros((2, 8, 8)), np.array([0, 1]), ("a", "b"))
+        >>> train, validation, test = Splits(one, None, None)
+        >>> len(train), validation is None
+        (2, True)
+    """
+
+    train: ImageSet
+    validation: ImageSet | None
+    test: ImageSet | None
+
+    def __iter__(self) -> Iterator[ImageSet | None]:
+        """Train, validation, test."""
+        return iter((self.train, self.validation, self.test))
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """The class names that all parts share."""
+        return self.train.class_names
+
+
+def _as_images(images: Any) -> tuple[str, ...] | np.ndarray:
+    if isinstance(images, (str, Path)):
+        fail("images", "a sequence of paths, not one path", str(images))
+    if isinstance(images, (list, tuple)) and all(
+        isinstance(image, (str, Path)) for image in images
+    ):
+        return tuple(str(image) for image in images)
+    if not hasattr(images, "shape"):
+        fail("images", "file paths or an array", type(images).__name__, error=TypeError)
+    pixels = np.asarray(images)
+    rank_fits = pixels.ndim == 3 or (pixels.ndim == 4 and pixels.shape[-1] in (1, 3, 4))
+    if not rank_fits or 0 in pixels.shape[1:]:
+        hint = "For one image, add a leading axis: image[None]."
+        expected = "of shape (n, height, width) or (n, height, width, 1, 3 or 4)"
+        fail("images", expected, pixels.shape, hint)
+    if pixels.dtype.kind not in "uif":
+        expected = "pixels 0-255 as integers or floats"
+        fail("images", expected, str(pixels.dtype), error=TypeError)
+    return pixels
+
+
+def _as_names(names: Any) -> tuple[str, ...]:
+    if isinstance(names, str) or not all(isinstance(name, str) for name in names):
+        fail("class_names", "a sequence of strings", names, error=TypeError)
+    names = tuple(names)
+    if len(set(names)) != len(names):
+        twice = sorted({name for name in names if names.count(name) > 1})
+        fail("class_names", "different from each other", twice)
+    return names
+
+
+def _as_labels(labels: Any, num_images: int, names: tuple[str, ...]) -> np.ndarray:
+    labels = np.asarray(labels)
+    if labels.dtype.kind not in "uib":
+        hint = "Cast them with labels.astype('int64')."
+        fail("labels", "integers", str(labels.dtype), hint, TypeError)
+    if labels.ndim not in (1, 2):
+        fail("labels", "of shape (n,) or (n, num_classes)", labels.shape)
+    if len(labels) != num_images:
+        hint = "Give one label, or one row of labels, for each image."
+        fail("labels", f"of length {num_images}, as `images`", len(labels), hint)
+    if labels.ndim == 2:
+        _check_rows(labels, names)
+        return labels.astype(np.int64)
+    labels = labels.astype(np.int64)
+    if labels.size and (labels.min() < 0 or labels.max() >= len(names)):
+        hint = f"`class_names` names {len(names)} classes."
+        expected = f"in [0, {len(names) - 1}]"
+        fail("labels", expected, [int(labels.min()), int(labels.max())], hint)
+    return labels
+
+
+def _check_rows(labels: np.ndarray, names: tuple[str, ...]) -> None:
+    if labels.shape[1] != len(names):
+        fail("labels", f"of shape (n, {len(names)}), as `class_names`", labels.shape)
+    if not np.isin(labels, (0, 1)).all():
+        fail("labels", "0 or 1 in each column", np.unique(labels)[:5].tolist())
+
+
+def digests(image_set: ImageSet) -> np.ndarray:
+    """A hash of each image's content: the file's bytes, or the pixels."""
+    if image_set.paths is not None:
+        contents = (Path(path).read_bytes() for path in image_set.paths)
+    else:
+        pixels = np.ascontiguousarray(image_set.images)
+        contents = (row.tobytes() for row in pixels)
+    return np.array([hashlib.sha256(data).hexdigest() for data in contents], str)
+
+
+def integer_codes(keys: Sequence[object] | np.ndarray) -> np.ndarray:
+    """Equal keys get equal numbers, counted in order of appearance."""
+    codes: dict[object, int] = {}
+    return np.array([codes.setdefault(key, len(codes)) for key in keys], np.int64)
+
+
+def joined(*keys: np.ndarray) -> np.ndarray:
+    """Cluster numbers `(n,)`: images that share any key, even through others.
+
+    With digests and groups as keys, the copies of an image pull their groups
+    together.
+    """
+    parents = list(range(len(keys[0])))
+
+    def root(i: int) -> int:
+        while parents[i] != i:
+            parents[i] = parents[parents[i]]
+            i = parents[i]
+        return i
+
+    for key in keys:
+        first: dict[object, int] = {}
+        for i, value in enumerate(key.tolist()):
+            a, b = root(first.setdefault(value, i)), root(i)
+            parents[max(a, b)] = min(a, b)
+    return integer_codes([root(i) for i in range(len(parents))])
+
+
+def copies(contents: np.ndarray) -> list[np.ndarray]:
+    """Index arrays of the images whose content appears more than once."""
+    codes = integer_codes(contents)
+    order = np.argsort(codes, kind="stable")
+    starts = np.flatnonzero(np.diff(codes[order])) + 1
+    return [same for same in np.split(order, starts) if len(same) > 1]
+
+
+def conflicts(contents: np.ndarray, labels: np.ndarray | None) -> list[np.ndarray]:
+    """Index arrays of copies that carry different labels."""
+    if labels is None:
+        return []
+    return [
+        same for same in copies(contents) if (labels[same] != labels[same[0]]).any()
+    ]
+
+
+def keep_mask(count: int, dropped: Sequence[np.ndarray]) -> np.ndarray:
+    """Booleans `(count,)`, False at each dropped index."""
+    keep = np.ones(count, bool)
+    for indices in dropped:
+        keep[indices] = False
+    return keep
+
+
+_ATTEMPTS = 20
+_GOOD_ENOUGH = 0.02
+_NAMED = 10
+
+
+def split_set(
+    image_set: ImageSet,
+    *,
+    validation: float = 0.2,
+    test: float = 0.0,
+    seed: int = 0,
+    groups: Sequence[object] | None = None,
+) -> Splits:
+    """An image set cut into train, validation and test.
+
+    Copies of one image never straddle two parts; copies under different labels
+    are dropped with a warning, since nobody can say which label is right.
+
+    Args:
+        image_set: What to cut.
+        validation: Share of each class for validation, in [0, 1).
+        test: Share of each class for test, in [0, 1).
+        seed: Non-negative integer; the same seed gives the same parts.
+        groups: One key for each image; images of one key stay together.
+
+    Returns:
+        The parts; one with share 0 is None. Each class is in each part.
+
+    Raises:
+        ValueError: If a class has too few images or groups for the parts.
+
+    Example:
+        >>> import numpy as np
+        >>> pixels = np.arange(10, dtype="uint8").repeat(64).reshape(10, 8, 8)
+        >>> ten = ImageSet(pixels, np.arange(10) % 2, ("even", "odd"))
+        >>> train, validation, _ = split_set(ten, validation=0.4)
+        >>> len(train), validation.counts()
+        (6, {'even': 2, 'odd': 2})
+    """
+    check_shares(validation, test, seed)
+    if groups is not None and len(groups) != len(image_set):
+        fail("groups", f"of length {len(image_set)}, as the images", len(groups))
+    contents = digests(image_set)
+    keep = keep_mask(len(image_set), drop_conflicts(image_set, contents))
+    keys = [contents[keep]]
+    if groups is not None:
+        keys.append(integer_codes(groups)[keep])
+    kept = image_set if keep.all() else image_set.subset(keep)
+    return cut(kept, joined(*keys), validation=validation, test=test, seed=seed)
+
+
+def cut(
+    image_set: ImageSet,
+    clusters: np.ndarray,
+    *,
+    validation: float,
+    test: float,
+    seed: int,
+) -> Splits:
+    """Cut a set along clusters that are known."""
+    labels = image_set.labels
+    if labels is None:
+        labels = np.zeros(len(image_set), np.int64)
+    names = image_set.class_names if image_set.labels is not None else ("all",)
+    parts = split_labels(
+        labels,
+        validation=validation,
+        test=test,
+        seed=seed,
+        clusters=clusters,
+        class_names=names,
+    )
+    sets = [image_set.subset(part) if len(part) else None for part in parts]
+    return Splits(*sets)
+
+
+def split_labels(
+    labels: np.ndarray,
+    *,
+    validation: float = 0.2,
+    test: float = 0.0,
+    seed: int = 0,
+    clusters: np.ndarray | None = None,
+    class_names: Sequence[str] | None = None,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Indices of train, validation and test, each in ascending order.
+
+    Each class is cut in the given shares as nearly as whole clusters allow.
+
+    Args:
+        labels: Integers `(n,)`, or 0/1 `(n, num_classes)`.
+        validation: Share for validation, in [0, 1).
+        test: Share for test, in [0, 1).
+        seed: Non-negative integer.
+        clusters: Integers `(n,)`: what stays together; None if nothing does.
+        class_names: Names for the errors.
+
+    Returns:
+        Three disjoint integer arrays that cover all images.
+
+    Raises:
+        ValueError: If some class cannot be in each part.
+
+    Example:
+        >>> train, validation, test = split_labels([0, 0, 1, 1], validation=0.5)
+        >>> len(train), len(validation), len(test)
+        (2, 2, 0)
+    """
+    check_shares(validation, test, seed)
+    labels = np.asarray(labels)
+    members = _members(labels)
+    names = class_names or [str(c) for c in range(members.shape[1])]
+    shares = np.array([1.0 - validation - test, validation, test])
+    wanted = np.flatnonzero(shares > 0)
+    ids = np.arange(len(labels)) if clusters is None else integer_codes(clusters)
+    _check_enough(members, ids, names, len(wanted))
+    parts = _best_parts(members, ids, shares, seed)
+    present = [members[parts == part].any(axis=0) for part in wanted]
+    if not np.all(present):
+        short = [names[c] for c in np.flatnonzero(~np.all(present, axis=0))]
+        expected = "small enough for each class to be in each part"
+        hint = "Give smaller groups, or ask for fewer parts."
+        fail("groups", expected, short[:_NAMED], hint)
+    train, middle, last = (np.flatnonzero(parts == part) for part in range(3))
+    return train, middle, last
+
+
+def drop_conflicts(image_set: ImageSet, contents: np.ndarray) -> list[np.ndarray]:
+    """The copies with different labels, after a warning that names them."""
+    found = conflicts(contents, image_set.labels)
+    if found:
+        named = [" = ".join(describe(image_set, i) for i in same) for same in found]
+        count = counted(sum(map(len, found)))
+        warn_user(f"Dropped {count}: equal content, different labels", named)
+    return found
+
+
+def counted(images: int) -> str:
+    """`"1 image"`, `"2 images"`."""
+    return f"{images} image{'s' * (images != 1)}"
+
+
+def warn_user(message: str, named: Sequence[str], total: int | None = None) -> None:
+    """One warning that names the images, up to a readable number."""
+    total = total or len(named)
+    listed = "; ".join(named[:_NAMED])
+    more = f"; and {total - _NAMED} more" if total > _NAMED else ""
+    warnings.warn(f"{message}: {listed}{more}.", UserWarning, stacklevel=5)
+
+
+def describe(image_set: ImageSet, index: int) -> str:
+    """The file's path, or the number and label of an image in an array."""
+    if image_set.paths is not None:
+        return image_set.paths[index]
+    return f"image {index}"
+
+
+def check_shares(validation: float, test: float, seed: int) -> None:
+    """Raise unless the shares leave something to train on."""
+    check_number("validation", validation, 0, below=1)
+    check_number("test", test, 0, below=1)
+    check_integer("seed", seed, 0)
+    if validation + test >= 1:
+        hint = "Some images must remain to train on."
+        fail("validation + test", "below 1", validation + test, hint)
+
+
+def _members(labels: np.ndarray) -> np.ndarray:
+    """Which image has which label: booleans `(n, num_classes)`."""
+    if labels.ndim == 2:
+        return labels.astype(bool)
+    return labels[:, None] == np.arange(labels.max(initial=0) + 1)
+
+
+def _check_enough(
+    members: np.ndarray, ids: np.ndarray, names: Sequence[str], parts: int
+) -> None:
+    for c, name in enumerate(names):
+        size = len(np.unique(ids[members[:, c]])) if c < members.shape[1] else 0
+        if size < parts:
+            expected = f"classes of at least {parts} different images or groups"
+            hint = f"Class {name!r} has {size}: add images, or ask for fewer parts."
+            fail("labels", expected, {name: size}, hint)
+
+
+def _targets(counts: np.ndarray, shares: np.ndarray) -> np.ndarray:
+    """Images of each class `(3, num_classes)`; never 0 where a share is asked for."""
+    targets = np.rint(shares[:, None] * counts)
+    asked = (shares[1:, None] > 0) & (counts > 0)
+    targets[1:] = np.maximum(targets[1:], asked)
+    # Rounding up must leave train an image: the largest part gives it.
+    short = (counts - targets[1:].sum(axis=0) < 1) & (counts > 0)
+    largest = targets[1:].argmax(axis=0) + 1
+    targets[largest[short], np.flatnonzero(short)] -= 1
+    targets[0] = counts - targets[1:].sum(axis=0)
+    return targets
+
+
+def _best_parts(
+    members: np.ndarray, ids: np.ndarray, shares: np.ndarray, seed: int
+) -> np.ndarray:
+    """The part (0, 1 or 2) of each image: the best of some seeded attempts."""
+    wanted = np.flatnonzero(shares > 0)
+    # Images without any label are spread like a class of their own.
+    loads = np.column_stack([members, ~members.any(axis=1)]).astype(np.int64)
+    if (loads.sum(axis=1) > 1).any():
+        # Several labels to an image: their shares do not settle the parts' sizes.
+        loads = np.column_stack([loads, np.ones_like(ids)])
+    targets = _targets(loads.sum(axis=0), shares)
+    best, least = np.zeros(len(ids), np.int64), np.inf
+    for attempt in range(_ATTEMPTS):
+        random = np.random.default_rng([seed, attempt])
+        parts = _allocate(loads, ids, targets, wanted, random, spread=attempt % 2 > 0)
+        counts = np.stack([loads[parts == part].sum(axis=0) for part in range(3)])
+        missing = np.sum((counts[wanted] == 0) & (counts.sum(axis=0) > 0))
+        error = np.max(np.abs(counts - targets) / np.maximum(counts.sum(axis=0), 1))
+        if missing + error < least:
+            best, least = parts, missing + error
+        if least < _GOOD_ENOUGH:
+            break
+    return best
+
+
+def _allocate(
+    loads: np.ndarray,
+    ids: np.ndarray,
+    targets: np.ndarray,
+    wanted: np.ndarray,
+    random: np.random.Generator,
+    *,
+    spread: bool,
+) -> np.ndarray:
+    """One attempt: clusters choose in random order, then single images fill up.
+
+    A cluster goes where most of its classes are lacking (Sechidis et al. 2011);
+    `spread` measures the lack against the part's size, so that small parts are not
+    left empty when clusters are few.
+    """
+    sizes = np.bincount(ids)
+    single = (sizes[ids] == 1) & (loads.sum(axis=1) == 1)
+    need = targets.astype(np.float64)
+    parts = np.zeros(len(ids), np.int64)
+    images = np.split(np.argsort(ids, kind="stable"), np.cumsum(sizes)[:-1])
+    scale = np.maximum(targets if spread else targets.sum(axis=0), 1)
+    for cluster in random.permutation(len(sizes)):
+        rows = images[cluster]
+        if single[rows[0]]:
+            continue
+        load = loads[rows].sum(axis=0)
+        part = wanted[np.argmax((load * need / scale).sum(axis=1)[wanted])]
+        parts[rows] = part
+        need[part] -= load
+    for c in range(loads.shape[1]):
+        rows = random.permutation(np.flatnonzero(single & (loads[:, c] > 0)))
+        parts[rows] = np.repeat(np.arange(3), _fill(need[:, c], len(rows)))
+    return parts
+
+
+def _fill(need: np.ndarray, count: int) -> np.ndarray:
+    """How many of `count` single images each part gets: its need, train the rest."""
+    held = np.clip(need[1:], 0, None).astype(np.int64)
+    last = min(held[1], count)
+    middle = min(held[0], count - last)
+    return np.array([count - middle - last, middle, last])

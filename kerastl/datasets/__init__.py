@@ -1,1 +1,0 @@
-"""What we learn from: images and labels, their splits, checks and batches."""

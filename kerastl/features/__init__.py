@@ -1,0 +1,19 @@
+"""A frozen network, computed once: extractors, cuts, caches and classical models."""
+
+from kerastl._lazy import lazy_names
+
+__getattr__, __dir__, __all__ = lazy_names(
+    __name__,
+    {
+        "FeatureExtractor": "kerastl.features.extractor",
+        "LooRidge": "kerastl.features.probe",
+        "classical_head": "kerastl.features.classical",
+        "cut_points": "kerastl.models.blocks",
+        "fold_pipeline": "kerastl.features.classical",
+        "linear_probe_score": "kerastl.features.probe",
+        "loo_ridge": "kerastl.features.probe",
+        "set_head": "kerastl.features.classical",
+        "split_model": "kerastl.models.blocks",
+        "truncate": "kerastl.models.blocks",
+    },
+)

@@ -1,0 +1,388 @@
+"""A frozen network as a function of images, run over batches."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+from keras import layers
+
+from kerastl._checks import check_choice, check_integer, fail
+from kerastl.data.images import PixelStore
+from kerastl.data.sets import ImageSet
+from kerastl.models.backbones import adapt_backbone, build_backbone, draw_weights
+from kerastl.models.blocks import check_functional, cut_points, truncate
+from kerastl.models.layers import FeatureColumns, SpatialPyramid
+from kerastl.models.record import find_manifest, find_preprocessing
+from kerastl.tasks.compiling import jit_mode
+
+STRATEGIES = ("auto", "cpu", "mirrored", "tpu")
+
+
+def device_strategy(kind: Any = "auto", *, devices: int | None = None) -> Any:
+    """A distribution strategy in whose scope a model is built and trained.
+
+    Build the model inside `strategy.scope()`, and give the strategy to `run_phases`
+    or `transfer`, which compile in its scope and keep every replica busy. The batch
+    size is for all replicas together.
+
+    Args:
+        kind: `"auto"`: TPU if there is one, all GPUs if there are several, else the
+            one device; `"cpu"`; `"mirrored"`: a copy on each device; `"tpu"`; or a
+            `tf.distribute` strategy, which is returned as it is.
+        devices: For `"mirrored"`, how many devices at most; None: all.
+
+    Returns:
+        On TensorFlow a `tf.distribute.Strategy`. On JAX a `Scope` with the same
+        method, which sets `keras.distribution.DataParallel` while it is entered.
+
+    Raises:
+        ValueError: If the kind is unknown, or there is no such device.
+
+    Example:
+        >>> import kerastl
+        >>> strategy = kerastl.device_strategy("cpu")
+        >>> with strategy.scope():
+        ...     model = kerastl.build_backbone("MobileNet", alpha=0.25, weights=None)
+    """
+    if hasattr(kind, "scope"):
+        return kind
+    check_choice("kind", kind, STRATEGIES)
+    if devices is not None:
+        check_integer("devices", devices, 1)
+    if keras.backend.backend() == "tensorflow":
+        return _tensorflow_strategy(kind, devices)
+    return _jax_scope(kind, devices)
+
+
+def _tensorflow_strategy(kind: str, devices: int | None) -> Any:
+    import tensorflow as tf
+
+    if kind == "cpu":
+        return tf.distribute.OneDeviceStrategy("/cpu:0")
+    if kind == "tpu" or (kind == "auto" and tf.config.list_physical_devices("TPU")):
+        return _tpu_strategy()
+    found = [device.name for device in tf.config.list_logical_devices("GPU")]
+    if kind == "auto" and len(found) < 2:
+        return tf.distribute.get_strategy()
+    names = found or [device.name for device in tf.config.list_logical_devices("CPU")]
+    return tf.distribute.MirroredStrategy(names[:devices])
+
+
+def _tpu_strategy() -> Any:
+    """Connect to a TPU. Written after TensorFlow's guide; not run on a TPU by us."""
+    import tensorflow as tf
+
+    try:
+        resolver = tf.distribute.cluster_resolver.TPUClusterResolver.connect()
+    except (ValueError, RuntimeError, tf.errors.OpError) as error:
+        reason = str(error).strip().splitlines()[0]
+        fail("kind", "'tpu' where a TPU is attached", "tpu", f"TensorFlow: {reason}")
+    return tf.distribute.TPUStrategy(resolver)
+
+
+@dataclass(frozen=True)
+class Scope:
+    """A `keras.distribution` with the one method of a TensorFlow strategy.
+
+    Attributes:
+        distribution: The distribution set while the scope is entered; None: one
+            device, nothing is set.
+        num_replicas_in_sync: Number of devices that share a batch.
+    """
+
+    distribution: Any
+    num_replicas_in_sync: int = 1
+
+    def scope(self) -> Any:
+        """A context manager that sets the distribution."""
+        from contextlib import nullcontext
+
+        return nullcontext() if self.distribution is None else self.distribution.scope()
+
+
+def _jax_scope(kind: str, devices: int | None) -> Scope:
+    found = keras.distribution.list_devices()
+    if kind == "tpu":
+        found = [name for name in found if name.startswith("tpu")]
+        if not found:
+            seen = ", ".join(keras.distribution.list_devices())
+            fail("kind", "'tpu' where a TPU is attached", kind, f"JAX sees {seen}.")
+    if kind == "cpu":
+        return Scope(None)
+    names = found[:devices]
+    if len(names) < 2 and kind == "auto":
+        return Scope(None)
+    return Scope(keras.distribution.DataParallel(devices=names), len(names))
+
+
+def replicas(strategy: Any) -> int:
+    """Number of devices that share a batch; 1 without a strategy."""
+    return getattr(strategy, "num_replicas_in_sync", 1)
+
+
+_BATCH = 64
+
+
+def run_batches(
+    model: keras.Model,
+    rows: Callable[[np.ndarray], np.ndarray],
+    total: int,
+    *,
+    batch_size: int = _BATCH,
+    progress: Callable[[int, int], None] | None = None,
+) -> np.ndarray:
+    """A network's outputs for `total` inputs, in order, in inference mode.
+
+    The last batch is filled up and cut: one shape is compiled once, and no replica
+    of a distribution strategy is left empty.
+
+    Args:
+        model: Network with one input and one output.
+        rows: `rows(indices)` gives the inputs at those positions.
+        total: Number of inputs.
+        batch_size: Inputs at a time, at least 1.
+        progress: Called with (done, total).
+
+    Returns:
+        Float array `(total, ...)`.
+    """
+    replicas = replica_count(model)
+    batch_size = min(batch_size, max(total, 1))
+    batch_size = -(-batch_size // replicas) * replicas
+    inputs = (
+        rows(np.arange(start, min(start + batch_size, total)))
+        for start in range(0, total, batch_size)
+    )
+    outputs: np.ndarray | None = None
+    done = 0
+    for made in output_blocks(model, inputs, batch_size):
+        if outputs is None:
+            outputs = np.empty((total, *made.shape[1:]), made.dtype)
+        outputs[done : done + len(made)] = made
+        done += len(made)
+        if progress is not None:
+            progress(done, total)
+    if outputs is None:
+        outputs = np.empty((0, *model.output_shape[1:]), "float32")
+    return outputs
+
+
+def output_blocks(
+    model: keras.Model, inputs: Iterable[np.ndarray], batch_size: int
+) -> Iterator[np.ndarray]:
+    """A network's outputs in inference mode, batch after batch.
+
+    Args:
+        model: Network with one input and one output.
+        inputs: Batches of at most `batch_size` inputs; smaller ones are filled up,
+            and the outputs cut.
+        batch_size: A multiple of the number of replicas.
+    """
+    replicas = replica_count(model)
+    if model.jit_compile is not False:
+        model.jit_compile = jit_mode()
+    for batch in inputs:
+        batch = batch.astype("float32", copy=False)
+        count = len(batch)
+        if count < batch_size:
+            batch = batch[np.resize(np.arange(count), batch_size)]
+        yield _outputs(model, batch, replicas)[:count]
+
+
+def _outputs(model: keras.Model, batch: np.ndarray, replicas: int) -> np.ndarray:
+    if replicas == 1:
+        return np.asarray(model.predict_on_batch(batch))
+    # predict_on_batch gives each replica the whole batch instead of its share.
+    return model.predict(batch, batch_size=len(batch), verbose=0)
+
+
+def replica_count(model: keras.Model) -> int:
+    """How many replicas of a `tf.distribute` strategy the model was built on."""
+    strategy = getattr(model, "distribute_strategy", None)
+    return getattr(strategy, "num_replicas_in_sync", 1)
+
+
+def extract_features(
+    model: keras.Model,
+    image_set: ImageSet,
+    *,
+    image_size: int | tuple[int, int],
+    resize: str = "stretch",
+    batch_size: int = _BATCH,
+    store: PixelStore | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> np.ndarray:
+    """A frozen network's outputs for every image of a set, in order.
+
+    Args:
+        model: Backbone or part of one, taking pixels 0-255.
+        image_set: Files or arrays.
+        image_size: Pixels the network takes.
+        resize: `"stretch"`, `"crop"` or `"pad"`.
+        batch_size: Images at a time.
+        store: Decoded pixels of this set, where they are at hand.
+        progress: Called with (done, total).
+
+    Returns:
+        Float array `(n, ...)`, as the network's output.
+    """
+    if store is None:
+        store = PixelStore(image_set, image_size=image_size, resize=resize)
+    return run_batches(
+        model, store.rows, len(image_set), batch_size=batch_size, progress=progress
+    )
+
+
+def is_deterministic(model: keras.Model, sample: Any) -> bool:
+    """Whether training mode changes nothing: no noise, no batch statistics.
+
+    Args:
+        model: The part of a network that is to be computed once.
+        sample: A small batch of its inputs.
+    """
+    sample = keras.ops.convert_to_tensor(sample)
+    calm = keras.ops.convert_to_numpy(model(sample, training=False))
+    return _same(calm, _training_outputs(model, sample))
+
+
+def _training_outputs(model: keras.Model, sample: Any) -> Iterator[np.ndarray]:
+    """Two passes in training mode, without leaving a trace in the weights."""
+    trainable = [v.value for v in model.trainable_variables]
+    others = [v.value for v in model.non_trainable_variables]
+    for _ in range(2):
+        # The state goes on, so that noise is drawn anew.
+        output, others = model.stateless_call(trainable, others, sample, training=True)
+        yield keras.ops.convert_to_numpy(output)
+
+
+def _same(calm: np.ndarray, others: Iterator[np.ndarray]) -> bool:
+    return all(np.allclose(calm, other, rtol=1e-4, atol=1e-5) for other in others)
+
+
+POOLINGS = ("avg", "max", "spp")
+
+
+def open_backbone(
+    backbone: str | keras.Model,
+    *,
+    alpha: float | None = None,
+    image_size: int | tuple[int, int] | None = None,
+    weights: str | Path | None = "tiny",
+    preprocessing: Any = None,
+    seed: int = 0,
+) -> keras.Model:
+    """A network from 0-255 pixels to features, from whatever names or holds one.
+
+    Args:
+        backbone: Name, backbone, or classifier, whose head is left out.
+        alpha: Width multiplier, for a backbone given by name.
+        image_size: Pixels, for a backbone given by name or a foreign one.
+        weights: For a backbone given by name.
+        preprocessing: For a foreign model: see `adapt_backbone`. It is copied then.
+        seed: For `weights=None`.
+
+    Returns:
+        Functional model that begins with its preprocessing.
+
+    Raises:
+        ValueError: If the arguments do not fit the backbone.
+        TypeError: If it is neither a name nor a functional model.
+    """
+    if isinstance(backbone, str):
+        size = {"image_size": image_size, "alpha": alpha}
+        built = build_backbone(backbone, weights=weights, **size)
+        if weights is None:
+            draw_weights(built, seed)
+        return built
+    check_functional("backbone", backbone)
+    if find_manifest(backbone) is not None:
+        backbone = below_head(backbone)
+    elif preprocessing is not None:
+        return adapt_backbone(
+            backbone, preprocessing=preprocessing, image_size=image_size
+        )
+    if find_preprocessing(backbone) is None:
+        hint = "Pass 'tf' (-1 to 1), 'caffe', 'torch' or 'none' (it takes 0-255)."
+        expected = "given for a backbone that was not built here"
+        fail("preprocessing", expected, None, hint)
+    return backbone
+
+
+def below_head(model: keras.Model) -> keras.Model:
+    """A classifier's backbone, which shares its variables."""
+    first = model.get_layer(find_manifest(model).head_layers[0])
+    return keras.Model(model.input, first.input, name=model.name)
+
+
+def feature_network(
+    backbone: keras.Model,
+    *,
+    at: str | Sequence[str] | None = None,
+    pooling: str = "avg",
+) -> keras.Model:
+    """One network from pixels to a row of features, taken at one cut or several.
+
+    It shares the backbone's variables. All cuts come from one forward pass.
+
+    Args:
+        backbone: Functional model from `open_backbone`.
+        at: Name in `cut_points(backbone)`, several of them, or None: the top.
+        pooling: `"avg"`, `"max"` or `"spp"`; a flat output passes as it is.
+
+    Returns:
+        Functional model, `(n, height, width, 3)` to float32 `(n, d)`, whose last
+        layer is a `FeatureColumns`.
+
+    Raises:
+        ValueError: If a cut is none, is named twice, or cannot be pooled.
+    """
+    check_choice("pooling", pooling, POOLINGS)
+    if at is None and isinstance(backbone.layers[-1], FeatureColumns):
+        return backbone
+    cuts = _check_cuts(backbone, at)
+    parts = []
+    for number, cut in enumerate(cuts):
+        whole = backbone if at is None else truncate(backbone, cut)
+        parts.append(_pooled(whole.output, cut, pooling, number))
+    joined = layers.Concatenate(name="feature_join", dtype="float32")
+    row = joined(parts) if len(parts) > 1 else parts[0]
+    columns = FeatureColumns(cuts, [part.shape[-1] for part in parts], pooling)
+    return keras.Model(backbone.input, columns(row), name=f"{backbone.name}_features")
+
+
+def _check_cuts(
+    backbone: keras.Model, at: str | Sequence[str] | None
+) -> tuple[str, ...]:
+    if at is None:
+        return (cut_points(backbone)[-1],)
+    if not isinstance(at, str) and not isinstance(at, Sequence):
+        kinds = "None, the name of a cut point or a sequence of them"
+        fail("at", kinds, at, error=TypeError)
+    cuts = (at,) if isinstance(at, str) else tuple(at)
+    if not cuts or len(set(cuts)) < len(cuts):
+        fail("at", "different cut points, at least one", cuts)
+    return cuts
+
+
+def _pooled(
+    tensor: keras.KerasTensor, cut: str, pooling: str, number: int
+) -> keras.KerasTensor:
+    """Turn a feature map into a row of features."""
+    if len(tensor.shape) == 2:
+        return tensor
+    if len(tensor.shape) != 4:
+        expected = "cuts whose output is a feature map or flat"
+        fail("at", expected, cut, f"Its output has the shape {tensor.shape}.")
+    if pooling == "spp" and None in tensor.shape[1:3]:
+        expected = "'avg' or 'max' where the backbone takes images of any size"
+        fail("pooling", expected, pooling)
+    kinds = {
+        "avg": layers.GlobalAveragePooling2D,
+        "max": layers.GlobalMaxPooling2D,
+        "spp": SpatialPyramid,
+    }
+    # In bfloat16 an average of many values loses all but two digits.
+    return kinds[pooling](name=f"feature_pool_{number}", dtype="float32")(tensor)

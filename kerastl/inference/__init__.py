@@ -1,1 +1,0 @@
-"""Running a network: devices, features, prediction and evaluation."""

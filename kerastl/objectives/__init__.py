@@ -1,1 +1,0 @@
-"""What is minimised besides the task's loss."""

@@ -1,0 +1,363 @@
+"""Heads on backbones, and whole models to and from files."""
+
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import keras
+from keras import layers
+
+from kerastl._checks import check_choice, check_integer, check_number, fail, nearest
+from kerastl._compat import sublayers
+from kerastl._files import whole_file
+from kerastl.models.backbones import (
+    adapt_backbone,
+    build_backbone,
+    draw_weights,
+    using_precision,
+)
+from kerastl.models.freezing import freeze, partly_trained_layers_frozen
+from kerastl.models.layers import ClassLogits, make_freezable
+from kerastl.models.lora import drop_adapters
+from kerastl.models.record import (
+    RESIZE_POLICIES,
+    Manifest,
+    find_manifest,
+    find_preprocessing,
+    manifest,
+    network_size,
+)
+from kerastl.models.registry import REGISTRY, match_spec
+from kerastl.tasks.classification import make_task
+from kerastl.tasks.compiling import compile_model
+
+POOLING = ("avg", "max", "concat")
+
+
+def build_classifier(
+    backbone: str | keras.Model,
+    classes: int | Sequence[str],
+    *,
+    task: str = "multiclass",
+    pooling: str = "avg",
+    hidden: Sequence[int] = (),
+    dropout: float = 0.2,
+    l2: float = 0.0,
+    image_size: int | tuple[int, int] | None = None,
+    resize: str = "stretch",
+    weights: str | Path | None = "imagenet",
+    alpha: float | None = None,
+    preprocessing: str | keras.layers.Layer | None = None,
+    precision: str | None = None,
+    seed: int | None = None,
+    learning_rate: float = 1e-3,
+) -> keras.Model:
+    """A compiled classifier: frozen backbone, pooling and new head in one flat graph.
+
+    It takes RGB 0-255 pixels and returns *logits*; `predict` gives probabilities. The
+    layers of a backbone built here become the model's own; a foreign model is copied.
+
+    Args:
+        backbone: Name in `list_backbones()`, a backbone from `build_backbone`, or any
+            functional `keras.Model` with one image input and one feature-map output.
+        classes: Class names in label order, or their number.
+        task: `"multiclass"` (one class an image), `"binary"` (two classes, one
+            logit) or `"multilabel"` (any number of classes an image).
+        pooling: `"avg"`, `"max"`, or `"concat"` for both side by side.
+        hidden: Units of hidden ReLU layers between pooling and logits.
+        dropout: Share of the features dropped in training, in [0, 1).
+        l2: L2 penalty on the head's kernels; at least 0.
+        image_size: Pixels, one number or `(height, width)`; None: the backbone's own.
+            For a backbone given as a model it may only repeat that model's size.
+        resize: How images of another size are brought to `image_size`: `"stretch"`,
+            `"crop"` or `"pad"`.
+        weights: For a backbone given by name: see `build_backbone`.
+        alpha: Width multiplier, for a backbone given by name.
+        preprocessing: For a foreign model: what it expects, `"tf"`, `"caffe"`,
+            `"torch"`, `"none"`, or a Keras layer.
+        precision: `"float32"`, `"mixed_bfloat16"` or `"mixed_float16"`; None: as
+            Keras is set. The logits are float32 under each. For a backbone given as
+            a model it may only repeat what that was built under.
+        seed: For everything random: hidden layers, dropout, and a backbone built
+            here with `weights=None`.
+        learning_rate: For a plain `model.fit`; `run_phases` compiles anew.
+
+    Returns:
+        A compiled functional `keras.Model`, `(n, height, width, 3)` to
+        `(n, classes)` float32 logits (`(n, 1)` for the binary task).
+
+    Raises:
+        ValueError: If an argument is out of range or does not fit the backbone.
+
+    Example:
+        >>> import kerastl
+        >>> backbone = kerastl.build_backbone("MobileNet", alpha=0.25, weights="tiny")
+        >>> model = kerastl.build_classifier(backbone, ["cat", "dog", "owl"])
+        >>> model.output_shape
+        (None, 3)
+    """
+    names = _check_classes(classes)
+    unit = make_task(task, len(names))
+    check_choice("pooling", pooling, POOLING)
+    check_choice("resize", resize, RESIZE_POLICIES)
+    check_number("dropout", dropout, 0.0, below=1.0)
+    check_number("l2", l2, 0.0)
+    if not isinstance(hidden, Sequence):
+        fail("hidden", "a sequence of numbers", hidden, error=TypeError)
+    for units in hidden:
+        check_integer("hidden", units, 1)
+    with using_precision(precision):
+        new = isinstance(backbone, str) and weights is None
+        backbone = _resolve_backbone(
+            backbone, image_size, weights, alpha, preprocessing
+        )
+        if new and seed is not None:
+            draw_weights(backbone, seed)
+        _check_precision(backbone, precision)
+        size = network_size(backbone, image_size)
+        logits, head = _attach(backbone, unit.units, pooling, hidden, dropout, l2, seed)
+        source = find_preprocessing(backbone)
+        record = Manifest(
+            class_names=names,
+            task=task,
+            image_size=size,
+            resize=resize,
+            backbone=source.backbone,
+            weights=source.weights_source,
+            head_layers=(*head, "class_logits"),
+        )
+        outputs = ClassLogits(record.to_config())(logits)
+        model = keras.Model(backbone.input, outputs, name=f"{backbone.name}_classifier")
+    freeze(model)
+    compile_model(model, learning_rate=learning_rate)
+    return model
+
+
+def _resolve_backbone(
+    backbone: str | keras.Model,
+    image_size: int | tuple[int, int] | None,
+    weights: str | Path | None,
+    alpha: float | None,
+    preprocessing: str | keras.layers.Layer | None,
+) -> keras.Model:
+    """A flat backbone behind its preprocessing, from whatever was given."""
+    if isinstance(backbone, str):
+        if match_spec(backbone) is None:
+            hint = nearest(backbone, REGISTRY) or "See kerastl.list_backbones()."
+            fail("backbone", "a network of keras.applications", backbone, hint)
+        return build_backbone(
+            backbone, image_size=image_size, weights=weights, alpha=alpha
+        )
+    if not isinstance(backbone, keras.Model):
+        kinds = "a backbone's name or a keras.Model"
+        fail("backbone", kinds, type(backbone).__name__, error=TypeError)
+    if find_manifest(backbone) is not None:
+        fail("backbone", "a model without a head", f"classifier {backbone.name!r}")
+    if preprocessing is None and find_preprocessing(backbone) is not None:
+        return backbone
+    return _adapt(backbone, preprocessing, image_size)
+
+
+def _check_precision(backbone: keras.Model, precision: str | None) -> None:
+    """Raise if the layers that are there compute in another precision."""
+    found = {layer.dtype_policy.name for layer in backbone.layers if layer.weights}
+    if precision is not None and found and precision not in found:
+        listed = " or ".join(repr(name) for name in sorted(found))
+        hint = "Give its name, or set Keras's dtype policy and build it anew."
+        fail("precision", f"{listed}, as the backbone {backbone.name}", precision, hint)
+
+
+def _attach(
+    backbone: keras.Model,
+    units: int,
+    pooling: str,
+    hidden: Sequence[int],
+    dropout: float,
+    l2: float,
+    seed: int | None,
+) -> tuple[keras.KerasTensor, list[str]]:
+    """Logits on top of a backbone, and the names of the layers that make them."""
+    penalty = keras.regularizers.L2(l2) if l2 else None
+    stack: list[keras.Layer] = []
+    if dropout:
+        stack.append(layers.Dropout(dropout, seed=seed, name="head_dropout"))
+    for number, width in enumerate(hidden, 1):
+        dense = layers.Dense(
+            width,
+            activation="relu",
+            # A seed of its own: equal ones would make layers of one shape alike.
+            kernel_initializer=keras.initializers.HeNormal(
+                None if seed is None else seed + number
+            ),
+            kernel_regularizer=penalty,
+            name=f"head_hidden_{number}",
+        )
+        stack.append(dense)
+    # Zeros make the first loss exactly the loss of knowing nothing, for any features.
+    last = layers.Dense(
+        units,
+        kernel_initializer="zeros",
+        kernel_regularizer=penalty,
+        dtype="float32",
+        name="head_dense",
+    )
+    stack.append(last)
+    x, names = _pool(backbone.output, pooling)
+    for layer in stack:
+        x = layer(x)
+        names.append(layer.name)
+    return x, names
+
+
+def _check_classes(classes: int | Sequence[str]) -> tuple[str, ...]:
+    """Class names as a tuple of distinct strings."""
+    if isinstance(classes, str):
+        hint = "Pass the class names as a list."
+        fail("classes", "a number or a sequence of names", classes, hint, TypeError)
+    if not isinstance(classes, Sequence) and not hasattr(classes, "__iter__"):
+        check_integer("classes", classes, 1)
+        return tuple(str(number) for number in range(classes))
+    names = tuple(str(name) for name in classes)
+    repeated = sorted({name for name in names if names.count(name) > 1})
+    if repeated:
+        fail("classes", "distinct names", repeated)
+    if not names:
+        fail("classes", "at least one name", names)
+    return names
+
+
+def _adapt(
+    backbone: keras.Model,
+    preprocessing: str | keras.layers.Layer | None,
+    image_size: int | tuple[int, int] | None,
+) -> keras.Model:
+    """A flat copy of a foreign backbone behind its preprocessing."""
+    if preprocessing is None:
+        fail(
+            "preprocessing",
+            "given for a backbone that was not built here",
+            None,
+            "Pass 'tf' (-1 to 1), 'caffe', 'torch', 'none' (it takes 0-255 as it is), "
+            "or a Keras layer such as Rescaling(1 / 255).",
+        )
+    return adapt_backbone(backbone, preprocessing=preprocessing, image_size=image_size)
+
+
+def _pool(
+    features: keras.KerasTensor, pooling: str
+) -> tuple[keras.KerasTensor, list[str]]:
+    """Turn feature maps `(n, h, w, c)` into vectors; vectors pass as they are."""
+    if len(features.shape) == 2:
+        return features, []
+    kinds = {
+        "avg": layers.GlobalAveragePooling2D,
+        "max": layers.GlobalMaxPooling2D,
+    }
+    if pooling != "concat":
+        name = f"head_pool_{pooling}"
+        return kinds[pooling](name=name)(features), [name]
+    both = [kind(name=f"head_pool_{name}")(features) for name, kind in kinds.items()]
+    names = [f"head_pool_{name}" for name in kinds]
+    return layers.Concatenate(name="head_pool")(both), [*names, "head_pool"]
+
+
+_SUFFIX = ".keras"
+
+
+def save_model(model: keras.Model, path: str | Path, *, overwrite: bool = True) -> None:
+    """Write a classifier to a `.keras` file, whole or not at all.
+
+    A file that is there already survives a full disk or an interruption. The
+    optimizer is left out: it is no use to the best weights of a finished run. Adapters
+    go into the kernels; `save_adapters` keeps them apart.
+
+    Args:
+        model: A classifier from `build_classifier`.
+        path: File name ending in `.keras`; its folder must exist.
+        overwrite: Whether a file of that name may be replaced.
+
+    Raises:
+        ValueError: If the name does not end in `.keras`, the file exists and may not
+            be replaced, or the model was not built by `build_classifier`.
+        FileNotFoundError: If the folder does not exist.
+        OSError: If the file cannot be written, for example on a full disk.
+
+    Example:
+        >>> import pathlib, tempfile, kerastl
+        >>> backbone = kerastl.build_backbone("MobileNet", alpha=0.25, weights="tiny")
+        >>> model = kerastl.build_classifier(backbone, ["cat", "dog", "owl"])
+        >>> path = pathlib.Path(tempfile.mkdtemp()) / "pets.keras"
+        >>> kerastl.save_model(model, path)
+        >>> kerastl.class_names(kerastl.load_model(path))
+        ('cat', 'dog', 'owl')
+    """
+    manifest(model)
+    path = model_path(path)
+    if path.exists() and not overwrite:
+        fail("path", "a new file", str(path), "Pass overwrite=True to replace it.")
+    plain = keras.Model(model.input, model.output, name=model.name)
+    with whole_file(path) as draft, partly_trained_layers_frozen(plain):
+        plain.save(draft)
+
+
+def model_path(path: str | Path) -> Path:
+    """The name of a model's file, if one may be written there.
+
+    Raises:
+        ValueError: If the name does not end in `.keras`.
+        FileNotFoundError: If the folder does not exist.
+    """
+    path = Path(path)
+    if path.suffix != _SUFFIX:
+        fail("path", f"a file name ending in {_SUFFIX}", str(path))
+    if not path.parent.is_dir():
+        hint = f"Make the folder {str(path.parent)!r} first."
+        fail("path", "in a folder that exists", str(path), hint, FileNotFoundError)
+    return path
+
+
+def load_model(path: str | Path) -> keras.Model:
+    """Read a classifier back, compiled.
+
+    `keras.models.load_model` reads the same file, as long as `kerastl` is imported.
+
+    Args:
+        path: A file written by `save_model` or `model.save`.
+
+    Returns:
+        The classifier, ready for `predict`, `evaluate` and `run_phases`.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is not a Keras model file, or not a classifier of kerastl.
+
+    Example:
+        >>> import kerastl
+        >>> kerastl.load_model("nowhere.keras")
+        Traceback (most recent call last):
+            ...
+        FileNotFoundError: `path` must be a model file. Received: ...
+    """
+    path = Path(path)
+    if not path.is_file():
+        hint = "Look for model.keras in the folder that `kerastl train` wrote."
+        fail("path", "a model file", str(path), hint, FileNotFoundError)
+    if not zipfile.is_zipfile(path):
+        fail("path", "a Keras 3 model file (.keras), whole", str(path))
+    try:
+        model = keras.models.load_model(path, compile=False)
+    except (TypeError, ValueError, KeyError, OSError, zipfile.BadZipFile) as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+        hint = f"Keras {keras.__version__} cannot read it: {reason}"
+        fail("path", "a model that this Keras can read", str(path), hint)
+    if find_manifest(model) is None:
+        hint = "It was not made by kerastl.build_classifier."
+        fail("path", "a classifier of kerastl", str(path), hint)
+    for layer in sublayers(model):
+        # Subclasses of dropout come back as they were before `freeze`.
+        make_freezable(layer)
+    # The file's kernels hold what the adapters had learnt; theirs are zeros.
+    drop_adapters(model)
+    if model.trainable_variables:
+        compile_model(model)
+    return model

@@ -1,0 +1,204 @@
+"""The one place that compiles: loss, metrics and optimizer that fit the head."""
+
+import weakref
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+
+from kerastl._checks import check_number, fail
+from kerastl._compat import compiled_trainable_state, optimizer_targets
+from kerastl.models.optimizers import (
+    Multipliers,
+    find_layerwise,
+    named_optimizer,
+    scaled_like,
+    unscaled,
+    variable_multipliers,
+    with_rates,
+)
+from kerastl.models.record import find_manifest
+from kerastl.tasks.classification import Task, make_task
+
+#: What each optimizer was compiled to train, by variable path. Weak, so that neither
+#: models nor optimizers are kept alive.
+_COMPILED: "weakref.WeakKeyDictionary[Any, tuple[str, ...]]"
+_COMPILED = weakref.WeakKeyDictionary()
+
+
+def model_task(model: keras.Model) -> Task | None:
+    """The classifier's task, or None for a model that was not built here."""
+    found = find_manifest(model)
+    return make_task(found.task, found.num_classes) if found else None
+
+
+def trainable_paths(model: keras.Model) -> tuple[str, ...]:
+    """Paths of the variables that train now, in order."""
+    return tuple(variable.path for variable in model.trainable_variables)
+
+
+def compile_model(
+    model: keras.Model,
+    *,
+    learning_rate: float | keras.optimizers.schedules.LearningRateSchedule = 1e-3,
+    optimizer: str | keras.optimizers.Optimizer = "adamw",
+    weight_decay: float | None = None,
+    global_clipnorm: float | None = None,
+    loss: Any = None,
+    metrics: Sequence[Any] | None = None,
+    label_smoothing: float = 0.0,
+    layer_decay: float | None = None,
+    multipliers: Multipliers | None = None,
+    whole: keras.Model | None = None,
+    ema: float | None = None,
+) -> None:
+    """Compile with a fresh optimizer, and note which weights it is to train.
+
+    Args:
+        model: The model; its trainable flags must be set already.
+        learning_rate: Above 0, or a Keras schedule.
+        optimizer: Name, or an instance taken as a pattern: its settings are copied,
+            never its state, because state belongs to the weights it was built for.
+            Not one of `layerwise_optimizer`, whose rates belong to one choice of
+            what trains.
+        weight_decay: Decoupled decay of kernels, at least 0; None: the optimizer's
+            own. Biases and normalisation parameters are never decayed. Of Muon it
+            is both decays, that of its Adam steps too.
+        global_clipnorm: Largest norm of the whole gradient, above 0; None: no limit.
+        loss: Loss on the model's outputs; None: the task's.
+        metrics: Metrics; None: the task's.
+        label_smoothing: For the task's loss, in [0, 1).
+        layer_decay: In (0, 1]: see `layerwise_optimizer`.
+        multipliers: Of the learning rate, by name: see `layerwise_optimizer`.
+        whole: The model that `model` is a part of, in which blocks are counted; None:
+            `model` itself.
+        ema: Momentum of a moving average of the weights, in (0, 1), for Keras's
+            `SwapEMAWeights`; None: none is kept.
+
+    Raises:
+        ValueError: If nothing trains, or the model has no task and no loss is given.
+    """
+    loss, metrics = objective(model, loss, metrics, label_smoothing)
+    if not model.trainable_variables:
+        hint = "Unfreeze a part of it with kerastl.unfreeze."
+        fail("model", "a model with a weight that trains", model.name, hint)
+    rule = make_optimizer(optimizer, learning_rate, weight_decay, global_clipnorm, ema)
+    # The biases of attention layers have two axes.
+    exempt = [
+        v for v in model.trainable_variables if len(v.shape) < 2 or v.name == "bias"
+    ]
+    if exempt:
+        # Also without `weight_decay`: Muon has a second one.
+        unscaled(rule).exclude_from_weight_decay(var_list=exempt)
+    if layer_decay is not None or multipliers is not None:
+        pairs = variable_multipliers(
+            whole or model, layer_decay=layer_decay, multipliers=multipliers
+        )
+        rule = with_rates(rule, pairs)
+    halves = any(layer.compute_dtype == "float16" for layer in model.layers)
+    if halves and unscaled(rule) is rule:
+        # Keras looks at the model's own policy, which loading and splitting lose.
+        rule = keras.optimizers.LossScaleOptimizer(rule)
+    model.compile(optimizer=rule, loss=loss, metrics=metrics, jit_compile=jit_mode())
+    # Under mixed float16 Keras wraps the optimizer; the wrapper is what it keeps.
+    _COMPILED[model.optimizer] = trainable_paths(model)
+
+
+def objective(
+    model: keras.Model,
+    loss: Any = None,
+    metrics: Sequence[Any] | None = None,
+    label_smoothing: float = 0.0,
+) -> tuple[Any, list[Any]]:
+    """Loss and metrics as they are compiled: those given, else the task's.
+
+    Raises:
+        ValueError: If neither is there, or a given loss is to be smoothed.
+    """
+    task = model_task(model)
+    if loss is None and task is None:
+        hint = "It was not built by build_classifier, so its task is unknown."
+        fail("loss", "given for this model", None, hint)
+    if loss is None:
+        loss = task.loss(label_smoothing)
+    elif label_smoothing:
+        fail("label_smoothing", "0 when a loss is given", label_smoothing)
+    if metrics is None:
+        return loss, task.metrics() if task else []
+    if task is None:
+        return loss, list(metrics)
+    # Keras would read off the first batch what kind of accuracy is meant.
+    own = task.metrics()[0]
+    return loss, [own if name in ("accuracy", "acc") else name for name in metrics]
+
+
+def jit_mode() -> bool | str:
+    """`jit_compile` for this machine: off for TensorFlow on a CPU, else Keras's choice.
+
+    XLA is Keras's default on every device, and on a CPU it runs depthwise
+    convolutions about ten times slower than TensorFlow's own kernels
+    (`benchmarks/jit.py`).
+    """
+    if keras.backend.backend() != "tensorflow":
+        return "auto"
+    import tensorflow as tf
+
+    kinds = {device.device_type for device in tf.config.list_logical_devices()}
+    return "auto" if kinds & {"GPU", "TPU"} else False
+
+
+def make_optimizer(
+    optimizer: str | keras.optimizers.Optimizer,
+    learning_rate: float | keras.optimizers.schedules.LearningRateSchedule,
+    weight_decay: float | None = None,
+    global_clipnorm: float | None = None,
+    ema: float | None = None,
+) -> keras.optimizers.Optimizer:
+    """A fresh optimizer from a name or from another's settings.
+
+    Raises:
+        ValueError: If the name is unknown, a number is out of range, or the other
+            has rates by block of its own.
+    """
+    if not isinstance(learning_rate, keras.optimizers.schedules.LearningRateSchedule):
+        check_number("learning_rate", learning_rate, above=0.0)
+    pattern = named_optimizer(optimizer)
+    layerwise = find_layerwise(pattern)
+    if layerwise is not None:
+        hint = "Rates by block are set with `layer_decay` and `multipliers` of Phase."
+        name = type(layerwise).__name__
+        fail("optimizer", "one without rates of its own", name, hint)
+    if isinstance(pattern, keras.optimizers.LossScaleOptimizer):
+        inner = make_optimizer(
+            pattern.inner_optimizer, learning_rate, weight_decay, global_clipnorm, ema
+        )
+        return scaled_like(pattern, inner)
+    config = pattern.get_config()
+    config["learning_rate"] = learning_rate
+    if weight_decay is not None:
+        check_number("weight_decay", weight_decay, 0.0)
+        config["weight_decay"] = weight_decay or None
+        if isinstance(pattern, keras.optimizers.AdamW):
+            config["weight_decay"] = weight_decay
+        if "adam_weight_decay" in config:
+            # Muon's, for all that is no matrix: kernels of convolutions among it.
+            config["adam_weight_decay"] = weight_decay or None
+    if global_clipnorm is not None:
+        check_number("global_clipnorm", global_clipnorm, above=0.0)
+        config.update(global_clipnorm=global_clipnorm, clipnorm=None, clipvalue=None)
+    if ema is not None:
+        check_number("ema", ema, above=0.0, below=1.0)
+        config.update(use_ema=True, ema_momentum=ema, ema_overwrite_frequency=None)
+    return type(pattern).from_config(config)
+
+
+def compiled_paths(model: keras.Model) -> tuple[str, ...] | None:
+    """Paths of the variables the model was compiled to train; None if unknown."""
+    rule = getattr(model, "optimizer", None)
+    if rule is None:
+        return None
+    if rule in _COMPILED:
+        return _COMPILED[rule]
+    if rule.built:
+        return optimizer_targets(rule)
+    return compiled_trainable_state(model)

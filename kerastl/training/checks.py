@@ -1,0 +1,248 @@
+"""What is checked before the first step of a run."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+
+from kerastl._checks import fail, nearest
+from kerastl.features.sources import Source, StreamSource
+from kerastl.models.freezing import resolve_trainable
+from kerastl.models.record import find_manifest, find_preprocessing
+from kerastl.tasks.compiling import make_optimizer, model_task, objective
+from kerastl.training.phase import Phase
+
+#: `tf.data.INFINITE_CARDINALITY` and `UNKNOWN_CARDINALITY`, without importing
+#: TensorFlow for them.
+_INFINITE, _UNKNOWN = -1, -2
+
+
+def check_first_batch(model: keras.Model, source: Source | None, name: str) -> None:
+    """Check pixels and labels of a dataset's first batch against the model.
+
+    Args:
+        model: What it will be fed to.
+        source: Data; only a `tf.data.Dataset` is looked at, the other kinds have
+            been checked whole, and a generator's first batch would be lost.
+        name: The argument's name, for errors.
+
+    Raises:
+        ValueError: If pixels are not 0-255, of another shape than the model's, or
+            labels are out of range.
+    """
+    if not isinstance(source, StreamSource) or not hasattr(source.data, "take"):
+        return
+    first = next(iter(source.data.take(1)), None)
+    if first is None:
+        fail(name, "at least one batch", "none")
+    if not isinstance(first, tuple) or len(first) < 2:
+        fail(name, "batches of (images, labels)", type(first).__name__)
+    images, labels = np.asarray(first[0]), np.asarray(first[1])
+    if find_preprocessing(model) is not None:
+        check_pixel_range(images)
+    expected = model.input_shape[1:]
+    if images.ndim != len(expected) + 1 or any(
+        want is not None and want != got
+        for want, got in zip(expected, images.shape[1:], strict=True)
+    ):
+        fail(name, f"batches of shape (n, {str(expected)[1:]}", images.shape)
+    if find_manifest(model) is not None:
+        model_task(model).check_targets(labels)
+
+
+def check_end(source: Source | None, name: str) -> None:
+    """Raise if a dataset never ends: its first epoch would not either.
+
+    Raises:
+        ValueError: If a `tf.data.Dataset` repeats without a limit.
+    """
+    data = source.data if isinstance(source, StreamSource) else None
+    if hasattr(data, "cardinality") and int(data.cardinality()) == _INFINITE:
+        hint = "Leave `repeat()` out, or end it with `.take(steps)`."
+        fail(name, "a dataset that ends", "an endless one", hint)
+
+
+def check_pixel_range(images: np.ndarray) -> None:
+    """Raise unless a batch looks like pixels 0-255.
+
+    Raises:
+        ValueError: If there are negative values, values above 255 or none above 1.
+    """
+    low, high = float(images.min()), float(images.max())
+    scaled = 0 < high <= 1 and images.dtype.kind == "f"
+    if not (low >= 0 and high <= 255) or scaled:
+        fail(
+            "images",
+            "pixels from 0 to 255",
+            f"values from {low:.3g} to {high:.3g}",
+            "Leave out your own rescaling: the model has its backbone's inside.",
+        )
+
+
+def with_length(data: Any, *, needed: bool) -> tuple[Any, int]:
+    """The data and the batches in an epoch; one that does not know is counted once.
+
+    Args:
+        data: What `fit` will be given.
+        needed: Whether a learning-rate schedule depends on it.
+
+    Raises:
+        ValueError: If it is needed and nobody can know, as for an endless dataset.
+    """
+    try:
+        return data, max(len(data), 1)
+    except TypeError:
+        pass
+    if not needed:
+        return data, 1
+    if hasattr(data, "cardinality") and int(data.cardinality()) == _UNKNOWN:
+        import tensorflow as tf
+
+        steps = max(sum(1 for _ in data), 1)
+        return data.apply(tf.data.experimental.assert_cardinality(steps)), steps
+    return fail(
+        "train",
+        "data with a known number of batches where the learning rate is scheduled",
+        type(data).__name__,
+        "Take a finite tf.data.Dataset, or schedule='constant' without warm-up.",
+    )
+
+
+def check_phases(model: keras.Model, phases: Sequence[Phase]) -> None:
+    """Raise now, not hours later, if a phase does not fit the model.
+
+    Args:
+        model: The whole model.
+        phases: What is to run.
+
+    Raises:
+        ValueError: If `trainable` names what the model has not, or the optimizer is
+            unknown.
+        TypeError: If the model is not functional.
+    """
+    for phase in phases:
+        resolve_trainable(model, phase.trainable)
+        make_optimizer(
+            phase.optimizer,
+            phase.learning_rate,
+            phase.weight_decay,
+            phase.global_clipnorm,
+            phase.ema,
+        )
+
+
+def check_monitor(model: keras.Model, metrics: Sequence[Any], monitor: str) -> None:
+    """Raise if no epoch's logs can have the monitored quantity.
+
+    Args:
+        model: The whole model.
+        metrics: As they are compiled: see `objective`.
+        monitor: Name, or `"auto"`.
+
+    Raises:
+        ValueError: If the names of all metrics are known, and it is of none of them.
+    """
+    names = _logged_names(model, metrics)
+    # The training's own, and what the history adds.
+    known = {"learning_rate", "seconds", *(names or ())}
+    validated = [f"val_{name}" for name in names or ()]
+    if names is None or monitor == "auto" or monitor in known.union(validated):
+        return
+    listed = ", ".join(map(repr, validated))
+    fail("monitor", f"one of {listed}", monitor, nearest(monitor, validated))
+
+
+def _logged_names(model: keras.Model, metrics: Sequence[Any]) -> list[str] | None:
+    """Names of loss and metrics in the logs; None where only a run can tell."""
+    found = [_metric_names(metric) for metric in metrics]
+    names = ["loss", *(name for each in found for name in each)]
+    # Keras numbers the second of a name, and puts the output's before it.
+    certain = all(found) and len(set(names)) == len(names)
+    if not certain or len(model.outputs) > 1:
+        return None
+    layers = [metric.name for metric in model.metrics]
+    return list(dict.fromkeys([*names, *layers]))
+
+
+def _metric_names(metric: Any) -> list[str]:
+    """What a metric may be called in the logs; empty if nobody can say."""
+    names = []
+    if isinstance(metric, str):
+        names.append(metric)
+        try:
+            metric = keras.metrics.get(metric)
+        except ValueError:
+            return []
+    if isinstance(metric, keras.metrics.Metric):
+        # One of the user's may return several results at once.
+        own = type(metric).__module__.split(".")[0] not in ("keras", "kerastl")
+        return [] if own else list(dict.fromkeys([*names, metric.name]))
+    name = getattr(metric, "__name__", "")
+    return list(dict.fromkeys([*names, name])) if name else []
+
+
+def check_mixing(
+    phases: Sequence[Phase],
+    train: Source,
+    class_weight: Any,
+    loss: Any,
+    metrics: Sequence[Any] | None,
+) -> None:
+    """Raise if images are to be mixed, and labels, loss or metrics do not allow it.
+
+    Args:
+        phases: What is to run.
+        train: The training data.
+        class_weight: The user's, or None.
+        loss: The user's, or None.
+        metrics: The user's, or None.
+
+    Raises:
+        ValueError: If they cannot be mixed, mixed labels would be weighted, or would
+            be read as class indices.
+    """
+    for phase in phases:
+        train.mixed(phase.mixing)
+    mixed = [phase.name for phase in phases if phase.mixing.is_on]
+    if not mixed:
+        return
+    if class_weight is not None:
+        hint = "Keras would weigh a mixed image by its larger part alone."
+        expected = f"None with the mixed images of {mixed[0]!r}"
+        fail("class_weight", expected, class_weight, hint)
+    for argument, given in (("loss", loss), ("metrics", metrics)):
+        for name in _sparse_names(given):
+            hint = "Mixed labels are rows of shares; None takes the task's own."
+            expected = f"of one-hot labels with the mixed images of {mixed[0]!r}"
+            fail(argument, expected, name, hint)
+
+
+def _sparse_names(given: Any) -> Iterator[str]:
+    """Names of the losses or metrics that want class indices, by Keras's habit."""
+    for each in keras.tree.flatten(given):
+        # Not an object's own name: a subclass that takes shares too inherits it.
+        name = getattr(each, "__name__", type(each).__name__)
+        name = each if isinstance(each, str) else name
+        if name.lower().startswith("sparse"):
+            yield name
+
+
+def check_objective(
+    model: keras.Model,
+    settings: dict[str, Any],
+    monitor: str | None,
+) -> None:
+    """Raise if loss, metrics and what is monitored do not fit the model.
+
+    Args:
+        model: The whole model.
+        settings: `loss`, `metrics` and `label_smoothing` for `compile_model`.
+        monitor: What is to be monitored; None where nobody can say what is logged.
+
+    Raises:
+        ValueError: If one of them does not.
+    """
+    _, metrics = objective(model, **settings)
+    if monitor is not None:
+        check_monitor(model, metrics, monitor)

@@ -1,0 +1,626 @@
+"""Running phases: one history, best weights over all of them."""
+
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext, suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+import keras
+import numpy as np
+
+from kerastl._checks import check_choice, check_integer, check_number, fail, nearest
+from kerastl._compat import sublayers
+from kerastl._progress import Progress
+from kerastl.data.augmentation import as_augmentation
+from kerastl.features.cache import CACHE_MODES, CachePlan, Views, cached_part
+from kerastl.features.network import replicas, run_batches
+from kerastl.features.sources import (
+    ArraySource,
+    ImageSource,
+    Source,
+    StreamSource,
+    make_source,
+)
+from kerastl.models.freezing import unfreeze
+from kerastl.models.layers import is_noise
+from kerastl.models.record import find_manifest, is_pretrained
+from kerastl.tasks.compiling import compile_model, model_task, trainable_paths
+from kerastl.training.checks import (
+    check_end,
+    check_first_batch,
+    check_mixing,
+    check_objective,
+    check_phases,
+    with_length,
+)
+from kerastl.training.gradient_norms import check_rates, measured_rates
+from kerastl.training.penalties import l2_sp_penalty, pulled_to
+from kerastl.training.phase import Phase, PhaseRecord, TrainingHistory
+from kerastl.training.watching import (
+    EXPLOSION,
+    BestWeights,
+    PhaseMonitor,
+    TrainableGuard,
+    averaging,
+    has_learnt,
+    monitored,
+    moved_paths,
+    restore,
+    settle,
+    snapshot,
+    temperature_set_aside,
+    what_is_kept,
+)
+
+
+class PaddedValidation(keras.callbacks.Callback):
+    """Scores the validation data after each epoch, in full batches only.
+
+    Keras crashes where the last batch is smaller than the number of replicas. The
+    batch is filled up and the surplus cut, so each image counts once.
+
+    Args:
+        source: Validation images.
+        batch_size: Images at a time over all replicas.
+        settings: `loss`, `metrics` and `label_smoothing` as for `compile_model`.
+    """
+
+    def __init__(
+        self, source: Source, batch_size: int, settings: dict[str, Any]
+    ) -> None:
+        """See the class."""
+        super().__init__()
+        if not isinstance(source, ImageSource | ArraySource):
+            hint = "Its batches cannot be padded; pass an ImageSet or arrays."
+            kind = type(source.data).__name__
+            fail("validation", "images under a distribution strategy", kind, hint)
+        self.source = source
+        self.batch_size = batch_size
+        self.settings = settings
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Add the results to the logs that later callbacks see."""
+        logs.update(self.results(self.model))
+
+    def results(self, model: keras.Model) -> dict[str, float]:
+        """Validation loss and metrics, named as Keras names them."""
+        outputs = run_batches(
+            model, self.source.rows, len(self.source), batch_size=self.batch_size
+        )
+        task = model_task(model)
+        loss, metrics = self.settings["loss"], self.settings["metrics"]
+        if loss is None:
+            loss = task.loss(self.settings["label_smoothing"])
+        if metrics is None:
+            metrics = task.metrics() if task else []
+        labels = self.source.labels
+        value = float(np.mean(_each(keras.losses.get(loss), labels, outputs)))
+        found = {"val_loss": value + float(sum(model.losses))}
+        for metric in metrics:
+            metric = keras.metrics.get(metric)
+            metric.reset_state()
+            metric.update_state(labels, outputs)
+            found[f"val_{metric.name}"] = float(metric.result())
+        return found
+
+
+def _each(loss: Any, labels: np.ndarray, outputs: np.ndarray) -> np.ndarray:
+    """The loss of each image: in a scope, Keras divides means by the replicas."""
+    if isinstance(loss, keras.losses.Loss):
+        loss = type(loss).from_config({**loss.get_config(), "reduction": "none"})
+    return keras.ops.convert_to_numpy(loss(labels, outputs))
+
+
+def replica_batch_size(batch_size: int, replicas: int, images: int) -> int:
+    """The global batch size that gives each replica the same number of images.
+
+    Args:
+        batch_size: What was asked for.
+        replicas: Devices that share a batch.
+        images: Number of training images; a smaller set gets a smaller batch.
+
+    Raises:
+        ValueError: If the batch cannot be shared evenly, or images are too few.
+    """
+    if batch_size % replicas:
+        hint = f"{batch_size // replicas * replicas or replicas} is one."
+        fail("batch_size", f"a multiple of the {replicas} devices", batch_size, hint)
+    if images < replicas:
+        fail("train", f"at least {replicas} images for {replicas} devices", images)
+    return min(batch_size, images // replicas * replicas)
+
+
+def class_weights(
+    model: keras.Model,
+    train: Source,
+    class_weight: str | Mapping[str, float] | None,
+) -> dict[int, float] | None:
+    """Class weights as Keras takes them, by index.
+
+    Keras accepts names and then ignores them; here they are checked.
+
+    Args:
+        model: The classifier that knows the names.
+        train: The training data, for `"balanced"`.
+        class_weight: A weight for every class by name (or index), `"balanced"` for
+            `n / (classes * images of the class)`, or None.
+
+    Raises:
+        ValueError: If a class is missing or unknown, or counts cannot be known.
+    """
+    if class_weight is None:
+        return None
+    record = find_manifest(model)
+    if record is None or record.task == "multilabel":
+        hint = "Class weights need a classifier with one class an image."
+        fail("class_weight", "None for this model", class_weight, hint)
+    names = record.class_names
+    if isinstance(class_weight, Mapping):
+        return _by_index(names, class_weight)
+    if class_weight != "balanced":
+        expected = "'balanced' or a weight for each class name"
+        fail("class_weight", expected, class_weight)
+    if isinstance(train, StreamSource):
+        hint = "The images of a dataset of batches are not counted; pass the weights."
+        fail("class_weight", "weights by name here", class_weight, hint)
+    counts = np.bincount(np.asarray(train.labels).astype(int), minlength=len(names))
+    if not counts.all():
+        missing = [name for name, count in zip(names, counts, strict=True) if not count]
+        fail("train", "with images of every class for 'balanced'", missing)
+    return {i: len(train) / (len(names) * count) for i, count in enumerate(counts)}
+
+
+def _by_index(
+    names: tuple[str, ...], weights: Mapping[str | int, float]
+) -> dict[int, float]:
+    known: dict[str | int, int] = {name: i for i, name in enumerate(names)}
+    known.update({i: i for i in range(len(names))})
+    unknown = [key for key in weights if key not in known]
+    if unknown:
+        hint = nearest(str(unknown[0]), names)
+        fail("class_weight", f"given for {', '.join(names)}", unknown, hint)
+    found = {known[key]: value for key, value in weights.items()}
+    missing = [name for i, name in enumerate(names) if i not in found]
+    if missing:
+        fail("class_weight", "given for every class", weights, f"Missing: {missing}.")
+    for value in found.values():
+        check_number("class_weight", value, 0.0)
+    return {i: float(value) for i, value in found.items()}
+
+
+def seed_noise(model: keras.Model, seed: int) -> None:
+    """Start every dropout-like layer of the model from a seed of its own."""
+    noisy = [layer for layer in sublayers(model) if is_noise(layer)]
+    for number, layer in enumerate(noisy):
+        generator = getattr(layer, "seed_generator", None)
+        if generator is not None:
+            state = np.random.SeedSequence([seed, number]).generate_state(2)
+            shape = tuple(generator.state.shape)
+            values = (state % (2**31)).astype("int64")[: shape[0]]
+            generator.state.assign(values.astype(str(generator.state.dtype)))
+
+
+@dataclass(eq=False)
+class Run:
+    """One call of `run_phases`: its settings and what it has found so far.
+
+    Attributes:
+        model: What is trained.
+        train: Training data.
+        validation: Validation data, or None.
+        batch_size: Images in a step over all replicas.
+        augment: Augmentation of the training images.
+        weights: Class weights by index, or None.
+        settings: `loss`, `metrics` and `label_smoothing` for `compile_model`.
+        replicas: Devices that share a batch.
+        cache: `"auto"`, `"off"`, `"memory"` or `"disk"`.
+        views: Augmented versions of each image to keep, or None.
+        callbacks: The user's.
+        seed: Non-negative integer.
+        verbose: 0, 1 or 2.
+        history: Lists of values, one per epoch.
+        records: One per finished phase.
+        pretrained: Whether the backbone had learnt something when the run began.
+        start: The weights that the run began with.
+    """
+
+    model: keras.Model
+    train: Source
+    validation: Source | None
+    batch_size: int
+    augment: Any
+    weights: dict[int, float] | None
+    settings: dict[str, Any]
+    replicas: int
+    cache: str
+    views: int | None
+    callbacks: tuple[keras.callbacks.Callback, ...]
+    seed: int
+    verbose: int
+    history: dict[str, list[float]] = field(default_factory=dict)
+    records: list[PhaseRecord] = field(default_factory=list)
+    pretrained: bool = True
+    start: list[np.ndarray] = field(default_factory=list)
+
+    def all(self, phases: Sequence[Phase], monitor: str) -> TrainingHistory:
+        """Every phase, then the best weights."""
+        tracker = BestWeights(
+            self.model, monitored(self.model, self.settings["metrics"], monitor)
+        )
+        self.start = start = snapshot(self.model)
+        # Once, at the start: statistics that a phase has trained may train on.
+        self.pretrained = is_pretrained(self.model)
+        try:
+            self.decode()
+            for number, phase in enumerate(phases):
+                self._phase(number, phase, tracker, len(phases))
+        except BaseException as error:
+            restore(self.model, tracker.weights or tracker.latest or start)
+            error.add_note(f"The model has {what_is_kept(tracker)}.")
+            # Nothing of the phase that broke off may train on; the error matters more.
+            with suppress(Exception):
+                self._compile(self.model, phases[-1], phases[-1].learning_rate)
+            raise
+        if tracker.weights is not None:
+            restore(self.model, tracker.weights)
+        # The optimizer's moments belong to the last step, not to the best weights.
+        self._compile(self.model, phases[-1], phases[-1].learning_rate)
+        self.model.optimizer.build(self.model.trainable_variables)
+        return TrainingHistory(self.history, tuple(self.records), tracker.best)
+
+    def obstacle(self, phase: Phase) -> str:
+        """Why the frozen part must not be computed once; empty if nothing is known.
+
+        A user's callback is promised the whole model, so it rules caching out.
+        """
+        if self.replicas > 1:
+            return "several devices share a batch"
+        if self.callbacks:
+            return "callbacks are promised the whole model"
+        if self.augment is not None and phase.augment and self.views is None:
+            return "each epoch augments anew"
+        if phase.mixing.is_on:
+            return "each epoch mixes anew"
+        return ""
+
+    def chance_loss(self) -> float | None:
+        """Training loss of a head that knows nothing; None where nobody can say."""
+        task = model_task(self.model)
+        if task is None or self.settings["loss"] is not None:
+            return None
+        heaviest = max(self.weights.values()) if self.weights else 1.0
+        penalties = float(sum(self.model.losses)) if self.model.losses else 0.0
+        return task.chance_loss * heaviest + penalties
+
+    def decode(self) -> None:
+        """Read the images once, all threads at work and somebody watching."""
+        with Progress("decoding images") as progress:
+            for source in (self.train, self.validation):
+                if isinstance(source, ImageSource) and source.store.keeps:
+                    source.store.pixels(progress)
+
+    def _phase(
+        self, number: int, phase: Phase, tracker: BestWeights, count: int
+    ) -> None:
+        began = time.perf_counter()
+        model = self.model
+        mode = phase.batch_norm
+        if mode == "auto":
+            mode = "frozen" if self.pretrained else "train"
+        unfreeze(model, phase.trainable, batch_norm=mode)
+        if number == 0 and self.validation is not None and has_learnt(model):
+            self._offer_start(phase, tracker)
+        before, trainable = snapshot(model), trainable_paths(model)
+        if self.verbose:
+            self._announce(number, phase, count)
+        first = max((len(column) for column in self.history.values()), default=0)
+        with pulled_to(self.start, model, phase.l2_sp):
+            watch = self._monitor_of(phase, tracker)
+            plan, multipliers = self._fit(number, phase, watch, before)
+            moved = moved_paths(model, before)
+            settle(model, watch, tracker.weights or before, self.chance_loss())
+        record = PhaseRecord(
+            name=phase.name,
+            start=first,
+            stop=first + watch.epochs,
+            trainable=trainable,
+            moved=moved,
+            seconds=time.perf_counter() - began,
+            cached=plan.mode != "off",
+            cache=str(plan),
+            stopped=watch.stopped,
+            multipliers=multipliers,
+        )
+        self.records.append(record)
+
+    def _fit(
+        self, number: int, phase: Phase, watch: PhaseMonitor, before: list[np.ndarray]
+    ) -> tuple[CachePlan, tuple[dict[str, float], ...]]:
+        """Fit one phase; what of its frozen part was computed once, and its rates."""
+        seed = np.random.SeedSequence([self.seed, number]).generate_state(1)[0]
+        part, train, validation, plan = self._cached(phase, int(seed))
+        watch.tracker.hold(before, part)
+        if self.verbose:
+            sys.stdout.write(f"  {plan}\n")
+        augment = self.augment if phase.augment and part is self.model else None
+        data = train.dataset(
+            self.batch_size,
+            seed=int(seed),
+            shuffle=True,
+            augment=augment,
+            mixing=phase.mixing,
+            drop_remainder=self.replicas > 1,
+            # On JAX `fit` begins the data once more than it passes them.
+            epoch=lambda: watch.epoch,
+        )
+        data, steps = with_length(data, needed=phase.is_scheduled)
+        self._compile(part, phase, phase.rate_schedule(steps), phase.ema)
+        checked, scorer = self._validation_data(validation)
+        rates = measured_rates(
+            self.model,
+            phase,
+            train,
+            batch_size=self.batch_size,
+            seed=int(seed),
+            loss=self.settings["loss"],
+            label_smoothing=self.settings["label_smoothing"],
+        )
+        first, last = averaging(phase.ema)
+        part.fit(
+            data,
+            validation_data=checked,
+            epochs=phase.epochs,
+            class_weight=self.weights,
+            # Averages first, for all to see; the guard last: a user's may meddle.
+            callbacks=[
+                *first,
+                *scorer,
+                watch,
+                *rates,
+                *self.callbacks,
+                *last,
+                TrainableGuard(),
+            ],
+            verbose=self.verbose,
+            shuffle=False,
+        )
+        return plan, tuple(rates[0].multipliers) if rates else ()
+
+    def _cached(
+        self, phase: Phase, seed: int
+    ) -> tuple[keras.Model, Source, Source | None, CachePlan]:
+        """What is fitted on what: the model on images, or its end on activations."""
+        plain = self.model, self.train, self.validation
+        obstacle = self.obstacle(phase)
+        if obstacle and self.cache != "off":
+            return *plain, CachePlan("off", reason=obstacle)
+        views = None
+        if self.augment is not None and phase.augment and self.views is not None:
+            views = Views(self.views, self.augment, seed)
+        with Progress("computing features") as progress:
+            return cached_part(
+                *plain,
+                epochs=phase.epochs,
+                batch_size=self.batch_size,
+                cache=self.cache,
+                views=views,
+                progress=progress,
+            )
+
+    def _monitor_of(self, phase: Phase, tracker: BestWeights) -> PhaseMonitor:
+        chance = self.chance_loss()
+        # A strong pull may cost more than the task.
+        free = chance is None or phase.l2_sp is not None
+        ceiling = None if free else EXPLOSION * chance
+        return PhaseMonitor(tracker, self.history, phase.name, phase.patience, ceiling)
+
+    def _compile(
+        self, part: keras.Model, phase: Phase, rate: Any, ema: float | None = None
+    ) -> None:
+        compile_model(
+            part,
+            learning_rate=rate,
+            optimizer=phase.optimizer,
+            weight_decay=phase.weight_decay if phase.l2_sp is None else 0.0,
+            global_clipnorm=phase.global_clipnorm,
+            layer_decay=phase.layer_decay,
+            # Ones at first, that can be set.
+            multipliers={} if phase.has_auto_rates else phase.multipliers,
+            whole=self.model,
+            ema=ema,
+            **self.settings,
+        )
+
+    def _validation_data(
+        self, validation: Source | None
+    ) -> tuple[Any, list[PaddedValidation]]:
+        """What `fit` scores by itself, or the callback that scores instead."""
+        if validation is None:
+            return None, []
+        if self.replicas == 1:
+            return validation.dataset(self.batch_size), []
+        return None, [PaddedValidation(validation, self.batch_size, self.settings)]
+
+    def _offer_start(self, phase: Phase, tracker: BestWeights) -> None:
+        """Score the weights that the run begins with: nothing worse is returned."""
+        self._compile(self.model, phase, phase.learning_rate)
+        data, scorer = self._validation_data(self.validation)
+        if scorer:
+            logs = scorer[0].results(self.model)
+        else:
+            results = self.model.evaluate(data, verbose=0, return_dict=True)
+            logs = {f"val_{name}": value for name, value in results.items()}
+        if "val_loss" in logs:
+            logs["val_loss"] -= l2_sp_penalty(self.model)
+        tracker.offer(logs, "start", -1)
+
+    def _announce(self, number: int, phase: Phase, count: int) -> None:
+        parts = trainable_paths(self.model)
+        text = f"Phase {number + 1}/{count}: {phase.name}, {len(parts)} weights train\n"
+        sys.stdout.write(text)
+        sys.stdout.flush()
+
+
+def run_phases(
+    model: keras.Model,
+    train: Any,
+    validation: Any = None,
+    *,
+    phases: Sequence[Phase],
+    loss: Any = None,
+    metrics: Sequence[Any] | None = None,
+    batch_size: int = 32,
+    augment: Any = None,
+    class_weight: str | Mapping[str, float] | None = None,
+    label_smoothing: float = 0.0,
+    monitor: str = "auto",
+    strategy: Any = None,
+    cache: str = "auto",
+    views: int | None = None,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
+    seed: int | None = None,
+    verbose: int | str = "auto",
+) -> TrainingHistory:
+    """Train a model through a list of phases, each compiled afresh, and keep the best.
+
+    The model ends with the best weights of *all* phases, by the validation data; a
+    phase that makes it worse costs time and nothing else. Whatever is not meant to
+    train is bit-identical afterwards, BatchNorm statistics included. A temperature of
+    `calibrate` belongs to the weights: it stays if they end where they began.
+
+    Args:
+        model: A classifier from `build_classifier`, or any functional model (then
+            `loss` is needed).
+        train: An `ImageSet`, a pair `(images, labels)` of arrays, or a
+            `tf.data.Dataset` of batches that ends, which is never cached.
+        validation: The same kinds, or None: then the last weights are kept.
+        phases: What to train, in order.
+        loss: Loss on the outputs; None: the task's.
+        metrics: Metrics; None: the task's.
+        batch_size: Images in an optimizer step, over all replicas.
+        augment: Augmentation of the training images: see `batches`.
+        class_weight: Weight of each class by name, or `"balanced"`: inversely to the
+            number of its images. The validation results are never weighted. Not
+            with mixup or CutMix.
+        label_smoothing: For the task's loss, in [0, 1).
+        monitor: Logged quantity that decides what is best; `"auto"`: validation
+            accuracy, or validation loss where no accuracy is measured.
+        strategy: A `tf.distribute` strategy in whose scope the model was built.
+        cache: `"auto"` computes the frozen part once per phase where that gives the
+            same result and is quicker, and keeps it in memory, else on disk;
+            `"memory"` and `"disk"` say where; `"off"` never does. With `"disk"` no
+            decoded image stays in memory either.
+        views: With augmentation, how many augmented versions of each image to keep:
+            as many epochs are what they would be without, then the versions come
+            again, each image's in an order of its own. None: nothing augmented is
+            kept.
+        callbacks: Keras callbacks for each `fit`. They see the whole model, so
+            nothing is cached when there are any.
+        seed: Order, augmentation and dropout follow from it; None: another each time.
+        verbose: As for `Model.fit`; `"auto"`: a bar on a terminal or in a notebook.
+
+    Returns:
+        History over all phases, with what moved in each.
+
+    Raises:
+        ValueError: If an argument is out of range, data do not fit the model, or
+            `trainable` changes behind the library's back.
+        KeyboardInterrupt: If interrupted; the best weights so far are in the model.
+
+    Example:
+        >>> import numpy as np, kerastl
+        >>> backbone = kerastl.build_backbone("MobileNet", alpha=0.25, weights="tiny")
+        >>> model = kerastl.build_classifier(backbone, ["dark", "light"])
+        >>> images = np.repeat([0, 255], 8)[:, None, None, None] + np.zeros((96, 96, 3))
+        >>> labels = np.repeat([0, 1], 8)
+        >>> phase = kerastl.Phase("head", trainable="head", epochs=3, learning_rate=0.1)
+        >>> history = kerastl.run_phases(
+        ...     model, (images, labels), (images, labels), phases=[phase], seed=0
+        ... )
+        >>> history.phases[0].moved
+        ('head_dense/kernel', 'head_dense/bias')
+    """
+    phases = _check_phases(phases)
+    check_integer("batch_size", batch_size, 1)
+    check_choice("cache", cache, CACHE_MODES)
+    # Now, not in the second phase.
+    as_augmentation(augment)
+    _check_views(views, augment)
+    keep = cache != "disk"
+    train = make_source(model, train, "train", keep_pixels=keep)
+    if validation is not None:
+        validation = make_source(model, validation, "validation", keep_pixels=keep)
+    for name, source in (("train", train), ("validation", validation)):
+        check_end(source, name)
+        check_first_batch(model, source, name)
+    _check_patience(phases, validation)
+    check_mixing(phases, train, class_weight, loss, metrics)
+    if seed is None:
+        seed = int(np.random.SeedSequence().generate_state(1)[0])
+    check_integer("seed", seed, 0)
+    count = replicas(strategy)
+    if count > 1 and not isinstance(train, StreamSource):
+        batch_size = replica_batch_size(batch_size, count, len(train))
+    run = Run(
+        model=model,
+        train=train,
+        validation=validation,
+        batch_size=batch_size,
+        augment=augment,
+        weights=class_weights(model, train, class_weight),
+        settings={
+            "loss": loss,
+            "metrics": metrics,
+            "label_smoothing": label_smoothing,
+        },
+        replicas=count,
+        cache=cache,
+        views=views,
+        callbacks=tuple(callbacks),
+        seed=seed,
+        verbose=_verbosity(verbose),
+    )
+    # Callbacks may log what nobody knows of; without validation nothing is compared.
+    known = validation is not None and not run.callbacks
+    check_objective(model, run.settings, monitor if known else None)
+    check_phases(model, phases)
+    check_rates(model, phases, count)
+    # Nothing is refused from here on: a refused run leaves the model as it was.
+    seed_noise(model, seed)
+    # JAX distributes what runs in the scope; TensorFlow compiles in it.
+    scope = strategy.scope() if strategy is not None else nullcontext()
+    with scope, temperature_set_aside(model):
+        return run.all(phases, monitor)
+
+
+def _check_phases(phases: Any) -> tuple[Phase, ...]:
+    if isinstance(phases, Phase):
+        phases = (phases,)
+    listed = isinstance(phases, (tuple, list)) and phases
+    if not listed or not all(isinstance(phase, Phase) for phase in phases):
+        fail("phases", "a list of Phase objects", phases)
+    return tuple(phases)
+
+
+def _check_views(views: Any, augment: Any) -> None:
+    if views is None:
+        return
+    check_integer("views", views, 1)
+    if augment is None:
+        fail("augment", "given, for the views to differ", None)
+
+
+def _check_patience(phases: Sequence[Phase], validation: Any) -> None:
+    patient = [phase.name for phase in phases if phase.patience is not None]
+    if patient and validation is None:
+        hint = "Pass validation data, or leave `patience` out."
+        fail("validation", f"given for the patience of {patient[0]!r}", None, hint)
+
+
+def _verbosity(verbose: int | str) -> int:
+    """A bar where somebody watches it; nothing in a pipe or a log."""
+    if verbose != "auto":
+        return int(verbose)
+    return 1 if sys.stdout.isatty() or "ipykernel" in sys.modules else 0

@@ -1,0 +1,456 @@
+"""What watches a run: best weights, what moved, the guard, averages of weights."""
+
+import math
+import time
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import keras
+import numpy as np
+
+from kerastl._checks import fail, nearest
+from kerastl._compat import keep_averages, sublayers
+from kerastl.models.record import find_manifest, set_temperature
+from kerastl.tasks.compiling import compiled_paths, model_task, trainable_paths
+from kerastl.training.penalties import l2_sp_penalty
+from kerastl.training.phase import BestEpoch
+
+
+@contextmanager
+def left_as_found(model: keras.Model) -> Iterator[None]:
+    """Put back all of a model that training on its layers changes, whatever happens.
+
+    Weights, statistics, the seeds of dropout, the state of metrics, and what trains.
+    The model's optimizer is safe by itself: what is fitted is another model, on the
+    same layers.
+
+    Args:
+        model: The model that is lent.
+    """
+    # Freezing may change a layer's class: see `make_freezable`.
+    layers = [(layer, type(layer), layer.trainable) for layer in sublayers(model)]
+    variables = {id(v): v for v in (*model.variables, *model.metrics_variables)}
+    # A copy: on JAX the buffer behind the view is given away by the next step.
+    kept = [
+        (variable, np.array(keras.ops.convert_to_numpy(variable)), variable.trainable)
+        for variable in variables.values()
+    ]
+    try:
+        yield
+    finally:
+        for layer, cls, _ in layers:
+            if type(layer) is not cls:
+                layer.__class__ = cls
+        # Outermost first: setting a layer sets all inside it.
+        for layer, _, flag in layers:
+            layer.trainable = flag
+        for variable, value, flag in kept:
+            variable.assign(value)
+            variable.trainable = flag
+
+
+class KeepAverages(keras.callbacks.Callback):
+    """Leaves the averages in the model also where a phase ends early.
+
+    Keras keeps them after the last epoch that `fit` was asked for; stopped before, it
+    puts back the weights of the last step. To stand behind every callback that stops.
+
+    Args:
+        averages: The callback that puts the averages into the model.
+    """
+
+    def __init__(self, averages: keras.callbacks.SwapEMAWeights) -> None:
+        """See the class."""
+        super().__init__()
+        self.averages = averages
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """After everybody had a word about going on."""
+        if self.model.stop_training:
+            keep_averages(self.averages)
+
+
+def averaging(
+    ema: float | None,
+) -> tuple[list[keras.callbacks.Callback], list[keras.callbacks.Callback]]:
+    """Callbacks to stand first and last in a phase; none without an average.
+
+    Args:
+        ema: The phase's momentum, or None.
+    """
+    if ema is None:
+        return [], []
+    averages = keras.callbacks.SwapEMAWeights(swap_on_epoch=True)
+    return [averages], [KeepAverages(averages)]
+
+
+class TrainableGuard(keras.callbacks.Callback):
+    """Stops `fit` before its first step if `trainable` changed since `compile`.
+
+    Keras says nothing then: depending on what ran before, it ignores the change,
+    obeys it, or crashes, on JAX with the weights lost. `run_phases` adds the guard
+    by itself; it is for your own `model.fit`.
+
+    Args:
+        model: Give the model right after `model.compile` where Keras before 3.15
+            compiled it; models compiled by kerastl need nothing.
+
+    Example:
+        >>> import keras, numpy, kerastl
+        >>> model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+        >>> model.compile("sgd", "mse")
+        >>> guard = kerastl.TrainableGuard(model)
+        >>> model.layers[0].trainable = False
+        >>> x = numpy.zeros((4, 2))
+        >>> model.fit(x, x[:, :1], verbose=0, callbacks=[guard])
+        Traceback (most recent call last):
+            ...
+        ValueError: `model` must train what it was compiled to train. ...
+    """
+
+    def __init__(self, model: keras.Model | None = None) -> None:
+        """See the class."""
+        super().__init__()
+        self._compiled = None if model is None else trainable_paths(model)
+        self._optimizer = getattr(model, "optimizer", None)
+
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
+        """Compare what trains now with what was compiled."""
+        self._check()
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Compare again: another callback may have changed it."""
+        self._check()
+
+    def _check(self) -> None:
+        model = self.model
+        known = compiled_paths(model)
+        if self._compiled is not None and model.optimizer is self._optimizer:
+            known = self._compiled
+        if known is not None:
+            check_unchanged(model, known)
+
+
+def check_unchanged(model: keras.Model, compiled: tuple[str, ...]) -> None:
+    """Raise unless exactly the compiled variables train.
+
+    Raises:
+        ValueError: If a layer was frozen or unfrozen since `compile`.
+    """
+    before, now = set(compiled), set(trainable_paths(model))
+    if before == now:
+        return
+    changes = [
+        f"{len(paths)} {word} since compile ({', '.join(sorted(paths)[:3])}"
+        f"{', ...' if len(paths) > 3 else ''})"
+        for word, paths in (("unfrozen", now - before), ("frozen", before - now))
+        if paths
+    ]
+    raise ValueError(
+        "`model` must train what it was compiled to train. "
+        f"Received: {' and '.join(changes)}. "
+        "Call model.compile again, or train with kerastl.run_phases, which does."
+    )
+
+
+#: A mean loss this many times the loss of knowing nothing is an explosion.
+EXPLOSION = 5.0
+#: Or one this many times what the phase began with, whichever is more.
+_GROWTH = 2.0
+
+#: Parts of the names of quantities that are better when smaller.
+_MINIMISED = ("loss", "error", "crossentropy", "mse", "mae", "mape", "msle")
+
+_BATCHES_BETWEEN_CHECKS = 16
+
+
+def snapshot(
+    model: keras.Model, held: Mapping[int, np.ndarray] | None = None
+) -> list[np.ndarray]:
+    """Copies of every weight, in the order of `model.weights`.
+
+    Args:
+        model: Any model.
+        held: Copies at hand, by the `id` of weights that cannot have changed since.
+    """
+    held = held or {}
+    # A copy: on JAX the buffer behind the view is given away by the next step.
+    return [
+        held[id(w)] if id(w) in held else np.array(keras.ops.convert_to_numpy(w))
+        for w in model.weights
+    ]
+
+
+def restore(model: keras.Model, values: list[np.ndarray]) -> None:
+    """Put back what `snapshot` took."""
+    for weight, value in zip(model.weights, values, strict=True):
+        weight.assign(value)
+
+
+def moved_paths(model: keras.Model, before: list[np.ndarray]) -> tuple[str, ...]:
+    """Paths of the weights whose bits differ from an earlier snapshot."""
+    return tuple(
+        weight.path
+        for weight, old, new in zip(model.weights, before, snapshot(model), strict=True)
+        if not np.array_equal(old, new, equal_nan=True)
+    )
+
+
+def monitored(model: keras.Model, metrics: Any, monitor: str) -> str:
+    """The logged quantity that decides what is best, where `"auto"` was asked."""
+    if monitor != "auto":
+        return monitor
+    if metrics is None:
+        return "val_accuracy" if model_task(model) else "val_loss"
+    names = {getattr(metric, "name", metric) for metric in metrics}
+    return "val_accuracy" if names & {"accuracy", "acc"} else "val_loss"
+
+
+class BestWeights:
+    """The best weights over all phases, by one validation quantity.
+
+    Ties go to the lower validation loss, then to the earlier epoch. Where nothing
+    is validated, the weights of the last finished epoch are kept as `latest`.
+
+    Args:
+        model: The whole model, whichever part of it is being fitted.
+        monitor: `"val_accuracy"`, `"val_loss"` or another logged name; losses and
+            errors (`"val_mse"` too) are minimised, anything else is maximised.
+    """
+
+    def __init__(self, model: keras.Model, monitor: str) -> None:
+        """See the class."""
+        self.model = model
+        self.monitor = monitor
+        self.best: BestEpoch | None = None
+        self.weights: list[np.ndarray] | None = None
+        self.latest: list[np.ndarray] | None = None
+        self._score: tuple[float, float] | None = None
+        self._held: dict[int, np.ndarray] = {}
+
+    def hold(self, values: list[np.ndarray], part: keras.Model) -> None:
+        """Copy only a part's weights from now on: the others cannot change.
+
+        Args:
+            values: A snapshot of the whole model as it is.
+            part: What is fitted; the whole model, or the part above a cut.
+        """
+        fitted = {id(weight) for weight in part.weights}
+        pairs = zip(self.model.weights, values, strict=True)
+        self._held = {id(w): value for w, value in pairs if id(w) not in fitted}
+
+    def snapshot(self) -> list[np.ndarray]:
+        """Copies of every weight; of those that are held, the copies at hand."""
+        return snapshot(self.model, self._held)
+
+    def score(self, logs: dict[str, float]) -> tuple[float, float] | None:
+        """What is compared, higher is better; None if it was not measured."""
+        if self.monitor not in logs or not math.isfinite(logs[self.monitor]):
+            return None
+        value = float(logs[self.monitor])
+        if any(word in self.monitor for word in _MINIMISED):
+            value = -value
+        loss = float(logs.get("val_loss", 0.0))
+        return value, -loss if math.isfinite(loss) else -math.inf
+
+    def offer(self, logs: dict[str, float], phase: str, epoch: int) -> None:
+        """Keep the model's weights if they are better than the best so far."""
+        score = self.score(logs)
+        if score is None and self.weights is None:
+            self.latest = self.snapshot()
+        if score is None or (self._score is not None and score <= self._score):
+            return
+        self._score = score
+        self.best = BestEpoch(phase, epoch, self.monitor, float(logs[self.monitor]))
+        self.weights = self.snapshot()
+
+
+class PhaseMonitor(keras.callbacks.Callback):
+    """Records epochs, keeps the best weights and stops a phase that goes wrong.
+
+    Its `epoch` is the number, from 0, of the epoch that runs.
+
+    Args:
+        tracker: Best weights over all phases.
+        history: Lists to append each epoch's values to.
+        phase: Name of the phase.
+        patience: Epochs without a better result before the phase stops; None: never.
+        ceiling: Largest mean training loss that is not an explosion; None: only
+            losses that are not finite are caught. Where the phase begins above half
+            of it, twice what it begins with: a fitted head under dropout may.
+    """
+
+    def __init__(
+        self,
+        tracker: BestWeights,
+        history: dict[str, list[float]],
+        phase: str,
+        patience: int | None,
+        ceiling: float | None,
+    ) -> None:
+        """See the class."""
+        super().__init__()
+        self.tracker = tracker
+        self.history = history
+        self.phase = phase
+        self.patience = patience
+        self.ceiling = ceiling
+        self.stopped = ""
+        self.diverged = False
+        self.epoch = 0
+        self.epochs = 0
+        self.first_loss = 0.0
+        self.best_in_phase: list[np.ndarray] | None = None
+        self._best_score: tuple[float, float] | None = None
+        self._waited = 0
+        self._began = 0.0
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Start the clock, and tell the data which epoch begins."""
+        self.epoch = epoch
+        self._began = time.perf_counter()
+
+    def on_train_batch_end(
+        self, batch: int, logs: dict[str, Any] | None = None
+    ) -> None:
+        """Look at the loss now and then: reading it waits for the device."""
+        if logs and batch % _BATCHES_BETWEEN_CHECKS == 0:
+            loss = float(logs["loss"])
+            if self.ceiling is not None and self.epochs == batch == 0:
+                # Measured before the first update: nothing has exploded yet.
+                self.ceiling = max(self.ceiling, _GROWTH * loss)
+            self._check_loss(loss, batch)
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Record the epoch, keep the weights if they are the best."""
+        values = {name: float(value) for name, value in (logs or {}).items()}
+        if "val_loss" in values:
+            # Phases without the pull must compare with those that have it.
+            values["val_loss"] -= l2_sp_penalty(self.model)
+        values["learning_rate"] = float(
+            keras.ops.convert_to_numpy(self.model.optimizer.learning_rate)
+        )
+        values["seconds"] = time.perf_counter() - self._began
+        length = max((len(column) for column in self.history.values()), default=0)
+        for name in {**self.history, **values}:
+            column = self.history.setdefault(name, [])
+            missing = length - len(column)
+            column += [math.nan] * missing + [values.get(name, math.nan)]
+        self.epochs += 1
+        if self.epochs == 1:
+            self.first_loss = values["loss"]
+        self._check_loss(values["loss"], None)
+        if self.diverged:
+            return
+        self._check_monitor(values)
+        self.tracker.offer(values, self.phase, length)
+        self._wait(values)
+
+    def _check_monitor(self, logs: dict[str, float]) -> None:
+        """Raise if there is a validation, and the monitored quantity is not in it."""
+        monitor = self.tracker.monitor
+        if monitor not in logs and any(name.startswith("val_") for name in logs):
+            hint = nearest(monitor, logs)
+            fail("monitor", f"one of {', '.join(map(repr, logs))}", monitor, hint)
+
+    def _check_loss(self, loss: float, batch: int | None) -> None:
+        if self.diverged:
+            return
+        if not math.isfinite(loss):
+            found = "the loss is not finite"
+        elif self.ceiling is not None and loss > self.ceiling:
+            found = f"the loss is {loss:.3g}, above {self.ceiling:.3g}"
+        else:
+            return
+        where = "" if batch is None else f", step {batch + 1}"
+        self.diverged = True
+        self.stopped = f"stopped in epoch {self.epoch + 1}{where}: {found}"
+        self.model.stop_training = True
+
+    def _wait(self, logs: dict[str, float]) -> None:
+        """Stop after `patience` epochs without a better result in this phase."""
+        if self.patience is None or self.tracker.monitor not in logs:
+            return
+        score = self.tracker.score(logs)
+        if score is not None and (self._best_score is None or score > self._best_score):
+            self._best_score, self._waited = score, 0
+            self.best_in_phase = self.tracker.snapshot()
+            return
+        self._waited += 1
+        if self._waited >= self.patience:
+            epochs = f"{self.patience} epoch{'s' * (self.patience != 1)}"
+            self.stopped = f"no better result in {epochs}"
+            self.model.stop_training = True
+
+
+def settle(
+    model: keras.Model,
+    watch: PhaseMonitor,
+    fallback: list[np.ndarray],
+    chance: float | None,
+) -> None:
+    """Undo what went wrong in a phase, and say so.
+
+    Args:
+        model: The whole model.
+        watch: What was seen of the phase.
+        fallback: Weights to go back to if it diverged.
+        chance: Loss of a head that knows nothing; None where nobody can say.
+    """
+    if watch.diverged:
+        restore(model, fallback)
+        message = f"Phase {watch.phase!r} {watch.stopped}. Lower `learning_rate`."
+        warnings.warn(message, RuntimeWarning, stacklevel=5)
+        return
+    if watch.best_in_phase is not None:
+        restore(model, watch.best_in_phase)
+    if chance is not None and watch.first_loss > 2 * chance:
+        message = (
+            f"Phase {watch.phase!r} began with a loss of {watch.first_loss:.2f}; "
+            f"knowing nothing costs {chance:.2f}. Are the labels right, "
+            "and `learning_rate` low enough?"
+        )
+        warnings.warn(message, RuntimeWarning, stacklevel=5)
+
+
+@contextmanager
+def temperature_set_aside(model: keras.Model) -> Iterator[None]:
+    """Train the head's own logits; a temperature comes back if no weight has moved.
+
+    Else it is gone, with a warning: it belonged to weights that are gone.
+
+    Args:
+        model: The whole model.
+    """
+    record = find_manifest(model)
+    if record is None or record.temperature == 1:
+        yield
+        return
+    before = snapshot(model)
+    set_temperature(model, 1.0)
+    try:
+        yield
+    finally:
+        if moved_paths(model, before):
+            message = "The model was calibrated for other weights: calibrate it again."
+            warnings.warn(message, stacklevel=4)
+        else:
+            set_temperature(model, record.temperature)
+
+
+def what_is_kept(tracker: BestWeights) -> str:
+    """Which weights an interrupted run leaves in the model, in words."""
+    if tracker.best is not None:
+        return f"the best weights so far, of phase {tracker.best.phase!r}"
+    if tracker.latest is not None:
+        return "the weights of the last finished epoch"
+    return "the weights that the run began with"
+
+
+def has_learnt(model: keras.Model) -> bool:
+    """Whether the head is anything but new: a new one ends in zeros."""
+    if find_manifest(model) is None:
+        return True
+    return bool(np.any(keras.ops.convert_to_numpy(model.layers[-2].weights[0])))
