@@ -2,8 +2,12 @@
 
 import sys
 import time
+from collections.abc import Callable
 from types import TracebackType
 from typing import Self, TextIO
+
+#: What long work calls with the steps done so far and all there are.
+Progress = Callable[[int, int], None]
 
 # Redrawing more often than this is not seen and slows a fast loop.
 SECONDS_BETWEEN_DRAWS = 0.1
@@ -18,7 +22,7 @@ def is_watched(stream: TextIO | None) -> bool:
     return stream.isatty()
 
 
-class Progress:
+class ProgressLine:
     """One counter, such as `reading images: 120/3670`, redrawn in place.
 
     Call it with the work done so far, and close it (or use it as a context
@@ -29,7 +33,7 @@ class Progress:
         stream: Where to write. Standard error when None.
 
     Example:
-        >>> with Progress("reading images") as progress:
+        >>> with ProgressLine("reading images") as progress:
         ...     for done in range(3):
         ...         progress(done + 1, 3)
     """

@@ -1,6 +1,6 @@
 """Comparing a model before and after fine-tuning: drift of features, forgetting."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from kerastl._checks import check_integer, check_number, fail
+from kerastl._progress import Progress
 from kerastl.data.images import PixelStore
 from kerastl.data.inputs import as_image_set, stratified_sample, training_images
 from kerastl.data.sets import ImageSet
@@ -122,7 +123,7 @@ class StatePair:
         *,
         at: tuple[int, ...] | None = None,
         batch_size: int = 64,
-        progress: Callable[[int, int], None] | None = None,
+        progress: Progress | None = None,
     ) -> tuple[np.ndarray, np.ndarray]:
         """Averaged features of the images, before and after.
 
@@ -284,7 +285,7 @@ def feature_drift(
     images: Any,
     *,
     batch_size: int = 64,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> FeatureDrift:
     """How far fine-tuning moved what each block of a network makes of images.
 
@@ -496,7 +497,7 @@ def forgetting_report(
     confidence: float = 0.95,
     batch_size: int = 64,
     seed: int = 0,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> ForgettingReport:
     """What training cost a network of its former skill, measured on its features.
 

@@ -1,7 +1,7 @@
 """Predicting, evaluating and calibrating a model on examples."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,6 +9,7 @@ import keras
 import numpy as np
 
 from kerastl._checks import check_integer, fail
+from kerastl._progress import Progress
 from kerastl.data.augmentation import Augmentation, check_views, view_rows
 from kerastl.data.images import PixelStore
 from kerastl.data.inputs import as_image_set
@@ -93,7 +94,7 @@ def predict(
     views: int = 1,
     augment: str | Augmentation = "light",
     seed: int = 0,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> Predictions:
     """Class names and probabilities of images, in the order they were given.
 
@@ -162,9 +163,7 @@ def pixel_store(
     )
 
 
-def _part_of(
-    progress: Callable[[int, int], None] | None, number: int, count: int
-) -> Callable[[int, int], None] | None:
+def _part_of(progress: Progress | None, number: int, count: int) -> Progress | None:
     """What reports on one of several passes as a part of them all."""
     if progress is None or count == 1:
         return progress
@@ -179,7 +178,7 @@ def evaluate(
     views: int = 1,
     augment: str | Augmentation = "light",
     seed: int = 0,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> EvaluationReport:
     """A classifier's results on labelled images: accuracy with its interval, and more.
 
@@ -295,7 +294,7 @@ def calibrate(
     validation: ImageSet,
     *,
     batch_size: int = 64,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> CalibrationResult:
     """Make a classifier's probabilities honest, by one temperature kept inside it.
 

@@ -16,7 +16,7 @@ import numpy as np
 
 from kerastl._checks import check_integer, fail
 from kerastl._files import whole_file
-from kerastl._progress import Progress
+from kerastl._progress import ProgressLine
 from kerastl.data.images import load_pixels
 from kerastl.data.inputs import open_data
 from kerastl.data.sets import ImageSet, Splits
@@ -441,7 +441,7 @@ _PARTS = ("validation", "test")
 
 
 def _read(data: Any, **options: Any) -> Splits:
-    with Progress("reading images") as progress:
+    with ProgressLine("reading images") as progress:
         return open_data(data, **options, progress=progress)
 
 
@@ -450,7 +450,7 @@ def _settle(
 ) -> tuple[Any, dict[str, Any], Any]:
     """Decide what was left open: (backbone, settings of training, advice or None)."""
     if training["recipe"] == "auto":
-        with Progress("measuring for advice") as progress:
+        with ProgressLine("measuring for advice") as progress:
             return follow_advice(backbone, train, building, training, progress)
     if training["augment"] == "auto":
         preset = default_augment(train.name, training["recipe"])
@@ -496,5 +496,5 @@ def _finish(
 def _score(model: keras.Model, images: ImageSet | None, part: str) -> Any:
     if images is None or not len(images):
         return None
-    with Progress(f"scoring {part}") as progress:
+    with ProgressLine(f"scoring {part}") as progress:
         return evaluate(model, images, progress=progress).to_dict()

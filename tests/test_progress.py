@@ -5,7 +5,7 @@ import io
 import pytest
 
 from kerastl import _progress
-from kerastl._progress import Progress
+from kerastl._progress import ProgressLine
 
 
 class Terminal(io.StringIO):
@@ -23,14 +23,14 @@ def clock(monkeypatch):
 
 def test_a_pipe_gets_nothing():
     stream = io.StringIO()
-    with Progress("reading", stream) as progress:
+    with ProgressLine("reading", stream) as progress:
         progress(1, 1)
     assert not stream.getvalue()
 
 
 def test_a_terminal_gets_a_line_redrawn_in_place_and_then_ended():
     stream = Terminal()
-    with Progress("reading", stream) as progress:
+    with ProgressLine("reading", stream) as progress:
         progress(1, 2)
         progress(2, 2)
     assert stream.getvalue() == "\rreading: 1/2\rreading: 2/2\n"
@@ -39,13 +39,13 @@ def test_a_terminal_gets_a_line_redrawn_in_place_and_then_ended():
 def test_a_notebook_is_watched_although_it_is_no_terminal():
     stream_of_a_cell = type("OutStream", (io.StringIO,), {"__module__": "ipykernel.x"})
     stream = stream_of_a_cell()
-    Progress("reading", stream)(1, 1)
+    ProgressLine("reading", stream)(1, 1)
     assert stream.getvalue() == "\rreading: 1/1"
 
 
 def test_fast_loops_are_not_slowed_by_drawing(clock):
     stream = Terminal()
-    progress = Progress("reading", stream)
+    progress = ProgressLine("reading", stream)
     for done in range(1, 100):
         progress(done, 100)
     assert stream.getvalue() == "\rreading: 1/100"
@@ -56,7 +56,7 @@ def test_fast_loops_are_not_slowed_by_drawing(clock):
 
 def test_the_last_step_is_always_drawn(clock):
     stream = Terminal()
-    progress = Progress("reading", stream)
+    progress = ProgressLine("reading", stream)
     progress(1, 2)
     progress(2, 2)
     assert stream.getvalue().endswith("\rreading: 2/2")
@@ -64,7 +64,7 @@ def test_the_last_step_is_always_drawn(clock):
 
 def test_a_shorter_line_wipes_a_longer_one(clock):
     stream = Terminal()
-    progress = Progress("reading", stream)
+    progress = ProgressLine("reading", stream)
     progress(100, 100)
     progress(2, 2)
     assert stream.getvalue().split("\r")[-1] == "reading: 2/2    "
@@ -72,13 +72,16 @@ def test_a_shorter_line_wipes_a_longer_one(clock):
 
 def test_closing_without_work_writes_nothing():
     stream = Terminal()
-    Progress("reading", stream).close()
+    ProgressLine("reading", stream).close()
     assert not stream.getvalue()
 
 
 def test_an_error_ends_the_line_first():
     stream = Terminal()
-    with pytest.raises(OSError, match="disk"), Progress("reading", stream) as progress:
+    with (
+        pytest.raises(OSError, match="disk"),
+        ProgressLine("reading", stream) as progress,
+    ):
         progress(1, 2)
         raise OSError("disk")
     assert stream.getvalue().endswith("\n")
@@ -87,5 +90,5 @@ def test_an_error_ends_the_line_first():
 def test_standard_error_is_looked_up_when_the_work_begins(monkeypatch):
     stream = Terminal()
     monkeypatch.setattr("sys.stderr", stream)
-    Progress("reading")(1, 1)
+    ProgressLine("reading")(1, 1)
     assert "reading" in stream.getvalue()

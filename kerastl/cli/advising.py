@@ -3,7 +3,7 @@
 import argparse
 from typing import Any
 
-from kerastl._progress import Progress
+from kerastl._progress import ProgressLine
 from kerastl.cli.options import (
     add_backbone,
     add_data,
@@ -45,7 +45,7 @@ def run(arguments: argparse.Namespace) -> str:
     from kerastl.selection.advice import advise
 
     options = library_options(arguments, without=("data", "backbone"))
-    with Progress("computing features") as progress:
+    with ProgressLine("computing features") as progress:
         advice = advise(
             arguments.data, arguments.backbone, progress=progress, **options
         )

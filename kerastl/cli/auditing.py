@@ -4,7 +4,7 @@ import argparse
 from typing import Any
 
 import kerastl
-from kerastl._progress import Progress
+from kerastl._progress import ProgressLine
 from kerastl.cli.printing import json_line
 
 
@@ -28,6 +28,6 @@ def add_command(commands: Any) -> argparse.ArgumentParser:
 
 def run(arguments: argparse.Namespace) -> str:
     """Audit, and return the report."""
-    with Progress("reading images") as progress:
+    with ProgressLine("reading images") as progress:
         report = kerastl.audit(arguments.data, progress=progress)
     return json_line(report.to_dict()) if arguments.json else str(report)

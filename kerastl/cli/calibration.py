@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import kerastl
-from kerastl._progress import Progress
+from kerastl._progress import ProgressLine
 from kerastl.cli.options import seed
 from kerastl.cli.printing import json_line
 from kerastl.data.inputs import open_data
@@ -62,7 +62,7 @@ def validation_images(arguments: argparse.Namespace) -> ImageSet:
     report = report_beside(Path(arguments.model))
     given = {**_SHARES, **(report.get("settings") or {}), **vars(arguments)}
     shares = {name: given[name] for name in _SHARES}
-    with Progress("reading images") as progress:
+    with ProgressLine("reading images") as progress:
         images = open_data(arguments.data, **shares, progress=progress).validation
     if images is None:
         raise ValueError(
@@ -84,7 +84,7 @@ def run(arguments: argparse.Namespace) -> str:
     output = model_path(vars(arguments).get("output") or arguments.model)
     model = kerastl.load_model(arguments.model)
     images = validation_images(arguments)
-    with Progress("calibrating") as progress:
+    with ProgressLine("calibrating") as progress:
         result = calibrate(model, images, progress=progress)
     kerastl.save_model(model, output)
     if arguments.json:

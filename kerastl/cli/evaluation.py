@@ -5,7 +5,7 @@ import sys
 from typing import Any
 
 import kerastl
-from kerastl._progress import Progress
+from kerastl._progress import ProgressLine
 from kerastl.cli.prediction import add_views, view_options
 from kerastl.cli.printing import json_line
 from kerastl.data.inputs import open_data
@@ -35,7 +35,7 @@ def add_command(commands: Any) -> argparse.ArgumentParser:
 
 def images_to_score(data: str) -> ImageSet:
     """The test part of `data`, else its validation part, else all of it."""
-    with Progress("reading images") as progress:
+    with ProgressLine("reading images") as progress:
         splits = open_data(data, validation=0.0, progress=progress)
     if splits.test is not None:
         return splits.test
@@ -57,7 +57,7 @@ def run(arguments: argparse.Namespace) -> str:
     """Evaluate, and return the report."""
     model = kerastl.load_model(arguments.model)
     images = images_to_score(arguments.data)
-    with Progress("scoring") as progress:
+    with ProgressLine("scoring") as progress:
         report = kerastl.evaluate(
             model, images, progress=progress, **view_options(arguments)
         )

@@ -13,7 +13,7 @@ import numpy as np
 
 from kerastl._checks import fail
 from kerastl._files import whole_file
-from kerastl._progress import Progress
+from kerastl._progress import ProgressLine
 from kerastl.cli.options import (
     add_backbone,
     add_data,
@@ -83,7 +83,7 @@ def read_parts(data: str) -> dict[str, ImageSet]:
     if folder.is_dir() and not subfolders(folder) and list_files(folder)[0]:
         paths = tuple(str(path) for path in list_files(folder)[0])
         return {"train": ImageSet(paths, None, (), folder.resolve().name)}
-    with Progress("reading images") as progress:
+    with ProgressLine("reading images") as progress:
         splits = open_data(data, validation=0.0, progress=progress)
     return {name: part for name, part in vars(splits).items() if part is not None}
 
@@ -120,7 +120,7 @@ def compute(
     network = feature_network(backbone, **taking)
     made = []
     for name, part in parts.items():
-        with Progress(f"computing features, {name}") as progress:
+        with ProgressLine(f"computing features, {name}") as progress:
             made.append(
                 extract_features(
                     network,

@@ -6,7 +6,7 @@ import io
 from typing import Any
 
 import kerastl
-from kerastl._progress import Progress
+from kerastl._progress import ProgressLine
 from kerastl.cli.options import whole
 from kerastl.cli.printing import json_line
 
@@ -59,7 +59,7 @@ def csv_row(row: dict[str, Any]) -> dict[str, Any]:
 def run(arguments: argparse.Namespace) -> str:
     """Predict, and return one line for each image."""
     model = kerastl.load_model(arguments.model)
-    with Progress("predicting") as progress:
+    with ProgressLine("predicting") as progress:
         predictions = kerastl.predict(
             model, arguments.paths, progress=progress, **view_options(arguments)
         )

@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from kerastl._progress import Progress
+from kerastl._progress import ProgressLine
 from kerastl.cli.options import (
     add_data,
     add_image_size,
@@ -73,7 +73,7 @@ def run(arguments: argparse.Namespace) -> str:
     from kerastl.selection.ranking import rank_backbones
 
     options = library_options(arguments, without=("data", "plot"))
-    with Progress("computing features") as progress:
+    with ProgressLine("computing features") as progress:
         ranking = rank_backbones(arguments.data, progress=progress, **options)
     if arguments.plot is not None:
         save_figure(ranking.plot(), arguments.plot)

@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from kerastl._progress import Progress
+from kerastl._progress import ProgressLine
 from kerastl.cli.options import (
     add_augment,
     add_backbone,
@@ -83,7 +83,7 @@ def run(arguments: argparse.Namespace) -> str:
     building = {name: options.pop(name) for name in _BUILDING if name in options}
     weights = options.pop("weights", "tiny")
     seed = options.get("seed", 0)
-    with Progress("reading images") as progress:
+    with ProgressLine("reading images") as progress:
         # The images that `kerastl train` trains on.
         splits = open_data(
             arguments.data, validation=0.15, seed=seed, progress=progress
@@ -96,7 +96,7 @@ def run(arguments: argparse.Namespace) -> str:
         seed=seed,
         **building,
     )
-    with Progress("trying learning rates") as progress:
+    with ProgressLine("trying learning rates") as progress:
         curve = find_learning_rate(model, splits.train, progress=progress, **options)
     if arguments.output is not None:
         save_figure(curve.plot(), arguments.output)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from kerastl._checks import check_integer, fail
-from kerastl.data.images import Progress
+from kerastl._progress import Progress
 from kerastl.data.loading import (
     FileRecord,
     class_folders,

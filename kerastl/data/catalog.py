@@ -9,7 +9,7 @@ import numpy as np
 
 from kerastl._checks import check_choice, check_integer, check_number, fail
 from kerastl._compat import keras_home
-from kerastl.data.images import Progress
+from kerastl._progress import Progress
 from kerastl.data.loading import leaks, load_images
 from kerastl.data.sets import (
     ImageSet,

@@ -11,13 +11,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from kerastl._checks import check_choice, check_integer, fail, image_size_pair
+from kerastl._progress import Progress
 from kerastl.data.sets import ImageSet
 
 if TYPE_CHECKING:
     from PIL import Image as PillowImage
-
-
-Progress = Callable[[int, int], None]
 
 
 def num_cores() -> int:

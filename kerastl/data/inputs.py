@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 
 from kerastl._checks import check_choice, check_integer, fail, nearest
+from kerastl._progress import Progress
 from kerastl.data.catalog import DATASETS, load_dataset
-from kerastl.data.images import Progress, as_rgb, resize_images
+from kerastl.data.images import as_rgb, resize_images
 from kerastl.data.loading import list_files, load_images
 from kerastl.data.sets import (
     ImageSet,

@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from kerastl._checks import check_choice, fail
-from kerastl.data.images import Progress, decoding_errors, for_each, reason
+from kerastl._progress import Progress
+from kerastl.data.images import decoding_errors, for_each, reason
 from kerastl.data.sets import (
     ImageSet,
     Splits,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from kerastl._checks import check_choice, check_integer, fail
-from kerastl.data.images import Progress
+from kerastl._progress import Progress
 from kerastl.data.sets import ImageSet
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ import numpy as np
 
 from kerastl._checks import check_choice
 from kerastl._compat import graph_nodes, seed_generators, sublayers
-from kerastl.data.images import Progress
+from kerastl._progress import Progress
 from kerastl.data.sets import ImageSet, digests
 from kerastl.features.keys import cache_key, images_key, network_key
 from kerastl.features.network import is_deterministic, output_blocks

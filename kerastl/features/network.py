@@ -10,6 +10,7 @@ import numpy as np
 from keras import layers
 
 from kerastl._checks import check_choice, check_integer, fail
+from kerastl._progress import Progress
 from kerastl.data.images import PixelStore
 from kerastl.data.sets import ImageSet
 from kerastl.models.backbones import adapt_backbone, build_backbone, draw_weights
@@ -132,7 +133,7 @@ def run_batches(
     total: int,
     *,
     batch_size: int = _BATCH,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> np.ndarray:
     """A network's outputs for `total` inputs, in order, in inference mode.
 
@@ -213,7 +214,7 @@ def extract_features(
     resize: str = "stretch",
     batch_size: int = _BATCH,
     store: PixelStore | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> np.ndarray:
     """A frozen network's outputs for every image of a set, in order.
 

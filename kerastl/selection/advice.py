@@ -10,7 +10,8 @@ import keras
 import numpy as np
 
 from kerastl._checks import check_integer, fail
-from kerastl.data.images import PixelStore, Progress
+from kerastl._progress import Progress
+from kerastl.data.images import PixelStore
 from kerastl.data.inputs import stratified_sample, training_images
 from kerastl.data.sets import ImageSet, Splits
 from kerastl.features.network import extract_features, feature_network, open_backbone

@@ -10,7 +10,7 @@ import keras
 import numpy as np
 
 from kerastl._checks import check_integer, fail
-from kerastl.data.images import Progress
+from kerastl._progress import Progress
 from kerastl.data.inputs import training_images
 from kerastl.data.sets import ImageSet, Splits, digests, integer_codes
 from kerastl.features.network import extract_features, feature_network, open_backbone

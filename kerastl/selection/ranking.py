@@ -12,7 +12,8 @@ import numpy as np
 
 from kerastl._checks import check_choice, check_integer, fail, nearest
 from kerastl._compat import graph_nodes
-from kerastl.data.images import PixelStore, Progress
+from kerastl._progress import Progress
+from kerastl.data.images import PixelStore
 from kerastl.data.inputs import stratified_sample, training_images
 from kerastl.data.sets import ImageSet, Splits
 from kerastl.evaluation.figures import short_name

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +12,7 @@ import keras
 import numpy as np
 
 from kerastl._checks import check_integer, check_number, fail
+from kerastl._progress import Progress
 from kerastl.evaluation.plots import plot_interpolation
 from kerastl.features.network import run_batches
 from kerastl.features.sources import StreamSource, make_source
@@ -89,9 +90,7 @@ class Judge:
             fail("validation", kinds, type(validation).__name__, error=TypeError)
         self.batch_size = batch_size
 
-    def score(
-        self, model: keras.Model, progress: Callable[[int, int], None] | None = None
-    ) -> Score:
+    def score(self, model: keras.Model, progress: Progress | None = None) -> Score:
         """The model's score with its present weights."""
         source = self.source
         logits = run_batches(
@@ -415,7 +414,7 @@ def wise_ft(
     alphas: Sequence[float] | np.ndarray | None = None,
     statistics: Any = None,
     batch_size: int = 64,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> WeightInterpolation:
     """Weights between before and after fine-tuning, the best by validation kept.
 
@@ -599,7 +598,7 @@ def greedy_soup(
     *,
     statistics: Any = None,
     batch_size: int = 64,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> ModelSoup:
     """The mean of those models that do each other no harm on validation images.
 
@@ -719,7 +718,7 @@ class _Pot:
 class _Steps:
     """Counts passes for a progress function that may be None."""
 
-    def __init__(self, progress: Callable[[int, int], None] | None, total: int) -> None:
+    def __init__(self, progress: Progress | None, total: int) -> None:
         self.progress, self.done, self.total = progress, 0, total
 
     def next(self) -> None:

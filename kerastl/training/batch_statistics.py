@@ -9,6 +9,7 @@ import numpy as np
 
 from kerastl._checks import check_integer, fail, nearest
 from kerastl._compat import sublayers
+from kerastl._progress import Progress
 from kerastl.data.images import PixelStore
 from kerastl.data.inputs import as_image_set
 from kerastl.data.sets import ImageSet
@@ -30,7 +31,7 @@ def recompute_batchnorm(
     *,
     layers: Sequence[str] | None = None,
     batch_size: int = 64,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> None:
     """Set BatchNorm statistics to those of a whole data set under the present weights.
 

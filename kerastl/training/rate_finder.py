@@ -10,9 +10,8 @@ from numpy.typing import ArrayLike
 
 from kerastl._checks import check_integer, check_number, fail
 from kerastl._compat import sublayers
-from kerastl._progress import Progress
+from kerastl._progress import Progress, ProgressLine
 from kerastl.data.augmentation import as_augmentation
-from kerastl.data.images import Progress as ProgressFunction
 from kerastl.evaluation.plots import plot_learning_rates
 from kerastl.features.cache import cached_part
 from kerastl.features.sources import Source, StreamSource, make_source
@@ -217,7 +216,7 @@ def find_learning_rate(
     smoothing: float = 0.9,
     cache: str = "auto",
     seed: int = 0,
-    progress: ProgressFunction | None = None,
+    progress: Progress | None = None,
 ) -> RateCurve:
     """Loss over a sweep of ever higher learning rates, and the rates to take from it.
 
@@ -346,7 +345,7 @@ def _cached(
     passes = steps
     if not isinstance(source, StreamSource):
         passes = -(-steps // -(-len(source) // batch_size))
-    with Progress("computing features") as progress:
+    with ProgressLine("computing features") as progress:
         part, found, _, _ = cached_part(
             model,
             source,
@@ -373,9 +372,7 @@ def _curve(
 class _Watch(keras.callbacks.Callback):
     """Keeps the loss of each batch, and ends the sweep in time."""
 
-    def __init__(
-        self, steps: int, smoothing: float, progress: ProgressFunction | None
-    ) -> None:
+    def __init__(self, steps: int, smoothing: float, progress: Progress | None) -> None:
         super().__init__()
         self.steps = steps
         self.smoothing = smoothing

@@ -12,7 +12,7 @@ import numpy as np
 
 from kerastl._checks import check_choice, check_integer, check_number, fail, nearest
 from kerastl._compat import sublayers
-from kerastl._progress import Progress
+from kerastl._progress import ProgressLine
 from kerastl.data.augmentation import as_augmentation
 from kerastl.features.cache import CACHE_MODES, CachePlan, Views, cached_part
 from kerastl.features.network import replicas, run_batches
@@ -296,7 +296,7 @@ class Run:
 
     def decode(self) -> None:
         """Read the images once, all threads at work and somebody watching."""
-        with Progress("decoding images") as progress:
+        with ProgressLine("decoding images") as progress:
             for source in (self.train, self.validation):
                 if isinstance(source, ImageSource) and source.store.keeps:
                     source.store.pixels(progress)
@@ -399,7 +399,7 @@ class Run:
         views = None
         if self.augment is not None and phase.augment and self.views is not None:
             views = Views(self.views, self.augment, seed)
-        with Progress("computing features") as progress:
+        with ProgressLine("computing features") as progress:
             return cached_part(
                 *plain,
                 epochs=phase.epochs,
