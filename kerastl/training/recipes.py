@@ -134,7 +134,7 @@ def default_augment(name: str, recipe: str) -> str | None:
 
 def recipe_phases(
     model: keras.Model,
-    recipe: str = DEFAULT_RECIPE,
+    recipe: str,
     *,
     epochs: int | Sequence[int] | None = None,
     learning_rate: float | None = None,
