@@ -1,8 +1,13 @@
 """Argument checks: one error sentence for the whole library."""
 
+import contextlib
 import difflib
+import inspect
+import os
+import warnings
 from collections.abc import Collection, Iterable
 from numbers import Integral, Real
+from pathlib import Path
 from typing import Any, NoReturn
 
 
@@ -27,6 +32,24 @@ def fail(
     """
     message = f"`{name}` must be {expected}. Received: {name}={value!r}."
     raise error(f"{message} {hint}".rstrip())
+
+
+#: Frames that no user wrote: the package's, and those of its context managers.
+_OURS = (f"{Path(__file__).parent}{os.sep}", contextlib.__file__)
+
+
+def warn(message: str, category: type[Warning] = UserWarning) -> None:
+    """Warn at the line of the user's code that called into the library.
+
+    Args:
+        message: What is the matter, and the way out.
+        category: The class of the warning.
+    """
+    # Python 3.12 has `skip_file_prefixes` for this.
+    frame, level = inspect.currentframe().f_back, 2
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(_OURS):
+        frame, level = frame.f_back, level + 1
+    warnings.warn(message, category, stacklevel=level)
 
 
 def nearest(value: str, choices: Iterable[str]) -> str:

@@ -1,7 +1,6 @@
 """Sets of examples, their splits, and the copies that would leak between them."""
 
 import hashlib
-import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from kerastl._checks import check_integer, check_number, fail
+from kerastl._checks import check_integer, check_number, fail, warn
 
 
 @dataclass(frozen=True, eq=False)
@@ -418,7 +417,7 @@ def warn_user(message: str, named: Sequence[str], total: int | None = None) -> N
     total = total or len(named)
     listed = "; ".join(named[:_NAMED])
     more = f"; and {total - _NAMED} more" if total > _NAMED else ""
-    warnings.warn(f"{message}: {listed}{more}.", UserWarning, stacklevel=5)
+    warn(f"{message}: {listed}{more}.")
 
 
 def describe(image_set: ImageSet, index: int) -> str:

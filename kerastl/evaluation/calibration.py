@@ -1,12 +1,11 @@
 """Whether probabilities mean what they say, and the temperature that mends them."""
 
-import warnings
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from kerastl._checks import check_integer, fail
+from kerastl._checks import check_integer, fail, warn
 from kerastl.evaluation.metrics import as_labels, as_probabilities
 
 
@@ -148,7 +147,7 @@ def fit_temperature(logits: ArrayLike, labels: ArrayLike) -> float:
     gaps = logits - truth[:, None]
     reason = _obstacle(gaps)
     if reason:
-        warnings.warn(f"The temperature stays 1: {reason}.", stacklevel=2)
+        warn(f"The temperature stays 1: {reason}.")
         return 1.0
     return 1 / _least_loss(gaps)
 

@@ -4,7 +4,6 @@ import hashlib
 import math
 import os
 import shutil
-import warnings
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from kerastl._checks import check_choice
+from kerastl._checks import check_choice, warn
 from kerastl._compat import graph_nodes, seed_generators, sublayers
 from kerastl._progress import Progress
 from kerastl.data.sets import ImageSet, digests
@@ -313,7 +312,7 @@ def through_disk(key: str, compute: Callable[[], np.ndarray]) -> np.ndarray:
         disk.store(key, features.shape, dtype, [features], note=note).close()
     except OSError as error:
         # The features are there; only the next run has to compute them again.
-        warnings.warn(str(error), RuntimeWarning, stacklevel=2)
+        warn(str(error), RuntimeWarning)
     return features
 
 
@@ -440,7 +439,7 @@ def cached_part(
         checked = None if validation is None else kept.source(validation, Views())
     except (CacheWriteError, TypeError) as error:
         # A full disk must not end a training that needs no disk.
-        warnings.warn(f"Nothing is cached: {error}", RuntimeWarning, stacklevel=5)
+        warn(f"Nothing is cached: {error}", RuntimeWarning)
         plan = CachePlan("off", reason="the disk could not be used")
         return model, train, validation, plan
     return part, features, checked, plan
@@ -478,7 +477,7 @@ def _plan_frozen_part(
     )
     if plan.mode == "off" and cache in _WHERE and cuts:
         message = f"Nothing is cached {_WHERE[cache]}: {plan.reason}."
-        warnings.warn(message, RuntimeWarning, stacklevel=6)
+        warn(message, RuntimeWarning)
     return plan
 
 

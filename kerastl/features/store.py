@@ -12,7 +12,6 @@ import sys
 import threading
 import time
 import uuid
-import warnings
 import weakref
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
@@ -23,7 +22,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from kerastl._checks import check_integer, check_number, fail
+from kerastl._checks import check_integer, check_number, fail, warn
 
 _SUFFIX = ".part"
 #: Key, machine, process, and a part that no other draft has.
@@ -675,4 +674,4 @@ def _touch(path: Path) -> None:
 
 
 def _warn(message: str) -> None:
-    warnings.warn(f"The cache file {message}", RuntimeWarning, stacklevel=3)
+    warn(f"The cache file {message}", RuntimeWarning)

@@ -1,6 +1,5 @@
 """What a classifier knows about itself, kept inside its `.keras` file."""
 
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -8,7 +7,7 @@ from typing import Any
 
 import keras
 
-from kerastl._checks import check_number, fail, image_size_pair
+from kerastl._checks import check_number, fail, image_size_pair, warn
 from kerastl._compat import sublayers
 from kerastl.models.layers import ClassLogits, Preprocessing
 
@@ -115,7 +114,7 @@ def forget_temperature(model: keras.Model) -> None:
     if record is not None and record.temperature != 1:
         set_temperature(model, 1.0)
         message = "The model was calibrated for other weights: calibrate it again."
-        warnings.warn(message, stacklevel=3)
+        warn(message)
 
 
 @contextmanager

@@ -1,13 +1,12 @@
 """Recipes: named lists of phases, and fine-tuning by one of them."""
 
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import keras
 
-from kerastl._checks import check_choice, check_integer, check_number, fail
+from kerastl._checks import check_choice, check_integer, check_number, fail, warn
 from kerastl.data.sets import ImageSet
 from kerastl.models.freezing import model_blocks
 from kerastl.models.record import has_loaded_weights, is_pretrained
@@ -235,7 +234,7 @@ def _with_craft(
             f"{listed} {verb} no effect with recipe={recipe!r}, which trains only the "
             "head."
         )
-        warnings.warn(message, stacklevel=3)
+        warn(message)
     rows = zip(phases, made, heads, strict=True)
     return [phase if head else crafted for phase, crafted, head in rows]
 

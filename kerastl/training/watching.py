@@ -2,7 +2,6 @@
 
 import math
 import time
-import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from kerastl._checks import fail, nearest
+from kerastl._checks import fail, nearest, warn
 from kerastl._compat import keep_averages, sublayers
 from kerastl.models.record import find_manifest, set_temperature
 from kerastl.tasks.compiling import compiled_paths, model_task, trainable_paths
@@ -402,7 +401,7 @@ def settle(
     if watch.diverged:
         restore(model, fallback)
         message = f"Phase {watch.phase!r} {watch.stopped}. Lower `learning_rate`."
-        warnings.warn(message, RuntimeWarning, stacklevel=5)
+        warn(message, RuntimeWarning)
         return
     if watch.best_in_phase is not None:
         restore(model, watch.best_in_phase)
@@ -412,7 +411,7 @@ def settle(
             f"knowing nothing costs {chance:.2f}. Are the labels right, "
             "and `learning_rate` low enough?"
         )
-        warnings.warn(message, RuntimeWarning, stacklevel=5)
+        warn(message, RuntimeWarning)
 
 
 @contextmanager
@@ -435,7 +434,7 @@ def temperature_set_aside(model: keras.Model) -> Iterator[None]:
     finally:
         if moved_paths(model, before):
             message = "The model was calibrated for other weights: calibrate it again."
-            warnings.warn(message, stacklevel=4)
+            warn(message)
         else:
             set_temperature(model, record.temperature)
 
