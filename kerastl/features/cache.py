@@ -18,7 +18,7 @@ from kerastl._checks import check_choice, warn
 from kerastl._compat import graph_nodes, seed_generators, sublayers
 from kerastl._progress import Progress
 from kerastl.data.sets import ImageSet, digests
-from kerastl.features.keys import cache_key, images_key, network_key
+from kerastl.features.keys import cache_key, images_key, network_key, views_key
 from kerastl.features.network import is_deterministic, output_blocks
 from kerastl.features.sources import ArraySource, ImageSource, Source
 from kerastl.features.store import CachedRows, CacheWriteError, DiskCache
@@ -544,9 +544,9 @@ class _Keeping:
             inputs = np.ascontiguousarray(source.inputs)
             form = f"{inputs.shape} {inputs.dtype.str}"
             images = cache_key(form, hashlib.sha256(inputs).hexdigest())
-        made = "" if views.augment is None else f"{views.seed} {views.augment!r}"
-        form = f"{self.plan.dtype} {self.batch_size} {views.count} {made}"
-        return cache_key(self.network_key, images, form)
+        form = f"{self.plan.dtype} {self.batch_size} {views.count}"
+        made = views_key(views.augment, views.seed)
+        return cache_key(self.network_key, images, form, made)
 
     @cached_property
     def network_key(self) -> str:

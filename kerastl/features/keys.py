@@ -7,7 +7,7 @@ import json
 import sys
 import types
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import keras
@@ -15,7 +15,10 @@ import numpy as np
 
 from kerastl._checks import check_choice, fail, image_size_pair
 from kerastl._compat import graph_nodes, is_functional, rerun_graph, sublayers
+from kerastl.data import augmentation as augmentation_code
+from kerastl.data import batches as batch_code
 from kerastl.data import images as image_code
+from kerastl.data.augmentation import Augmentation, as_augmentation
 from kerastl.data.images import RESIZES
 from kerastl.data.sets import ImageSet, digests
 from kerastl.models import layers as own_layers
@@ -295,6 +298,36 @@ def images_key(
     return cache_key(
         form, f"{height} {width}", resize, _decoder(), *digests(image_set).tolist()
     )
+
+
+def views_key(augment: str | Augmentation | None, seed: int) -> str:
+    """A key for how images are changed at random, all that their draws follow from.
+
+    The numbers of a preset count, not its name; so do our code that changes images and
+    the version of TensorFlow, which executes it on every backend.
+
+    Args:
+        augment: Name of a preset, an `Augmentation`, or None: nothing is changed.
+        seed: What the changes follow from.
+
+    Returns:
+        64 hexadecimal digits; an empty string where nothing is changed.
+
+    Raises:
+        ValueError: If there is no such preset.
+
+    Example:
+        >>> views_key("light", 0) == views_key("digits", 0)
+        False
+    """
+    chosen = as_augmentation(augment)
+    if chosen is None:
+        return ""
+    import tensorflow as tf
+
+    numbers = json.dumps(asdict(chosen), sort_keys=True)
+    code = [inspect.getsource(module) for module in (augmentation_code, batch_code)]
+    return cache_key(numbers, str(seed), *code, tf.__version__)
 
 
 def cache_key(*parts: str) -> str:

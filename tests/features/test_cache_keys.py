@@ -14,7 +14,7 @@ from networks import pixels, small_classifier, small_network
 
 import kerastl
 from kerastl.features import keys as cache_keys
-from kerastl.features.keys import cache_key, images_key, network_key
+from kerastl.features.keys import cache_key, images_key, network_key, views_key
 from kerastl.models import layers as own_layers
 
 SIZE = {"image_size": 16, "resize": "stretch"}
@@ -487,6 +487,48 @@ def test_another_pillow_counts(monkeypatch):
     before = of_pixels(pixels())
     monkeypatch.setattr(PIL, "__version__", "99")
     assert of_pixels(pixels()) != before
+
+
+def test_views_of_a_preset_have_the_key_of_its_numbers(monkeypatch):
+    from kerastl.data.augmentation import PRESETS
+
+    before = views_key("light", 0)
+    assert before == views_key(PRESETS["light"], 0)
+    monkeypatch.setitem(PRESETS, "light", PRESETS["strong"])
+    assert views_key("light", 0) == views_key("strong", 0) != before
+
+
+def test_each_number_and_the_seed_of_views_count():
+    from kerastl.data.augmentation import Augmentation
+
+    changes = [{"flip": True}, {"rotation": 1}, {"area": (0.5, 1)}, {"aspect": 2}]
+    changes += [{"fill": "nearest"}, {"operations": 1}, {"magnitude": 0.5}]
+    changes += [{"translation": 0.1}]
+    changes += [{name: 0.1} for name in ("brightness", "contrast", "saturation")]
+    seen = {views_key(Augmentation(**each), 0) for each in [{}, *changes]}
+    seen |= {views_key(Augmentation(), 1), views_key(None, 0)}
+    assert len(seen) == len(changes) + 3
+    assert views_key(None, 0) == views_key(None, 1) == ""
+
+
+@pytest.mark.parametrize("name", ["augmentation", "batches"])
+def test_a_change_of_the_code_that_makes_views_counts(monkeypatch, name):
+    before, read = views_key("light", 0), cache_keys.inspect.getsource
+    ours = f"kerastl.data.{name}"
+    monkeypatch.setattr(
+        cache_keys.inspect,
+        "getsource",
+        lambda module: "new" if module.__name__ == ours else read(module),
+    )
+    assert views_key("light", 0) != before
+
+
+def test_another_tensorflow_counts_for_views(monkeypatch):
+    import tensorflow as tf
+
+    before = views_key("light", 0)
+    monkeypatch.setattr(tf, "__version__", "99")
+    assert views_key("light", 0) != before
 
 
 def test_sizes_that_are_none_are_refused():

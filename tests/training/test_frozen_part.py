@@ -232,6 +232,21 @@ def test_views_of_another_seed_are_others(start, monkeypatch):
     assert sum(passed) == 2 * 2 * len(IMAGES)
 
 
+def test_views_of_a_preset_that_changed_are_made_anew(start, monkeypatch):
+    from kerastl.data.augmentation import PRESETS
+
+    given = {"cache": "disk", "augment": "light", "views": 2}
+    run(start, **given)
+    passed = counted(monkeypatch)
+    run(start, **given)
+    assert not passed
+    monkeypatch.setitem(PRESETS, "light", PRESETS["strong"])
+    after, _ = run(start, **given)
+    assert sum(passed) == 2 * len(IMAGES)
+    plain, _ = run(start, **{**given, "cache": "memory"})
+    assert_alike(after, plain)
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [
