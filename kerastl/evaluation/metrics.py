@@ -20,14 +20,12 @@ def as_labels(
     array = np.asarray(labels)
     if array.ndim not in (1, 2) or array.dtype.kind not in "biuf":
         expected = "class indices (n,) or 0/1 labels (n, classes)"
-        received = f"{array.dtype} array of shape {array.shape}"
-        fail(name, expected, received)
+        fail(name, expected, f"{array.dtype} array of shape {array.shape}")
     if array.size == 0:
         fail(name, "about at least one image", f"shape {array.shape}")
     if array.dtype.kind == "f" and not np.array_equal(array, np.round(array)):
-        fail(
-            name, "whole numbers", str(array.dtype), "Pass classes, not probabilities."
-        )
+        hint = "Pass classes, not probabilities."
+        fail(name, "whole numbers", str(array.dtype), hint)
     if array.ndim == 2:
         if array.min() < 0 or array.max() > 1:
             hint = "Pass class indices as a flat array, `labels.ravel()`."
@@ -39,12 +37,18 @@ def as_labels(
     return array.astype(np.int64)
 
 
-def as_pair(labels: ArrayLike, predicted: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
-    """Labels and predicted labels of one shape."""
+def _as_pair(
+    labels: ArrayLike, predicted: ArrayLike, axes: int | None = None, hint: str = ""
+) -> tuple[np.ndarray, np.ndarray]:
+    """Labels and predicted labels of one shape, and of so many axes."""
     labels, predicted = as_labels("labels", labels), as_labels("predicted", predicted)
     if labels.shape != predicted.shape:
-        hint = "Turn probabilities into classes with `probabilities.argmax(axis=1)`."
-        fail("predicted", f"of shape {labels.shape}", predicted.shape, hint)
+        way = "Turn probabilities into classes with `probabilities.argmax(axis=1)`."
+        fail("predicted", f"of shape {labels.shape}", predicted.shape, way)
+    if axes == 1 and labels.ndim == 2:
+        fail("labels", "class indices of shape (n,)", labels.shape, hint)
+    if axes == 2 and labels.ndim == 1:
+        fail("labels", "of shape (n, classes)", labels.shape, hint)
     return labels, predicted
 
 
@@ -57,13 +61,10 @@ def as_probabilities(
         hint = "A binary classifier has two columns, one per class."
         fail("probabilities", "of shape (n, classes)", scores.shape, hint)
     labels = as_labels("labels", labels, scores.shape[1])
-    if len(labels) != len(scores) or (
-        labels.ndim == 2 and labels.shape != scores.shape
-    ):
-        expected = f"of shape {(len(labels), *scores.shape[1:])}"
-        if labels.ndim == 2:
-            expected = f"of shape {labels.shape}"
-        fail("probabilities", expected, scores.shape, "Give one row an image.")
+    expected = labels.shape if labels.ndim == 2 else (len(labels), scores.shape[1])
+    if scores.shape != expected:
+        hint = "Give one row an image."
+        fail("probabilities", f"of shape {expected}", scores.shape, hint)
     if scores.dtype != np.float64:
         scores = scores.astype(np.float32)
     if not np.isfinite(scores).all():
@@ -74,18 +75,12 @@ def as_probabilities(
         received = f"{scores.min():g} to {scores.max():g}"
         hint = "Apply softmax (or sigmoid) to logits first."
         fail("probabilities", "between 0 and 1", received, hint)
-    if labels.ndim == 1:
-        _check_sums(scores)
-    return labels, np.clip(scores, 0, 1)
-
-
-def _check_sums(scores: np.ndarray) -> None:
-    """Raise unless each row is a distribution over the classes."""
     sums = scores.sum(axis=1, dtype=np.float64)
     worst = sums[np.abs(sums - 1).argmax()]
-    if abs(worst - 1) > _SUM_TOLERANCE:
+    if labels.ndim == 1 and abs(worst - 1) > _SUM_TOLERANCE:
         hint = "Multi-label probabilities need 0/1 labels of shape (n, classes)."
         fail("probabilities", "rows that sum to 1", f"a row of sum {worst:.4g}", hint)
+    return labels, np.clip(scores, 0, 1)
 
 
 def decide(
@@ -138,7 +133,7 @@ def wilson_interval(
 ) -> tuple[float, float]:
     """Confidence limits of a proportion, such as an accuracy.
 
-    Assumes independent images: frames of one video are not.
+    Assumes independent images: frames of one video are not (see `bootstrap`).
 
     Args:
         successes: Images that are right, 0 to `total`.
@@ -159,28 +154,26 @@ def wilson_interval(
     Reference:
         Wilson (1927), JASA 22(158); Brown, Cai & DasGupta (2001), eq. 4.
     """
+    from scipy.stats import binomtest
+
     check_integer("total", total, 1)
     check_integer("successes", successes, 0)
     if successes > total:
         fail("successes", f"at most {total}, the total", successes)
-    z = _quantile(confidence)
-    share, spread = successes / total, z**2 / total
-    centre = (share + spread / 2) / (1 + spread)
-    half = z * (share * (1 - share) / total + spread / total / 4) ** 0.5 / (1 + spread)
-    # Rounding must not push the limits of 0 or all successes inside the range.
-    low = 0.0 if successes == 0 else max(0.0, centre - half)
-    high = 1.0 if successes == total else min(1.0, centre + half)
-    return low, high
+    check_number("confidence", confidence, above=0.0, below=1.0)
+    found = binomtest(successes, total).proportion_ci(confidence, method="wilson")
+    return float(found.low), float(found.high)
 
 
-def bootstrap_interval(
+def bootstrap(
     statistic: Callable[..., float],
     *arrays: ArrayLike,
+    groups: ArrayLike | None = None,
     confidence: float = 0.95,
     resamples: int = 1000,
     seed: int = 0,
 ) -> tuple[float, float]:
-    """Percentile bootstrap limits of any statistic of the images.
+    """Percentile bootstrap limits of any statistic of the examples.
 
     The arrays are resampled together, row by row. For an accuracy use
     `wilson_interval`: the bootstrap gives an empty interval at 100 %.
@@ -189,6 +182,8 @@ def bootstrap_interval(
         statistic: Called with the resampled arrays; returns one number. Resamples
             where it is nan (a class may be missing) are left out.
         *arrays: Arrays of one length n, as `statistic` takes them.
+        groups: A name or number per example `(n,)`: examples of one group, such as
+            the frames of a video, are drawn together. None: each alone.
         confidence: Above 0 and below 1.
         resamples: How often to resample, at least 1.
         seed: Seed of the resampling.
@@ -200,7 +195,7 @@ def bootstrap_interval(
         ValueError: If there is no array, lengths differ, or a number is out of range.
 
     Example:
-        >>> low, high = bootstrap_interval(np.mean, [0.0, 1.0, 2.0, 3.0], seed=1)
+        >>> low, high = bootstrap(np.mean, [0.0, 1.0, 2.0, 3.0], seed=1)
         >>> 0.0 <= low < 1.5 < high <= 3.0
         True
 
@@ -213,10 +208,20 @@ def bootstrap_interval(
     lengths = [len(array) for array in rows]
     if not rows or len(set(lengths)) != 1 or lengths[0] == 0:
         fail("arrays", "at least one, of one length above 0", f"lengths {lengths}")
+    members = None
+    if groups is not None:
+        named = np.asarray(groups)
+        if named.shape != (lengths[0],):
+            fail("groups", f"of shape ({lengths[0]},), one an example", named.shape)
+        places = np.unique(named, return_inverse=True)[1]
+        members = [np.flatnonzero(places == each) for each in range(places.max() + 1)]
+    units = lengths[0] if members is None else len(members)
     generator = np.random.default_rng(seed)
     values = np.empty(resamples)
     for index in range(resamples):
-        chosen = generator.integers(0, lengths[0], lengths[0])
+        chosen = generator.integers(0, units, units)
+        if members is not None:
+            chosen = np.concatenate([members[each] for each in chosen])
         values[index] = statistic(*(array[chosen] for array in rows))
     values = values[~np.isnan(values)]
     if values.size == 0:
@@ -258,75 +263,48 @@ def compare_classifiers(
         Dietterich (1998), Neural Computation 10(7), section 3.1 (McNemar's test, here
         exact); Agresti & Min (2005), Statistics in Medicine 24(5) (interval).
     """
-    right_a, right_b = (_right(labels, each) for each in (predicted_a, predicted_b))
-    only_a = int((right_a & ~right_b).sum())
-    only_b = int((right_b & ~right_a).sum())
+    from scipy.stats import binomtest
+
+    check_number("confidence", confidence, above=0.0, below=1.0)
+    pairs = (_as_pair(labels, each) for each in (predicted_a, predicted_b))
+    right_a, right_b = ((y == p).reshape(len(y), -1).all(axis=1) for y, p in pairs)
+    only_a, only_b = int((right_a & ~right_b).sum()), int((right_b & ~right_a).sum())
+    differing = only_a + only_b
+    # Wald limits after half an image is added to each of the four cells.
+    total, net = len(right_a) + 2, only_b - only_a
+    spread = (differing + 1 - net**2 / total) ** 0.5 / total
+    half = NormalDist().inv_cdf((1 + confidence) / 2) * spread
     return PairedComparison(
         accuracy_a=float(right_a.mean()),
         accuracy_b=float(right_b.mean()),
-        difference=(only_b - only_a) / len(right_a),
-        interval=_matched_interval(only_b, only_a, len(right_a), _quantile(confidence)),
+        difference=net / len(right_a),
+        interval=(max(-1.0, net / total - half), min(1.0, net / total + half)),
         confidence=confidence,
-        p_value=_exact_mcnemar(only_a, only_b),
+        p_value=float(binomtest(only_b, differing).pvalue) if differing else 1.0,
         only_a=only_a,
         only_b=only_b,
     )
 
 
-def _right(labels: ArrayLike, predicted: ArrayLike) -> np.ndarray:
-    """Whether each image is right."""
-    labels, predicted = as_pair(labels, predicted)
-    return (labels == predicted).reshape(len(labels), -1).all(axis=1)
-
-
-def _quantile(confidence: float) -> float:
-    """The two-sided standard normal quantile."""
-    check_number("confidence", confidence, above=0.0, below=1.0)
-    return NormalDist().inv_cdf((1 + confidence) / 2)
-
-
-def _matched_interval(
-    gains: int, losses: int, total: int, z: float
-) -> tuple[float, float]:
-    """Wald limits after half an image is added to each of the four cells."""
-    total += 2
-    net, differing = gains - losses, gains + losses + 1
-    centre = net / total
-    half = z * (differing - net**2 / total) ** 0.5 / total
-    return max(-1.0, centre - half), min(1.0, centre + half)
-
-
-def _exact_mcnemar(only_a: int, only_b: int) -> float:
-    """Two-sided binomial test that each differing image falls to either by halves."""
-    total, fewer = only_a + only_b, min(only_a, only_b)
-    logs = np.concatenate([[0.0], np.cumsum(np.log(np.arange(1, total + 1)))])
-    k = np.arange(fewer + 1)
-    terms = logs[total] - logs[k] - logs[total - k] - total * np.log(2)
-    return float(min(1.0, 2 * np.exp(terms).sum()))
-
-
 def accuracy(labels: ArrayLike, predicted: ArrayLike) -> float:
-    """Share of images whose predicted class is the true one.
+    """Share of images whose predicted class is the true one, 0 to 1.
 
     Says little on unequal classes: compare it with the majority class's share.
 
     Args:
-        labels: Class indices `(n,)`.
+        labels: Class indices `(n,)`. For labels of two axes say which of
+            `subset_accuracy` and `label_accuracy` is meant.
         predicted: Class indices `(n,)`.
 
     Returns:
         A number from 0 to 1.
 
-    Raises:
-        ValueError: If the shapes differ, or the labels have two axes (which of
-            `subset_accuracy` and `label_accuracy` is meant must be said).
-
     Example:
         >>> accuracy([0, 1, 2, 2], [0, 1, 1, 2])
         0.75
     """
-    labels, predicted = as_pair(labels, predicted)
-    _only_indices(labels, "Use `subset_accuracy` or `label_accuracy`.")
+    hint = "Use `subset_accuracy` or `label_accuracy`."
+    labels, predicted = _as_pair(labels, predicted, 1, hint)
     return float((labels == predicted).mean())
 
 
@@ -342,65 +320,23 @@ def balanced_accuracy(labels: ArrayLike, predicted: ArrayLike) -> float:
     Returns:
         A number from 0 to 1; always answering one class gives 1 / classes.
 
-    Raises:
-        ValueError: If the shapes differ, or the labels have two axes.
-
     Example:
         >>> balanced_accuracy([0, 0, 0, 1], [0, 0, 0, 0])
         0.5
-
-    Reference:
-        Brodersen et al. (2010), The balanced accuracy and its posterior
-        distribution, ICPR.
     """
-    labels, predicted = as_pair(labels, predicted)
-    _only_indices(labels, "Use `f1` for multi-label data.")
+    labels, predicted = _as_pair(labels, predicted, 1, "Use `f1` for multi-label data.")
     return float(np.nanmean(per_class_scores(labels, predicted)["recall"]))
 
 
 def subset_accuracy(labels: ArrayLike, predicted: ArrayLike) -> float:
-    """Share of images all of whose labels are right (multi-label).
-
-    The strictest score: one wrong label among many makes the image wrong.
-
-    Args:
-        labels: 0/1 labels `(n, classes)`.
-        predicted: 0/1 labels `(n, classes)`.
-
-    Returns:
-        A number from 0 to 1.
-
-    Raises:
-        ValueError: If the shapes differ, or are not of two axes.
-
-    Example:
-        >>> subset_accuracy([[1, 0], [1, 1]], [[1, 0], [1, 0]])
-        0.5
-    """
-    labels, predicted = _multilabel_pair(labels, predicted)
+    """Share of images all of whose 0/1 labels `(n, classes)` are right."""
+    labels, predicted = _as_pair(labels, predicted, 2, "Use `accuracy`.")
     return float((labels == predicted).all(axis=1).mean())
 
 
 def label_accuracy(labels: ArrayLike, predicted: ArrayLike) -> float:
-    """Share of single labels that are right (multi-label): 1 - Hamming loss.
-
-    High by itself when labels are rare: answering "none" scores their absence.
-
-    Args:
-        labels: 0/1 labels `(n, classes)`.
-        predicted: 0/1 labels `(n, classes)`.
-
-    Returns:
-        A number from 0 to 1.
-
-    Raises:
-        ValueError: If the shapes differ, or are not of two axes.
-
-    Example:
-        >>> label_accuracy([[1, 0], [1, 1]], [[1, 0], [1, 0]])
-        0.75
-    """
-    labels, predicted = _multilabel_pair(labels, predicted)
+    """Share of single 0/1 labels `(n, classes)` that are right: 1 - Hamming loss."""
+    labels, predicted = _as_pair(labels, predicted, 2, "Use `accuracy`.")
     return float((labels == predicted).mean())
 
 
@@ -429,18 +365,23 @@ def f1(labels: ArrayLike, predicted: ArrayLike, *, average: str = "macro") -> fl
         van Rijsbergen (1979), Information Retrieval, ch. 7 (F with beta 1).
     """
     check_choice("average", average, ("macro", "weighted", "micro"))
-    labels, predicted = as_pair(labels, predicted)
-    hits, support, found = _counts(labels, predicted, _classes(labels, predicted))
+    labels, predicted = _as_pair(labels, predicted)
+    if average == "micro" and labels.ndim == 1:
+        return float((labels == predicted).mean())
     if average == "micro":
-        return float(_ratio(2 * hits.sum(), support.sum() + found.sum()))
-    scores = _ratio(2 * hits, support + found)
-    defined = ~np.isnan(scores)
-    weights = support if average == "weighted" else np.ones_like(support)
-    return float(_ratio((scores * weights)[defined].sum(), weights[defined].sum()))
+        labels, predicted = labels.reshape(-1, 1), predicted.reshape(-1, 1)
+    scores = per_class_scores(labels, predicted)
+    seen = ~np.isnan(scores["f1"])
+    weights = scores["support"][seen] if average == "weighted" else np.ones(seen.sum())
+    return (
+        float(np.average(scores["f1"][seen], weights=weights))
+        if weights.any()
+        else float("nan")
+    )
 
 
 def per_class_scores(
-    labels: ArrayLike, predicted: ArrayLike, num_classes: int | None = None
+    labels: ArrayLike, predicted: ArrayLike, *, num_classes: int | None = None
 ) -> dict[str, np.ndarray]:
     """Precision, recall and F1 of each class, with the counts behind them.
 
@@ -463,76 +404,28 @@ def per_class_scores(
         >>> per_class_scores([0, 0, 1], [0, 1, 1])["recall"].tolist()
         [0.5, 1.0]
     """
-    labels, predicted = as_pair(labels, predicted)
+    from sklearn.metrics import precision_recall_fscore_support
+
+    labels, predicted = _as_pair(labels, predicted)
     if num_classes is None:
-        num_classes = _classes(labels, predicted)
-    _check_classes(labels, predicted, num_classes)
-    hits, support, found = _counts(labels, predicted, num_classes)
-    return {
-        "precision": _ratio(hits, found),
-        "recall": _ratio(hits, support),
-        "f1": _ratio(2 * hits, support + found),
-        "support": support,
-        "predicted": found,
-    }
-
-
-def confusion_matrix(
-    labels: ArrayLike, predicted: ArrayLike, num_classes: int
-) -> np.ndarray:
-    """How many images of each class were given to each class.
-
-    Rows are true classes, columns predicted ones.
-
-    Args:
-        labels: Class indices `(n,)`.
-        predicted: Class indices `(n,)`.
-        num_classes: Number of classes, those that do not occur included.
-
-    Returns:
-        Integer array `(num_classes, num_classes)` of sum n.
-
-    Raises:
-        ValueError: If the shapes differ or an index is not below `num_classes`.
-
-    Example:
-        >>> confusion_matrix([0, 0, 1], [0, 1, 1], 2).tolist()
-        [[1, 1], [0, 1]]
-    """
-    labels, predicted = as_pair(labels, predicted)
-    _only_indices(labels, "Multi-label data has no confusion matrix.")
-    _check_classes(labels, predicted, num_classes)
-    cells = np.bincount(labels * num_classes + predicted, minlength=num_classes**2)
-    return cells.reshape(num_classes, num_classes)
-
-
-def _counts(
-    labels: np.ndarray, predicted: np.ndarray, num_classes: int
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Per class: images rightly given to it, of it, and given to it."""
-    if labels.ndim == 2:
-        return (
-            (labels & predicted).sum(axis=0),
-            labels.sum(axis=0),
-            predicted.sum(axis=0),
+        several = labels.ndim == 2
+        num_classes = (
+            labels.shape[1] if several else max(labels.max(), predicted.max()) + 1
         )
-    groups = (labels[labels == predicted], labels, predicted)
-    hits, support, found = (np.bincount(g, minlength=num_classes) for g in groups)
-    return hits, support, found
-
-
-def _ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
-    """`part / whole`, nan where the whole is 0."""
-    whole = np.asarray(whole)
-    empty = np.full(whole.shape, np.nan)
-    return np.divide(part, whole, out=empty, where=whole > 0)
-
-
-def _classes(labels: np.ndarray, predicted: np.ndarray) -> int:
-    """The number of classes that the two arrays imply."""
+    _check_classes(labels, predicted, num_classes)
     if labels.ndim == 2:
-        return labels.shape[1]
-    return int(max(labels.max(), predicted.max())) + 1
+        found = predicted.sum(axis=0)
+    else:
+        found = np.bincount(predicted, minlength=num_classes)
+    classes = range(num_classes)
+    if labels.shape[1:] == (1,):
+        # One column of 0 and 1 is two classes to scikit-learn: only 1 is the label.
+        labels, predicted, classes = labels.ravel(), predicted.ravel(), [1]
+    table = precision_recall_fscore_support(
+        labels, predicted, labels=classes, zero_division=np.nan
+    )
+    named = dict(zip(("precision", "recall", "f1"), table, strict=False))
+    return {**named, "support": table[3].astype(np.int64), "predicted": found}
 
 
 def _check_classes(labels: np.ndarray, predicted: np.ndarray, num_classes: int) -> None:
@@ -544,42 +437,22 @@ def _check_classes(labels: np.ndarray, predicted: np.ndarray, num_classes: int) 
     as_labels("predicted", predicted, num_classes)
 
 
-def _only_indices(labels: np.ndarray, hint: str) -> None:
-    """Raise for multi-label arrays."""
-    if labels.ndim != 1:
-        fail("labels", "class indices of shape (n,)", labels.shape, hint)
-
-
-def _multilabel_pair(
-    labels: ArrayLike, predicted: ArrayLike
-) -> tuple[np.ndarray, np.ndarray]:
-    """A pair of 0/1 arrays of two axes."""
-    labels, predicted = as_pair(labels, predicted)
-    if labels.ndim != 2:
-        fail("labels", "of shape (n, classes)", labels.shape, "Use `accuracy`.")
-    return labels, predicted
+def confusion_matrix(
+    labels: ArrayLike, predicted: ArrayLike, num_classes: int
+) -> np.ndarray:
+    """Images of each class (rows) given to each class (columns), `(c, c)`."""
+    hint = "Multi-label data has no confusion matrix."
+    labels, predicted = _as_pair(labels, predicted, 1, hint)
+    _check_classes(labels, predicted, num_classes)
+    # scikit-learn warns where one class occurs, though it was told of the others.
+    cells = np.bincount(labels * num_classes + predicted, minlength=num_classes**2)
+    return cells.reshape(num_classes, num_classes)
 
 
 def top_k_accuracy(labels: ArrayLike, probabilities: ArrayLike, *, k: int = 5) -> float:
     """Share of images whose true class is among the `k` most probable.
 
-    Equal probabilities rank by class index, as `argmax` does, so that `k=1` is the
-    accuracy.
-
-    Args:
-        labels: Class indices `(n,)`.
-        probabilities: Float `(n, classes)`, rows of sum 1.
-        k: From 1 to the number of classes (where it is always 1).
-
-    Returns:
-        A number from 0 to 1.
-
-    Raises:
-        ValueError: If `k` is above the number of classes or the labels have two axes.
-
-    Example:
-        >>> top_k_accuracy([0, 2], [[0.2, 0.5, 0.3], [0.2, 0.5, 0.3]], k=2)
-        0.5
+    Equal probabilities rank by class index, as `argmax` does: `k=1` is the accuracy.
     """
     labels, probabilities = as_probabilities(labels, probabilities)
     check_integer("k", k, 1)
@@ -605,16 +478,16 @@ def log_loss(labels: ArrayLike, probabilities: ArrayLike) -> float:
         A number of at least 0; `log(classes)` for uniform probabilities. Multi-label:
         the mean of the binary cross-entropies over images and classes.
 
-    Raises:
-        ValueError: If the shapes disagree or `probabilities` are none.
-
     Example:
         >>> round(log_loss([0, 1], [[0.5, 0.5], [0.5, 0.5]]), 4)
         0.6931
     """
     labels, probabilities = as_probabilities(labels, probabilities)
     eps = np.finfo(probabilities.dtype).eps
-    given = _truth(labels, probabilities)
+    if labels.ndim == 2:
+        given = np.where(labels == 1, probabilities, 1 - probabilities)
+    else:
+        given = probabilities[np.arange(len(labels)), labels]
     return float(-np.log(np.clip(given, eps, 1 - eps), dtype=np.float64).mean())
 
 
@@ -630,9 +503,6 @@ def brier(labels: ArrayLike, probabilities: ArrayLike) -> float:
     Returns:
         0 (perfect) to 1 for two classes and for multi-label (a mean over images and
         classes), to 2 for more classes (a sum over classes, a mean over images).
-
-    Raises:
-        ValueError: If the shapes disagree or `probabilities` are none.
 
     Example:
         >>> brier([0, 1], [[0.5, 0.5], [0.5, 0.5]])
@@ -651,70 +521,29 @@ def brier(labels: ArrayLike, probabilities: ArrayLike) -> float:
 
 
 def roc_auc(labels: ArrayLike, scores: ArrayLike) -> float:
-    """Chance that a positive image scores above a negative one.
+    """Chance that a positive image scores above a negative one; 0.5 for a guess.
 
-    For a binary classifier pass one column, `probabilities[:, 1]`.
-
-    Args:
-        labels: 0/1 labels `(n,)`, or `(n, classes)` for the mean over the classes.
-        scores: Float of the same shape; any range, only the order counts.
-
-    Returns:
-        0 to 1, 0.5 for a guess. Classes without a positive or without a negative
-        image are left out; nan when none remains.
-
-    Raises:
-        ValueError: If the shapes differ or the labels are not 0 or 1.
-
-    Example:
-        >>> roc_auc([0, 0, 1, 1], [0.1, 0.4, 0.35, 0.8])
-        0.75
-
-    Reference:
-        Hanley & McNeil (1982), The meaning and use of the area under a receiver
-        operating characteristic (ROC) curve, Radiology 143(1).
+    Labels are 0/1 `(n,)` or `(n, classes)`, scores of the same shape. Classes without a
+    positive or without a negative image are left out; nan when none remains.
     """
     from sklearn.metrics import roc_auc_score
 
     labels, scores = _columns(labels, scores)
-    mixed = np.flatnonzero((labels.min(axis=0) == 0) & (labels.max(axis=0) == 1))
-    areas = [roc_auc_score(labels[:, j], scores[:, j]) for j in mixed]
-    return float(np.mean(areas)) if areas else float("nan")
+    mixed = labels.min(axis=0) < labels.max(axis=0)
+    return _mean_over(roc_auc_score, labels[:, mixed], scores[:, mixed])
 
 
 def average_precision(labels: ArrayLike, scores: ArrayLike) -> float:
     """Mean precision over the ranks at which positive images appear.
 
-    Its chance level is the share of positives, not 0.5. For a binary classifier pass
-    one column, `probabilities[:, 1]`.
-
-    Args:
-        labels: 0/1 labels `(n,)`, or `(n, classes)` for the mean over the classes.
-        scores: Float of the same shape; any range, only the order counts.
-
-    Returns:
-        0 to 1. Classes without a positive image are left out; nan when none remains.
-
-    Raises:
-        ValueError: If the shapes differ or the labels are not 0 or 1.
-
-    Example:
-        >>> round(average_precision([0, 0, 1, 1], [0.1, 0.4, 0.35, 0.8]), 4)
-        0.8333
+    Arrays as for `roc_auc`. Classes without a positive image are left out; nan when
+    none remains.
     """
     from sklearn.metrics import average_precision_score
 
     labels, scores = _columns(labels, scores)
-    present = np.flatnonzero(labels.max(axis=0) == 1)
-    values = [average_precision_score(labels[:, j], scores[:, j]) for j in present]
-    return float(np.mean(values)) if values else float("nan")
-
-
-def _truth(labels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
-    """The probability given to each true statement."""
-    if labels.ndim == 2:
-        return np.where(labels == 1, probabilities, 1 - probabilities)
-    return probabilities[np.arange(len(labels)), labels]
+    present = labels.max(axis=0) == 1
+    return _mean_over(average_precision_score, labels[:, present], scores[:, present])
 
 
 def _columns(labels: ArrayLike, scores: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
@@ -729,6 +558,14 @@ def _columns(labels: ArrayLike, scores: ArrayLike) -> tuple[np.ndarray, np.ndarr
     if not np.isfinite(scores).all():
         fail("scores", "finite", "nan or inf", "Check the model's loss.")
     return labels.reshape(len(labels), -1), scores.reshape(len(labels), -1)
+
+
+def _mean_over(
+    score: Callable[..., float], labels: np.ndarray, scores: np.ndarray
+) -> float:
+    """Mean of a score over the columns; nan without one."""
+    values = [score(*column) for column in zip(labels.T, scores.T, strict=True)]
+    return float(np.mean(values)) if values else float("nan")
 
 
 @dataclass(frozen=True)
@@ -751,22 +588,10 @@ class ConfusedPair:
 def most_confused_pairs(
     confusion: np.ndarray, class_names: tuple[str, ...], *, count: int = 10
 ) -> tuple[ConfusedPair, ...]:
-    """The commonest mistakes in a confusion matrix.
+    """The `count` commonest mistakes in a confusion matrix `(c, c)`, rows true.
 
-    Ordered by number of images, so that large classes come first; `share` tells which
-    class suffers.
-
-    Args:
-        confusion: Integer `(classes, classes)`, rows true.
-        class_names: One name per class.
-        count: How many pairs at most.
-
-    Returns:
-        The pairs, the commonest first; empty without mistakes.
-
-    Example:
-        >>> most_confused_pairs(np.array([[3, 1], [0, 4]]), ("cat", "dog"))[0].share
-        0.25
+    By number of images, so that large classes come first; `share` tells which class
+    suffers.
     """
     wrong = confusion.copy()
     np.fill_diagonal(wrong, 0)

@@ -539,7 +539,7 @@ def _rows(
     labels: np.ndarray, predicted: np.ndarray, class_names: tuple[str, ...]
 ) -> tuple[ClassScores, ...]:
     """One row a class."""
-    table = metrics.per_class_scores(labels, predicted, len(class_names))
+    table = metrics.per_class_scores(labels, predicted, num_classes=len(class_names))
     return tuple(
         ClassScores(
             name=name,

@@ -59,21 +59,44 @@ def test_f1_is_nan_when_nothing_is_there_and_nothing_found():
 
 
 @pytest.mark.parametrize("fixture", ["pair", "many"])
-def test_per_class_scores_match_scikit_learn(request, fixture):
+def test_per_class_scores_are_shares_of_their_counts(request, fixture):
     labels, predicted = request.getfixturevalue(fixture)
     classes = 7 if labels.ndim == 1 else 5
-    expected = oracle.precision_recall_fscore_support(
-        labels, predicted, labels=range(classes), zero_division=np.nan
-    )
-    found = metrics.per_class_scores(labels, predicted, classes)
-    for name, column in zip(
-        ("precision", "recall", "f1", "support"), expected, strict=True
-    ):
-        np.testing.assert_allclose(found[name], column, err_msg=name)
+    found = metrics.per_class_scores(labels, predicted, num_classes=classes)
+    for index in range(classes):
+        if labels.ndim == 1:
+            true, given = labels == index, predicted == index
+        else:
+            true, given = labels[:, index] == 1, predicted[:, index] == 1
+        hits, support, total = (true & given).sum(), true.sum(), given.sum()
+        expected = {
+            "precision": hits / total if total else np.nan,
+            "recall": hits / support if support else np.nan,
+            "f1": 2 * hits / (support + total) if support + total else np.nan,
+            "support": support,
+            "predicted": total,
+        }
+        for name, value in expected.items():
+            np.testing.assert_allclose(found[name][index], value, err_msg=name)
+
+
+def test_one_column_of_labels_is_one_class():
+    found = metrics.per_class_scores([[1], [0], [1]], [[1], [1], [0]])
+    assert {name: values.tolist() for name, values in found.items()} == {
+        "precision": [0.5],
+        "recall": [0.5],
+        "f1": [0.5],
+        "support": [2],
+        "predicted": [2],
+    }
+
+
+def test_confusion_of_a_single_class_is_one_cell():
+    assert metrics.confusion_matrix([0, 0], [0, 0], 1).tolist() == [[2]]
 
 
 def test_per_class_scores_count_what_was_given_to_each_class():
-    found = metrics.per_class_scores([0, 0, 1], [1, 1, 1], 3)
+    found = metrics.per_class_scores([0, 0, 1], [1, 1, 1], num_classes=3)
     np.testing.assert_array_equal(found["predicted"], [0, 3, 0])
 
 
@@ -107,7 +130,10 @@ def test_label_accuracy_is_one_minus_hamming_loss(many):
         (lambda: metrics.confusion_matrix([0, 2], [0, 1], 2), "`labels` .* below 2"),
         (lambda: metrics.confusion_matrix([0, 1], [0, 2], 2), "`predicted` .* below 2"),
         (lambda: metrics.confusion_matrix([[1]], [[1]], 1), "no confusion matrix"),
-        (lambda: metrics.per_class_scores([[0, 1]], [[0, 1]], 3), "the columns"),
+        (
+            lambda: metrics.per_class_scores([[0, 1]], [[0, 1]], num_classes=3),
+            "the columns",
+        ),
     ],
 )
 def test_bad_input_is_named(call, words):
