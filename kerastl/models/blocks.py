@@ -2,7 +2,8 @@
 
 import math
 import re
-from collections.abc import Collection, Iterator
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,8 +27,45 @@ def check_functional(name: str, model: object) -> None:
         )
 
 
+def as_functional(name: str, model: Any) -> keras.Model:
+    """The model as a graph of layers: itself, or the graph inside a Sequential.
+
+    The graph of a Sequential is a new model of the same layers: what is done to these
+    is done to both.
+
+    Args:
+        name: What error messages call the argument.
+        model: Functional model, or a `keras.Sequential` that knows its input.
+
+    Raises:
+        TypeError: If it is neither.
+    """
+    if isinstance(model, keras.Sequential) and model.built:
+        inputs, outputs = unwrapped(model.inputs), unwrapped(model.outputs)
+        return keras.Model(inputs, outputs, name=model.name)
+    check_functional(name, model)
+    return model
+
+
+def unwrapped(tensors: Any) -> Any:
+    """The one tensor of a list of one; any other structure as it is.
+
+    `keras.Model(x, [y])` and a Sequential say `[y]` where `keras.Model(x, y)` says
+    `y`.
+    """
+    single = isinstance(tensors, (list, tuple)) and len(tensors) == 1
+    return tensors[0] if single else tensors
+
+
 def _separators(model: keras.Model) -> list[tuple[str, keras.KerasTensor]]:
-    """Layers, with their tensors, through which everything after them must pass."""
+    """Layers, with their tensors, through which everything after them must pass.
+
+    Found as a compiler finds which registers are live: go through the calls in order,
+    and keep the tensors made so far that some later call, or the end, still takes. A
+    layer separates the network where its own output is the only such tensor. The
+    inputs are live from the start, and an output of the model to the very end. A
+    layer called twice has no one place in the graph, so it separates nothing.
+    """
     nodes = graph_nodes(model)
     last_use: dict[int, int] = {}
     for position, node in enumerate(nodes):
@@ -35,39 +73,28 @@ def _separators(model: keras.Model) -> list[tuple[str, keras.KerasTensor]]:
             last_use[tensor] = position
     for tensor in model.outputs:
         last_use[id(tensor)] = len(nodes)
-    calls = _calls(nodes)
+    calls = Counter(id(node.layer) for node in nodes)
     live = {id(t) for node in nodes if node.is_input for t in node.outputs}
     found = []
     for position, node in enumerate(nodes):
         live.difference_update(t for t in node.inputs if last_use[t] <= position)
         live.update(id(t) for t in node.outputs if last_use.get(id(t), -1) > position)
-        if (
-            live == {id(t) for t in node.outputs}
-            and len(live) == 1
-            and calls[id(node.layer)] == 1
-        ):
+        made = {id(t) for t in node.outputs}
+        if live == made and len(live) == 1 and calls[id(node.layer)] == 1:
             found.append((node.layer.name, node.outputs[0]))
     return found
-
-
-def _calls(nodes: tuple[GraphNode, ...]) -> dict[int, int]:
-    """How often each layer is called in the graph."""
-    calls: dict[int, int] = {}
-    for node in nodes:
-        calls[id(node.layer)] = calls.get(id(node.layer), 0) + 1
-    return calls
 
 
 def cut_points(model: keras.Model) -> tuple[str, ...]:
     """Names of the layers whose output alone carries everything to the layers after it.
 
-    Only at these may a network be truncated or split. A layer inside a residual block
-    is none: the shortcut runs past it. The input layer and the last layer are listed;
-    `split_model` accepts those between them. A sum written `x + y` counts as a layer,
-    with the name that Keras gave it.
+    A network may be truncated at these, and split at them one at a time. A layer
+    inside a residual block is none: the shortcut runs past it. The input layer and
+    the last layer are listed; `split_model` accepts those between them. A sum written
+    `x + y` counts as a layer, with the name that Keras gave it.
 
     Args:
-        model: Functional model with one output.
+        model: Functional model or Sequential, with one output.
 
     Returns:
         Layer names from input to output.
@@ -82,41 +109,100 @@ def cut_points(model: keras.Model) -> tuple[str, ...]:
         >>> cut_points(keras.Model(x, keras.layers.ReLU(name="out")(y)))
         ('in', 'sum', 'out')
     """
-    check_functional("model", model)
-    return tuple(name for name, _ in _separators(model))
+    return tuple(name for name, _ in _separators(as_functional("model", model)))
 
 
-def split_model(model: keras.Model, at: str) -> tuple[keras.Model, keras.Model]:
-    """The network in two models: up to layer `at` (inclusive), and all after it.
+def split_model(
+    model: keras.Model, at: str | Sequence[str]
+) -> tuple[keras.Model, keras.Model]:
+    """The network in two models: up to the layers `at` (inclusive), and all after them.
 
     Both share the model's variables: training or freezing a part changes the whole.
-    `suffix(prefix(images))` equals `model(images)` exactly.
+    `suffix(prefix(x))` equals `model(x)` exactly.
+
+    Several layers are named where one tensor does not carry everything: the skips of a
+    U-Net with its deepest layer, say. Of the model's own inputs the prefix hands on
+    those that the suffix takes itself, as a padding mask is taken by every block.
 
     Args:
-        model: Functional model with one output.
-        at: A name from `cut_points(model)`, neither the input nor the last layer.
+        model: Functional model or Sequential.
+        at: A name from `cut_points(model)`, neither the input nor the last layer; or
+            several names, from which and from the model's inputs alone all that comes
+            after can be computed.
 
     Returns:
-        `(prefix, suffix)`.
+        `(prefix, suffix)`. What the prefix returns is what the suffix takes: one
+        tensor, or a list of those of `at`, in that order, then the model's inputs that
+        go along.
 
     Raises:
         TypeError: If the model is not functional.
-        ValueError: If `at` is no layer, no cut point, or leaves a part empty.
+        ValueError: If a name is no layer or is called more than once, a layer would
+            be in both parts, or a part would be empty.
 
     Example:
         >>> x = keras.Input((4,), name="in")
         >>> hidden = keras.layers.Dense(3, name="hidden")(x)
-        >>> model = keras.Model(x, keras.layers.Dense(2, name="out")(hidden))
+        >>> deep = keras.layers.Dense(3, name="deep")(hidden)
+        >>> model = keras.Model(x, keras.layers.Add(name="sum")([deep, hidden]))
         >>> prefix, suffix = split_model(model, "hidden")
         >>> prefix.output_shape, suffix.output_shape
-        ((None, 3), (None, 2))
+        ((None, 3), (None, 3))
+        >>> prefix, suffix = split_model(model, ("hidden", "deep"))
+        >>> [tensor.shape for tensor in suffix.inputs]
+        [(None, 3), (None, 3)]
     """
-    check_functional("model", model)
-    cuts = dict(_separators(model))
-    _check_cut(model, at, tuple(cuts)[1:-1])
-    prefix = keras.Model(model.input, cuts[at], name=f"{model.name}_prefix")
-    suffix = keras.Model(cuts[at], model.output, name=f"{model.name}_suffix")
-    return prefix, suffix
+    model = as_functional("model", model)
+    if isinstance(at, str):
+        cuts = dict(_separators(model))
+        _check_cut(model, at, tuple(cuts)[1:-1])
+        carried = cuts[at]
+    else:
+        carried = unwrapped(_carried(model, tuple(at)))
+    inputs, outputs = unwrapped(model.input), unwrapped(model.output)
+    prefix = keras.Model(inputs, carried, name=f"{model.name}_prefix")
+    return prefix, keras.Model(carried, outputs, name=f"{model.name}_suffix")
+
+
+def _carried(model: keras.Model, names: tuple[str, ...]) -> list[keras.KerasTensor]:
+    """The tensors that cross a cut behind these layers: theirs, then model inputs."""
+    nodes = graph_nodes(model)
+    calls = Counter(node.layer.name for node in nodes)
+    for name in names:
+        if name not in calls:
+            hint = nearest(str(name), list(calls))
+            fail("at", f"layers of {model.name}", name, hint)
+        if calls[name] > 1 or names.count(name) > 1:
+            fail("at", "layers that are called, and named, once", name)
+    made = {n.layer.name: n.outputs for n in nodes if n.layer.name in names}
+    tensors = [tensor for name in names for tensor in made[name]]
+    cut = {id(tensor) for tensor in tensors}
+    below = _leading_to(nodes, tensors, stop=set())
+    above = _leading_to(nodes, model.outputs, stop=cut)
+    taken = {tensor for place in above for tensor in nodes[place].inputs}
+    both = [place for place in below & above if not nodes[place].is_input]
+    if both:
+        name = nodes[max(both)].layer.name
+        hint = f"{name!r} leads to them, and past them to the output: name it too."
+        fail("at", "layers behind which no other way leads to the output", names, hint)
+    own = {id(tensor) for tensor in model.inputs}
+    idle = [n for n in names if not taken.intersection(map(id, made[n])) - own]
+    if idle or not names:
+        hint = f"{idle[0]!r} is not one." if idle else ""
+        fail("at", "layers that the rest takes, below the last layer", names, hint)
+    return tensors + [tensor for tensor in model.inputs if id(tensor) in taken]
+
+
+def _leading_to(
+    nodes: tuple[GraphNode, ...], tensors: Iterable[keras.KerasTensor], stop: set[int]
+) -> set[int]:
+    """Places of the calls that tensors come from, back to the tensors of `stop`."""
+    found, wanted = set(), {id(tensor) for tensor in tensors} - stop
+    for place in range(len(nodes) - 1, -1, -1):
+        if any(id(tensor) in wanted for tensor in nodes[place].outputs):
+            found.add(place)
+            wanted |= set(nodes[place].inputs) - stop
+    return found
 
 
 def truncate(model: keras.Model, at: str) -> keras.Model:
@@ -125,7 +211,7 @@ def truncate(model: keras.Model, at: str) -> keras.Model:
     It shares the model's variables; it does not copy them.
 
     Args:
-        model: Functional model with one output.
+        model: Functional model or Sequential, with one output.
         at: A name from `cut_points(model)`, not the input layer.
 
     Returns:
@@ -142,10 +228,10 @@ def truncate(model: keras.Model, at: str) -> keras.Model:
         >>> truncate(model, "hidden").output_shape
         (None, 3)
     """
-    check_functional("model", model)
+    model = as_functional("model", model)
     cuts = dict(_separators(model))
     _check_cut(model, at, tuple(cuts)[1:])
-    return keras.Model(model.input, cuts[at], name=model.name)
+    return keras.Model(unwrapped(model.input), cuts[at], name=model.name)
 
 
 def _check_cut(model: keras.Model, at: str, legal: tuple[str, ...]) -> None:
@@ -210,7 +296,7 @@ def multiplications_below(model: keras.Model) -> dict[str, int]:
         model: Functional model.
     """
     found, total = {}, 0
-    for node in graph_nodes(model):
+    for node in graph_nodes(as_functional("model", model)):
         total += node_multiplications(node.layer, node.outputs)
         found[node.layer.name] = total
     return found
@@ -228,7 +314,8 @@ def multiplications(model: keras.Model) -> int:
         >>> multiplications(network) == 8 * 8 * (3 * 3 * 3 * 4)
         True
     """
-    return sum(node_multiplications(n.layer, n.outputs) for n in graph_nodes(model))
+    nodes = graph_nodes(as_functional("model", model))
+    return sum(node_multiplications(node.layer, node.outputs) for node in nodes)
 
 
 _NORMALISATION = (
@@ -282,7 +369,7 @@ def blocks(
         >>> list(blocks(model))[:3], len(blocks(model))
         (['stem', 'block_1', 'block_2'], 14)
     """
-    check_functional("model", model)
+    model = as_functional("model", model)
     left_out = set(exclude)
     graph = _read_graph(model, left_out)
     if not graph.layers:

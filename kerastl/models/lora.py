@@ -1,6 +1,5 @@
 """Low-rank adapters: adding, merging, saving, reporting."""
 
-import hashlib
 import json
 import math
 import zipfile
@@ -36,6 +35,7 @@ from kerastl.models.layers import (
     smaller_side,
 )
 from kerastl.models.record import find_manifest, find_preprocessing, set_temperature
+from kerastl.models.weights import weights_digest
 
 
 @dataclass(frozen=True)
@@ -561,14 +561,9 @@ def _kind(layer: keras.Layer) -> str:
 def _fingerprint(model: keras.Model) -> str:
     """Stands for the backbone's weights and scaling, whatever its layers are called."""
     scaling = find_preprocessing(model)
-    digest = hashlib.sha256((scaling.mode if scaling else "").encode())
-    for leaf in backbone_layers(model):
-        for weight in leaf.weights:
-            if not is_adapter(weight):
-                array = _array(weight)
-                digest.update(str(array.shape).encode())
-                digest.update(array.tobytes())
-    return digest.hexdigest()
+    weights = [w for leaf in backbone_layers(model) for w in leaf.weights]
+    arrays = [_array(weight) for weight in weights if not is_adapter(weight)]
+    return weights_digest(arrays, scaling.mode if scaling else "")
 
 
 def _array(weight: keras.Variable) -> np.ndarray:

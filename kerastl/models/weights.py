@@ -4,7 +4,7 @@ import hashlib
 import json
 import zipfile
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -220,7 +220,7 @@ def load_weights_file(model: keras.Model, path: Path, *, network: str) -> None:
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         difference = " ".join(str(error).split())[:200]
     else:
-        if not difference and _digests(model.get_weights()) != digests:
+        if not difference and Counter(map(_digest, model.get_weights())) != digests:
             difference = "The variables differ from the file's arrays after loading"
     if difference:
         expected = f"a readable weights file of {network} without its top"
@@ -294,15 +294,9 @@ def _difference(model: keras.Model, shapes: Counter) -> str:
     )
 
 
-def _digests(arrays: list[np.ndarray]) -> Counter:
-    """How often each array occurs."""
-    return Counter(_digest(array) for array in arrays)
-
-
-def _digest(array: np.ndarray) -> tuple[tuple[int, ...], bytes]:
-    """A short stand-in for an array's values, as float32."""
-    values = np.ascontiguousarray(array, "float32")
-    return array.shape, hashlib.sha256(values.tobytes()).digest()
+def _digest(array: np.ndarray) -> str:
+    """Stands for an array's values, as float32."""
+    return weights_digest([np.asarray(array, "float32")])
 
 
 _TINY_FOLDER = resources.files("kerastl.models") / "tiny"
@@ -333,28 +327,29 @@ def tiny_weights() -> tuple[TinyWeights, ...]:
     )
 
 
-def weights_fingerprint(model: keras.Model) -> str:
-    """A sha256 of every weight of a model, in order.
-
-    Random states (of dropout, of augmentation) are no weights: they do not count.
+def weights_digest(arrays: Iterable[Any], label: str = "") -> str:
+    """A sha256 of arrays, in order: the one hash of weights in kerastl.
 
     Args:
-        model: Any built Keras model.
+        arrays: Arrays or variables, `model.weights` say; random states, of dropout or
+            of augmentation, are no weights.
+        label: What else is to count, such as how the network scales its input.
 
     Returns:
-        64 hexadecimal digits; equal for two models exactly when their weights are.
+        64 hexadecimal digits; equal exactly when label, shapes and bytes are.
 
     Example:
         >>> model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
-        >>> before = weights_fingerprint(model)
+        >>> before = weights_digest(model.weights)
         >>> model.set_weights([w + 1 for w in model.get_weights()])
-        >>> weights_fingerprint(model) == before
+        >>> weights_digest(model.weights) == before
         False
     """
-    digest = hashlib.sha256()
-    for array in model.get_weights():
-        digest.update(f"{array.shape}{array.dtype}".encode())
-        digest.update(np.ascontiguousarray(array).tobytes())
+    digest = hashlib.sha256(label.encode())
+    for array in arrays:
+        values = np.ascontiguousarray(keras.ops.convert_to_numpy(array))
+        digest.update(str(tuple(array.shape)).encode())
+        digest.update(values.tobytes())
     return digest.hexdigest()
 
 

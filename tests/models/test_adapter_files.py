@@ -346,6 +346,6 @@ def test_other_names_and_missing_folders_are_refused(twins, tmp_path):
 
 
 def test_a_model_without_adapters_has_none_to_save(twins, path):
-    with pytest.raises(ValueError, match=r"Call kerastl\.add_lora first"):
+    with pytest.raises(ValueError, match=r"Call kerastl\.lora\.add first"):
         save_adapters(twins[1], path)
     assert not path.exists()

@@ -406,7 +406,7 @@ def test_adapters_are_added_once(model):
 
 
 def test_nothing_to_merge_is_refused(model):
-    with pytest.raises(ValueError, match=r"Call kerastl\.add_lora first"):
+    with pytest.raises(ValueError, match=r"Call kerastl\.lora\.add first"):
         merge_lora(model)
 
 

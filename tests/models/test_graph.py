@@ -5,7 +5,12 @@ import numpy as np
 import pytest
 from families import PARAMS, build, heavy_on_jax, pixels, speed
 
-from kerastl.models.blocks import cut_points, split_model, truncate
+from kerastl.models.blocks import (
+    cut_points,
+    multiplications,
+    split_model,
+    truncate,
+)
 
 
 def to_numpy(tensor):
@@ -183,3 +188,148 @@ def test_a_network_without_a_cut_inside_is_refused():
 def test_a_model_that_is_no_graph_is_refused(function):
     with pytest.raises(TypeError, match=r"`model` must be a functional keras.Model"):
         function(keras.Sequential([keras.layers.Dense(1)]))
+
+
+# --- several tensors ---------------------------------------------------------
+
+
+@pytest.fixture
+def unet():
+    """Two skips past the deepest layer, statistics and dropout, one output."""
+    x = keras.Input((16, 16, 3), name="in")
+    conv = {"padding": "same", "activation": "relu"}
+    one = keras.layers.Conv2D(4, 3, **conv, name="down1")(x)
+    two = keras.layers.MaxPooling2D(name="pool1")(one)
+    two = keras.layers.Conv2D(6, 3, **conv, name="down2")(two)
+    deep = keras.layers.MaxPooling2D(name="pool2")(two)
+    deep = keras.layers.Conv2D(8, 3, **conv, name="deep")(deep)
+    deep = keras.layers.BatchNormalization(name="norm")(deep)
+    y = keras.layers.UpSampling2D(name="up2")(deep)
+    y = keras.layers.Concatenate(name="join2")([y, two])
+    y = keras.layers.Conv2D(6, 3, **conv, name="conv2")(y)
+    y = keras.layers.UpSampling2D(name="up1")(y)
+    y = keras.layers.Concatenate(name="join1")([y, one])
+    y = keras.layers.Conv2D(2, 3, padding="same", name="out")(y)
+    return keras.Model(x, y, name="unet")
+
+
+def test_a_u_net_is_cut_with_its_skips(unet):
+    prefix, suffix = split_model(unet, ("down1", "down2", "norm"))
+    images = pixels(16).astype("float32")
+    np.testing.assert_array_equal(
+        to_numpy(suffix(prefix(images, training=False), training=False)),
+        to_numpy(unet(images, training=False)),
+    )
+    shapes = [(None, 16, 16, 4), (None, 8, 8, 6), (None, 4, 4, 8)]
+    assert [tensor.shape for tensor in prefix.outputs] == shapes
+    assert [tensor.shape for tensor in suffix.inputs] == shapes
+    inside = {layer.name for layer in suffix.layers if layer.weights}
+    assert inside == {"conv2", "out"}
+    assert suffix.get_layer("out").kernel is unet.get_layer("out").kernel
+
+
+def test_a_part_with_several_inputs_trains_in_fit(unet):
+    prefix, suffix = split_model(unet, ("down1", "down2", "norm"))
+    features = prefix.predict(pixels(16).astype("float32"), verbose=0)
+    before = to_numpy(unet.get_layer("out").kernel).copy()
+    suffix.compile("sgd", "mse")
+    suffix.fit(features, np.ones((2, 16, 16, 2)), verbose=0)
+    assert np.any(to_numpy(unet.get_layer("out").kernel) != before)
+
+
+def test_a_skip_that_was_not_named_is_told(unet):
+    with pytest.raises(ValueError, match=r"'down1' leads to them, and past them"):
+        split_model(unet, ("down2", "norm"))
+
+
+@pytest.fixture
+def masked():
+    """Token ids and a padding mask, which each of two blocks takes."""
+    ids = keras.Input((6,), dtype="int32", name="ids")
+    mask = keras.Input((6,), dtype="int32", name="mask")
+    x = keras.layers.Embedding(9, 4, name="embedding")(ids)
+    for number in (1, 2):
+        there = keras.ops.cast(keras.ops.expand_dims(mask, -1), "float32")
+        x = keras.layers.Dense(4, activation="tanh", name=f"block{number}")(x * there)
+    return keras.Model({"ids": ids, "mask": mask}, x, name="masked")
+
+
+def tokens():
+    rng = np.random.default_rng(0)
+    there = np.arange(6) < np.array([[3], [6]])
+    return {"ids": rng.integers(1, 9, (2, 6)) * there, "mask": there.astype("int32")}
+
+
+def test_the_models_own_inputs_go_along(masked):
+    prefix, suffix = split_model(masked, ("block1",))
+    carried = prefix(tokens())
+    assert [tensor.shape[1:] for tensor in carried] == [(6, 4), (6,)]
+    np.testing.assert_array_equal(to_numpy(suffix(carried)), to_numpy(masked(tokens())))
+    assert suffix.inputs[1].dtype == "int32"
+    with pytest.raises(ValueError, match="`at` must be a cut point"):
+        split_model(masked, "block1")
+
+
+def test_the_mask_that_an_embedding_makes_is_not_lost():
+    ids = keras.Input((6,), dtype="int32", name="ids")
+    x = keras.layers.Embedding(9, 4, mask_zero=True, name="embedding")(ids)
+    x = keras.layers.Dense(4, name="dense")(x)
+    model = keras.Model(ids, keras.layers.LSTM(3, name="lstm")(x), name="masked")
+    prefix, suffix = split_model(model, ("dense",))
+    ids = tokens()["ids"]
+    # As arrays: what a prefix kept would otherwise still wear Keras's own mask.
+    carried = [to_numpy(tensor) for tensor in prefix(ids)]
+    np.testing.assert_array_equal(to_numpy(suffix(carried)), to_numpy(model(ids)))
+    assert "dense" not in cut_points(model)
+
+
+@pytest.mark.parametrize(
+    ("at", "message"),
+    [
+        ((), "layers that the rest takes"),
+        (("in",), "'in' is not one"),
+        (("out",), "'out' is not one"),
+        (("down1", "down2", "norm", "pool1"), "'pool1' is not one"),
+        (("down1", "down1"), "named, once"),
+        (("down1", "dwon2"), "Did you mean 'down2'"),
+    ],
+)
+def test_names_that_make_no_cut_are_refused(at, message, unet):
+    with pytest.raises(ValueError, match=message):
+        split_model(unet, at)
+
+
+def test_a_layer_called_twice_is_no_part_of_a_cut():
+    x = keras.Input((4,), name="in")
+    shared = keras.layers.Dense(4, name="shared")
+    model = keras.Model(x, keras.layers.Dense(2, name="last")(shared(shared(x))))
+    with pytest.raises(ValueError, match="called, and named, once"):
+        split_model(model, ("shared",))
+
+
+# --- other ways to write a model ---------------------------------------------
+
+
+def written(way):
+    """One network as a Sequential, or with its output in a list."""
+    x = keras.Input((8, 8, 3), name="in")
+    layers = [
+        keras.layers.Conv2D(4, 3, name="conv1"),
+        keras.layers.Conv2D(2, 3, name="conv2"),
+    ]
+    if way == "sequential":
+        return keras.Sequential([x, *layers])
+    return keras.Model(x, [layers[1](layers[0](x))])
+
+
+@pytest.mark.parametrize("way", ["sequential", "list"])
+def test_a_model_is_cut_however_it_is_written(way):
+    model = written(way)
+    images = pixels(8).astype("float32")
+    prefix, suffix = split_model(model, "conv1")
+    whole = to_numpy(keras.tree.flatten(model(images))[0])
+    np.testing.assert_array_equal(to_numpy(suffix(prefix(images))), whole)
+    np.testing.assert_array_equal(to_numpy(truncate(model, "conv2")(images)), whole)
+    assert cut_points(model)[-2:] == ("conv1", "conv2")
+    assert suffix.weights[0] is model.layers[-1].kernel
+    assert multiplications(model) == 36 * 27 * 4 + 16 * 36 * 2

@@ -20,7 +20,7 @@ from kerastl.models.weights import (
     PublishedFile,
     published_file,
     tiny_weights,
-    weights_fingerprint,
+    weights_digest,
 )
 
 TINY = Path(weights_module.__file__).parent / "tiny"
@@ -84,7 +84,7 @@ def test_variables_equal_the_files_arrays(trained, tmp_path, ending):
 def test_a_file_in_keras_older_format_is_read(trained, tmp_path):
     legacy = tmp_path / "backbone.h5"
     save_legacy(trained, legacy)
-    assert weights_fingerprint(rebuilt(legacy)) == weights_fingerprint(trained)
+    assert weights_digest(rebuilt(legacy).weights) == weights_digest(trained.weights)
 
 
 def save_legacy(model, path):
@@ -108,14 +108,14 @@ def test_optimizer_states_in_a_file_do_not_count(tmp_path):
     path = tmp_path / "b0.weights.h5"
     model.save_weights(path)
     again = build_backbone("EfficientNetB0", image_size=32, weights=path)
-    assert weights_fingerprint(again) == weights_fingerprint(model)
+    assert weights_digest(again.weights) == weights_digest(model.weights)
 
 
 def test_random_states_in_a_file_do_not_count(trained, tmp_path):
     path = write(trained, tmp_path / "backbone.weights.h5")
     with h5py.File(path, "a") as file:
         file["layers/dropout/seed_generator/vars/0"] = np.zeros(2, "uint32")
-    assert weights_fingerprint(rebuilt(path)) == weights_fingerprint(trained)
+    assert weights_digest(rebuilt(path).weights) == weights_digest(trained.weights)
 
 
 @pytest.mark.parametrize("ending", [".weights.h5", ".npz"])
@@ -143,10 +143,10 @@ def test_a_classifiers_file_is_refused(trained, tmp_path):
 def test_a_refused_file_changes_no_variable(trained, tmp_path):
     path = write(trained, tmp_path / "narrow.npz")
     model = build_backbone("MobileNet", alpha=0.5, image_size=32, weights=None)
-    before = weights_fingerprint(model)
+    before = weights_digest(model.weights)
     with pytest.raises(ValueError, match="another width"):
         weight_files.load_weights_file(model, path, network="MobileNet")
-    assert weights_fingerprint(model) == before
+    assert weights_digest(model.weights) == before
 
 
 @pytest.mark.parametrize("ending", [".weights.h5", ".h5", ".npz"])
@@ -251,7 +251,7 @@ def test_the_record_describes_the_files():
 def test_imagenet_weights_in_keras_folder_need_no_network(trained, home, no_network):
     save_legacy(trained, home / "models" / "mobilenet_2_5_224_tf_no_top.h5")
     model = rebuilt("imagenet")
-    assert weights_fingerprint(model) == weights_fingerprint(trained)
+    assert weights_digest(model.weights) == weights_digest(trained.weights)
     assert model.get_layer("preprocessing").weights_source == "imagenet"
 
 
@@ -294,7 +294,9 @@ def test_a_download_is_loaded(trained, home, tmp_path, monkeypatch):
         "keras.src.utils.file_utils.urlretrieve",
         lambda url, target, progress: shutil.copy(source, target),
     )
-    assert weights_fingerprint(rebuilt("imagenet")) == weights_fingerprint(trained)
+    assert weights_digest(rebuilt("imagenet").weights) == weights_digest(
+        trained.weights
+    )
 
 
 def test_a_folder_that_keras_cannot_write_to_is_named(home, monkeypatch):
@@ -364,15 +366,24 @@ def test_files_addresses_and_checksums_are_keras_own(name, alpha, size, monkeypa
     assert asked == [published_file(name, alpha=alpha, image_size=(size, size))]
 
 
-# --- fingerprint -------------------------------------------------------------
+# --- digest ------------------------------------------------------------------
 
 
-def test_the_fingerprint_sees_one_changed_number(trained):
-    before = weights_fingerprint(trained)
+def test_the_digest_sees_one_changed_number(trained):
+    before = weights_digest(trained.weights)
     arrays = trained.get_weights()
     changed = [array.copy() for array in arrays]
     changed[-1].flat[0] += 1e-6
     trained.set_weights(changed)
-    assert weights_fingerprint(trained) != before
+    assert weights_digest(trained.weights) != before
     trained.set_weights(arrays)
-    assert weights_fingerprint(trained) == before
+    assert weights_digest(trained.weights) == before
+
+
+def test_the_digest_tells_labels_shapes_and_order_apart():
+    ones, pair = np.ones((1, 2), "float32"), np.arange(2, dtype="float32")
+    same = weights_digest([ones, pair])
+    assert weights_digest([np.asfortranarray(ones), pair.copy()]) == same
+    assert weights_digest([pair, ones]) != same
+    assert weights_digest([ones[0], pair]) != same
+    assert weights_digest([ones, pair], "torch") != same
