@@ -24,7 +24,7 @@ from kerastl.features.probe import LooRidge, loo_ridge
 from kerastl.models.blocks import blocks, check_functional, cut_points
 from kerastl.models.freezing import leaf_layers
 from kerastl.models.layers import feature_columns
-from kerastl.models.record import find_manifest, network_size
+from kerastl.models.record import find_record, network_size
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -159,7 +159,7 @@ class StatePair:
 
     def _store(self, images: Any) -> PixelStore:
         """The pixels, decoded once for both passes."""
-        record = find_manifest(self.after)
+        record = find_record(self.after)
         resize = record.resize if record else "stretch"
         size = record.image_size if record else _size(self.after, images)
         found = as_image_set(images, size, resize)
@@ -179,7 +179,7 @@ def _size(model: keras.Model, images: Any) -> tuple[int, int]:
 
 def backbone_of(model: keras.Model) -> keras.Model:
     """A classifier's backbone; any other model as it is."""
-    return below_head(model) if find_manifest(model) is not None else model
+    return below_head(model) if find_record(model) is not None else model
 
 
 def pair_states(before: Any, after: keras.Model) -> StatePair:

@@ -1,7 +1,6 @@
 """Predicting, evaluating and calibrating a model on examples."""
 
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,73 +16,10 @@ from kerastl.data.sets import ImageSet
 from kerastl.evaluation.calibration import expected_calibration_error, fit_temperature
 from kerastl.evaluation.metrics import log_loss
 from kerastl.features.network import run_batches
-from kerastl.models.record import manifest, set_temperature
-from kerastl.tasks.classification import EvaluationReport, classification_report
-from kerastl.tasks.compiling import model_task
-
-
-@dataclass(frozen=True, eq=False)
-class Predictions:
-    """Class names and probabilities, one row an image, in the order of the inputs.
-
-    Attributes:
-        class_names: Names in the order of the columns.
-        probabilities: Float array `(n, classes)`; each row sums to 1, except in the
-            multilabel task, where each is a probability of its own.
-        paths: File of each image, or None for arrays.
-        task: `"multiclass"`, `"binary"` or `"multilabel"`.
-    """
-
-    class_names: tuple[str, ...]
-    probabilities: np.ndarray
-    paths: tuple[str, ...] | None = None
-    task: str = "multiclass"
-
-    def __len__(self) -> int:
-        """Number of images."""
-        return len(self.probabilities)
-
-    @property
-    def indices(self) -> np.ndarray:
-        """Most probable class `(n,)`; for multilabel 0/1 `(n, classes)`, cut at 0.5."""
-        if self.task == "multilabel":
-            return (self.probabilities >= 0.5).astype(int)
-        return self.probabilities.argmax(axis=-1)
-
-    @property
-    def labels(self) -> tuple[Any, ...]:
-        """Class name of each image; for multilabel a tuple of names."""
-        names = self.class_names
-        if self.task == "multilabel":
-            return tuple(
-                tuple(names[i] for i in np.flatnonzero(row)) for row in self.indices
-            )
-        return tuple(names[i] for i in self.indices)
-
-    @property
-    def confidences(self) -> np.ndarray:
-        """Probability of the most probable class, `(n,)`."""
-        return self.probabilities.max(axis=-1, initial=0.0)
-
-    def top(self, k: int = 3) -> list[list[tuple[str, float]]]:
-        """The `k` most probable classes of each image, most probable first.
-
-        Args:
-            k: Number of classes, at least 1.
-        """
-        check_integer("k", k, 1)
-        order = np.argsort(-self.probabilities, axis=-1, kind="stable")[:, :k]
-        return [
-            [(self.class_names[i], float(row[i])) for i in chosen]
-            for row, chosen in zip(self.probabilities, order, strict=True)
-        ]
-
-    def __iter__(self) -> Iterator[dict[str, Any]]:
-        """One dictionary an image: `path`, `label`, `probability`."""
-        rows = zip(self.labels, self.confidences, strict=True)
-        for number, (label, confidence) in enumerate(rows):
-            path = self.paths[number] if self.paths else None
-            yield {"path": path, "label": label, "probability": float(confidence)}
+from kerastl.models.record import set_temperature
+from kerastl.tasks.classification import Predictions
+from kerastl.tasks.classification_report import EvaluationReport
+from kerastl.tasks.task import BoundModel, bind_known
 
 
 def predict(
@@ -132,35 +68,56 @@ def predict(
         >>> kerastl.predict(model, image).probabilities.round(3).tolist()
         [[0.333, 0.333, 0.333]]
     """
-    record = manifest(model)
+    bound = bind_known(model)
+    return _predict(
+        bound,
+        inputs,
+        batch_size=batch_size,
+        views=views,
+        augment=augment,
+        seed=seed,
+        progress=progress,
+    )
+
+
+def _predict(
+    bound: BoundModel,
+    inputs: Any,
+    *,
+    batch_size: int = 64,
+    views: int = 1,
+    augment: str | Augmentation = "light",
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> Any:
+    """What `predict` says, for a model whose record is known."""
     check_integer("batch_size", batch_size, 1)
+    record, task = bound.record, bound.task
     images = as_image_set(inputs, record.image_size, record.resize)
     if not len(images):
         fail("inputs", "at least one image", "none")
     check_views(views, augment, seed)
-    store = pixel_store(model, images, keep=views > 1)
+    store = pixel_store(bound, images, keep=views > 1)
     total = np.zeros(())
     for view in range(views):
-        logits = run_batches(
-            model,
+        outputs = run_batches(
+            bound.model,
             view_rows(store, view, augment, seed),
             len(images),
             batch_size=batch_size,
             progress=_part_of(progress, view, views),
         )
-        total = total + model_task(model).probabilities(logits)
-    return Predictions(record.class_names, total / views, images.paths, record.task)
+        total = total + task.decode(outputs)
+    return task.predictions(total / views, images.paths)
 
 
 def pixel_store(
-    model: keras.Model, images: ImageSet, *, keep: bool = False
+    bound: BoundModel, images: ImageSet, *, keep: bool = False
 ) -> PixelStore:
-    """The images as the classifier wants them; kept if they are needed again."""
-    record = manifest(model)
+    """The images as the model wants them; kept if they are needed again."""
+    size, resize = bound.record.image_size, bound.record.resize
     options = {} if keep else {"memory_limit": 0}
-    return PixelStore(
-        images, image_size=record.image_size, resize=record.resize, **options
-    )
+    return PixelStore(images, image_size=size, resize=resize, **options)
 
 
 def _part_of(progress: Progress | None, number: int, count: int) -> Progress | None:
@@ -209,54 +166,38 @@ def evaluate(
         >>> kerastl.evaluate(model, test).accuracy
         0.75
     """
-    names = manifest(model).class_names
-    labels = check_scorable(model, image_set)
-    began = time.perf_counter()
-    predictions = predict(
-        model,
+    return scored(
+        bind_known(model),
         image_set,
         batch_size=batch_size,
         views=views,
         augment=augment,
         seed=seed,
         progress=progress,
-    )
-    return classification_report(
-        labels,
-        predictions.probabilities,
-        names,
-        task=manifest(model).task,
-        seconds=time.perf_counter() - began,
-    )
+    )[0]
 
 
-def check_scorable(model: keras.Model, image_set: ImageSet) -> Any:
-    """The labels of a set in the model's order of classes.
+def scored(bound: BoundModel, image_set: ImageSet, **options: Any) -> tuple[Any, Any]:
+    """Report and predictions of labelled images, from one pass: see `evaluate`."""
+    targets = check_scorable(bound, image_set)
+    began = time.perf_counter()
+    predictions = _predict(bound, image_set, **options)
+    seconds = time.perf_counter() - began
+    return bound.task.report(targets, predictions, seconds=seconds), predictions
+
+
+def check_scorable(bound: BoundModel, image_set: ImageSet) -> np.ndarray:
+    """The targets of a set as the model's outputs are ordered.
 
     Raises:
-        ValueError: If there are no labels, or classes that the model does not know.
+        ValueError: If there are none, or others than the model's.
         TypeError: If it is not an `ImageSet`.
     """
     if not isinstance(image_set, ImageSet):
         hint = "Load a folder with kerastl.load_images."
         kind = type(image_set).__name__
         fail("image_set", "an ImageSet", kind, hint, TypeError)
-    if image_set.labels is None or not len(image_set):
-        fail("image_set", "labelled images", image_set)
-    names = manifest(model).class_names
-    unknown = [name for name in image_set.class_names if name not in names]
-    if unknown:
-        hint = f"The model's classes are {', '.join(names[:12])}."
-        fail("image_set", "of the model's classes", unknown, hint)
-    labels = image_set.labels
-    if image_set.class_names != names:
-        if labels.ndim == 2:
-            fail("image_set", "with the model's classes in order", names)
-        order = [names.index(name) for name in image_set.class_names]
-        labels = labels.copy()
-        labels[:] = [order[label] for label in image_set.labels]
-    model_task(model).check_labels(labels)
-    return labels
+    return bound.task.targets(image_set)
 
 
 @dataclass(frozen=True)
@@ -335,11 +276,15 @@ def calibrate(
         eq. 9.
     """
     check_integer("batch_size", batch_size, 1)
-    labels = check_scorable(model, validation)
-    task, old = model_task(model), manifest(model).temperature
+    bound = bind_known(model)
+    task, old = bound.task, bound.record.temperature
+    if not task.has_temperature:
+        expected = "a classifier, whose probabilities a temperature can mend"
+        fail("model", expected, f"a model for {task.name}")
+    labels = check_scorable(bound, validation)
     logits = run_batches(
         model,
-        pixel_store(model, validation).rows,
+        pixel_store(bound, validation).rows,
         len(labels),
         batch_size=batch_size,
         progress=progress,
@@ -349,7 +294,7 @@ def calibrate(
     temperature = fit_temperature(logits, labels)
     set_temperature(model, temperature)
     before, after = (
-        _scores(labels, task.probabilities(logits / t)) for t in (old, temperature)
+        _scores(labels, task.decode(logits / t)) for t in (old, temperature)
     )
     return CalibrationResult(temperature, len(labels), before, after)
 

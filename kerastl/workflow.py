@@ -21,14 +21,19 @@ from kerastl.data.images import load_pixels
 from kerastl.data.inputs import open_data
 from kerastl.data.sets import ImageSet, Splits
 from kerastl.evaluation.figures import save_figure
-from kerastl.evaluation.grids import most_confident_mistakes, plot_mistakes
 from kerastl.evaluation.plots import plot_history
-from kerastl.evaluation.score_plots import plot_confusion
 from kerastl.features.network import device_strategy
-from kerastl.models.record import manifest
+from kerastl.models.record import read_record
 from kerastl.prediction import evaluate, predict
 from kerastl.selection.advice import follow_advice
-from kerastl.tasks.building import build_classifier, save_model
+from kerastl.tasks.building import build_model, save_model
+from kerastl.tasks.task import (
+    Task,
+    bind,
+    bind_known,
+    picture_names,
+    task_of_set,
+)
 from kerastl.training.phase import PhaseRecord, TrainingHistory
 from kerastl.training.recipes import DEFAULT_RECIPE, default_augment, fine_tune
 
@@ -61,7 +66,7 @@ def run_settings(model: keras.Model, given: dict[str, Any]) -> dict[str, Any]:
         model: The classifier: what it knows of itself goes before what was given.
         given: The arguments of the run.
     """
-    record = manifest(model)
+    record = read_record(model)
     known = {
         "backbone": record.backbone,
         "weights": record.weights,
@@ -95,9 +100,8 @@ def phase_row(record: PhaseRecord) -> dict[str, Any]:
     return row
 
 
-_MISTAKES = 12
-# What is said of the model beside it.
-_ABOUT = ("report.json", "history.csv", "curves.png", "confusion.png", "examples.png")
+# What is said of the model beside it, with the task's pictures.
+_ABOUT = ("report.json", "history.csv", "curves.png")
 
 
 def check_output(output: Path, overwrite: bool) -> None:
@@ -171,7 +175,7 @@ def write_model(output: Path, model: keras.Model) -> None:
     """Write the model alone; what an earlier run said of its own model goes."""
     output.mkdir(parents=True, exist_ok=True)
     save_model(model, output / "model.keras")
-    for name in _ABOUT:
+    for name in (*_ABOUT, *(f"{picture}.png" for picture in picture_names())):
         (output / name).unlink(missing_ok=True)
 
 
@@ -182,11 +186,11 @@ def rescue(
 
     Args:
         output: Folder; made if it does not exist.
-        model: The classifier; the head of a new one ends in zeros.
+        model: The classifier.
         report: Of a run that broke off while it was written: once that is there, the
             model is too.
     """
-    if not np.any(keras.ops.convert_to_numpy(model.weights[-1])):
+    if not bind(model).head_has_learnt:
         return
     path = output / "report.json"
     written = report is not None and path.exists()
@@ -200,25 +204,19 @@ def _report_text(report: dict[str, Any]) -> str:
 
 
 def _write_examples(output: Path, model: keras.Model, shown: ImageSet) -> None:
-    """Confusion matrix and most confident mistakes on labelled images."""
-    record = manifest(model)
-    probabilities = predict(model, shown).probabilities
-    labels = shown.labels
-    names = record.class_names
-    if record.task != "multilabel":
-        matrix = np.zeros((len(names), len(names)), int)
-        np.add.at(matrix, (labels, probabilities.argmax(axis=-1)), 1)
-        save_figure(plot_confusion(matrix, names), output / "confusion.png")
-    worst = most_confident_mistakes(labels, probabilities, _MISTAKES)
-    # Without a mistake the first images stand in; the panel then says so.
-    chosen = worst if len(worst) else np.arange(min(_MISTAKES, len(shown)))
-    pixels = load_pixels(
-        shown.subset(chosen), image_size=record.image_size, resize=record.resize
-    )
-    figure = plot_mistakes(
-        pixels, labels[chosen], probabilities[chosen], names, count=_MISTAKES
-    )
-    save_figure(figure, output / "examples.png")
+    """The task's pictures of labelled images."""
+    bound = bind_known(model)
+    record = bound.record
+
+    def pixels(indices: np.ndarray) -> np.ndarray:
+        return load_pixels(
+            shown.subset(indices), image_size=record.image_size, resize=record.resize
+        )
+
+    predictions = predict(model, shown)
+    figures = bound.task.pictures(shown.labels, predictions, pixels)
+    for name, figure in figures.items():
+        save_figure(figure, output / f"{name}.png")
 
 
 def _history_csv(history: TrainingHistory) -> str:
@@ -275,14 +273,11 @@ class TransferResult:
 
     def __str__(self) -> str:
         """A short account."""
-        lines = [str(self.history)]
+        lines, task = [str(self.history)], bind_known(self.model).task
         for part in _PARTS:
             if scores := self.report[part]:
-                low, high = scores["accuracy_interval"]
-                lines.append(
-                    f"{part} accuracy {scores['accuracy']:.1%} "
-                    f"({low:.1%} to {high:.1%}), {scores['images']} images"
-                )
+                words = f"{part} {task.summary(scores)}, {scores['images']} images"
+                lines.append(words)
         lines.append(f"{self.report['seconds']['total']:.1f} s")
         return "\n".join(lines)
 
@@ -290,6 +285,7 @@ class TransferResult:
 def transfer(
     data: str | Path | Splits | Sequence[ImageSet],
     *,
+    task: str | Task = "auto",
     backbone: str | keras.Model = "MobileNet",
     alpha: float | None = None,
     weights: str | Path | None = "tiny",
@@ -327,6 +323,8 @@ def transfer(
     Args:
         data: A folder (see `load_images`), a data set's name (see `load_dataset`),
             or `Splits`, or its three parts.
+        task: `"auto"`: what the data's labels or numbers ask; or the name of a
+            registered task such as `"binary"`, or a `kerastl.tasks.Task`.
         backbone: Name in `list_backbones()`, or a functional `keras.Model`.
         alpha: Width of a MobileNet; None: the widest bundled, or 1.
         weights: `"tiny"` (bundled), `"imagenet"`, a file, or None for random ones.
@@ -418,7 +416,7 @@ def transfer(
     backbone, training, advice = settled
     strategy = strategy and device_strategy(strategy)
     with strategy.scope() if strategy else nullcontext():
-        model = _model(backbone, splits, seed=seed, **building)
+        model = _model(backbone, splits, task=task, seed=seed, **building)
     result = None
     try:
         given = {**training, "strategy": strategy, "verbose": verbose}
@@ -459,15 +457,17 @@ def _settle(
 
 
 def _model(
-    backbone: str | keras.Model, splits: Splits, *, seed: int, **options: Any
+    backbone: str | keras.Model,
+    splits: Splits,
+    *,
+    task: str | Task,
+    seed: int,
+    **options: Any,
 ) -> keras.Model:
     """The classifier, its random parts drawn from the seed."""
     if isinstance(backbone, keras.Model):
         options.update(weights=None, alpha=None)
-    task = "multilabel" if splits.train.multilabel else "multiclass"
-    return build_classifier(
-        backbone, splits.train.class_names, task=task, seed=seed, **options
-    )
+    return build_model(backbone, task_of_set(splits.train, task), seed=seed, **options)
 
 
 def _finish(

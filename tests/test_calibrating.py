@@ -14,7 +14,7 @@ from networks import (
 
 import kerastl
 from kerastl.evaluation.calibration import fit_temperature
-from kerastl.models.record import manifest, set_temperature
+from kerastl.models.record import read_record, set_temperature
 from kerastl.prediction import calibrate
 
 IMAGES, LABELS = coloured(8)
@@ -62,7 +62,7 @@ def test_the_logits_are_divided_by_the_fitted_temperature(task):
     expected = fit_temperature(before, labels_of(task))
     result = calibrate(model, image_set(task))
     np.testing.assert_allclose(result.temperature, expected, rtol=1e-4)
-    assert manifest(model).temperature == result.temperature != 1.0
+    assert read_record(model).temperature == result.temperature != 1.0
     np.testing.assert_allclose(outputs(model, IMAGES), before / expected, rtol=1e-4)
 
 
@@ -115,24 +115,24 @@ def test_the_temperature_is_in_the_file(load, tmp_path):
     calibrate(model, image_set())
     kerastl.save_model(model, tmp_path / "model.keras")
     loaded = load(tmp_path / "model.keras")
-    assert manifest(loaded).temperature == manifest(model).temperature
+    assert read_record(loaded).temperature == read_record(model).temperature
     np.testing.assert_array_equal(outputs(loaded, IMAGES), outputs(model, IMAGES))
 
 
 def test_a_file_from_before_has_a_temperature_of_one(tmp_path):
     model = classifier()
     before = outputs(model, IMAGES)
-    del model.get_layer("class_logits").manifest["temperature"]
+    del model.get_layer("class_logits").record["temperature"]
     model.save(tmp_path / "old.keras")
     loaded = kerastl.load_model(tmp_path / "old.keras")
-    assert manifest(loaded).temperature == 1.0
+    assert read_record(loaded).temperature == 1.0
     np.testing.assert_array_equal(outputs(loaded, IMAGES), before)
 
 
 def test_other_models_keep_their_temperature():
     one, other = classifier(), classifier()
     calibrate(one, image_set())
-    assert manifest(other).temperature == 1.0
+    assert read_record(other).temperature == 1.0
 
 
 def test_a_temperature_of_one_gives_the_heads_own_logits_back():
@@ -174,4 +174,4 @@ def test_images_without_labels_or_of_other_classes_are_refused():
     strange = kerastl.ImageSet(IMAGES, LABELS, ("ash", "beech", "yew"))
     with pytest.raises(ValueError, match="of the model's classes"):
         calibrate(model, strange)
-    assert manifest(model).temperature == 1.0
+    assert read_record(model).temperature == 1.0

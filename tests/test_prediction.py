@@ -16,7 +16,7 @@ from PIL import Image
 from scipy.special import expit, softmax
 
 import kerastl
-from kerastl.prediction import Predictions
+from kerastl.tasks.classification import LabelPredictions, Predictions
 
 TABLE = np.array([[0.2, 0.5, 0.3], [0.4, 0.4, 0.2], [0.1, 0.1, 0.8]])
 
@@ -263,6 +263,6 @@ def test_rows_hold_path_label_and_probability():
 
 
 def test_multilabel_decisions_are_cut_at_one_half():
-    made = Predictions(CLASSES, TABLE, task="multilabel")
+    made = LabelPredictions(CLASSES, TABLE, task="multilabel")
     assert made.labels == (("beech",), (), ("cedar",))
     np.testing.assert_array_equal(made.indices, TABLE >= 0.5)

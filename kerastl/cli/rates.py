@@ -72,7 +72,8 @@ def run(arguments: argparse.Namespace) -> str:
     # Imported here: `kerastl --help` need not wait for it.
     from kerastl.data.inputs import open_data
     from kerastl.evaluation.figures import save_figure
-    from kerastl.tasks.building import build_classifier
+    from kerastl.tasks.building import build_model
+    from kerastl.tasks.task import task_of_set
     from kerastl.training.rate_finder import find_learning_rate
 
     options = library_options(
@@ -88,10 +89,9 @@ def run(arguments: argparse.Namespace) -> str:
         splits = open_data(
             arguments.data, validation=0.15, seed=seed, progress=progress
         )
-    model = build_classifier(
+    model = build_model(
         arguments.backbone,
-        splits.train.class_names,
-        task="multilabel" if splits.train.multilabel else "multiclass",
+        task_of_set(splits.train),
         weights=weights,
         seed=seed,
         **building,

@@ -219,6 +219,8 @@ def batches(
     mixing = as_mixing(mixing)
     if mixing is not None and image_set.labels is None:
         fail("mixing", "None for images without labels", mixing)
+    if mixing is not None and image_set.target_names:
+        fail("mixing", "None for images with numbers", mixing)
     plan = _Plan(image_set, size, augmentation, mixing, batch_size, shuffle, seed)
     data = in_batches(
         lambda: plan.epoch(next_epoch()),
@@ -312,7 +314,8 @@ def _finish(store: PixelStore, plan: _Plan) -> Callable[..., Any]:
 def _batch_labels(image_set: ImageSet) -> np.ndarray:
     if image_set.labels is None:
         return np.zeros(len(image_set), np.int32)
-    return image_set.labels.astype(np.float32 if image_set.multilabel else np.int32)
+    several = image_set.labels.ndim == 2
+    return image_set.labels.astype(np.float32 if several else np.int32)
 
 
 def _check_length(total: int, batch_size: int, drop_remainder: bool) -> None:

@@ -86,9 +86,14 @@ def _checked(
     check_choice("on_leak", on_leak, ("drop", "error"))
     train, check, last = splits
     for part in (check, last):
-        if part is not None and part.class_names != train.class_names:
+        if part is None:
+            continue
+        if part.class_names != train.class_names:
             names = part.class_names
             fail("data", f"of the classes {train.class_names}", names)
+        if part.target_names != train.target_names:
+            names = part.target_names
+            fail("data", f"of the numbers {train.target_names}", names)
     train = _apart(train, [check, last], on_leak)
     check = None if check is None else _apart(check, [last], on_leak)
     if last is None and test:
@@ -192,7 +197,7 @@ def training_images(data: ImageSet | Splits | str | Path | Any) -> ImageSet:
     """
     if not isinstance(data, ImageSet):
         data = open_data(data, validation=0.0).train
-    if data.labels is None or data.multilabel:
+    if data.labels is None or data.labels.ndim != 1:
         fail("data", "images with one label each", data)
     return data
 

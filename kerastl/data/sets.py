@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from kerastl._checks import check_integer, check_number, fail, warn
 
 @dataclass(frozen=True, eq=False)
 class ImageSet:
-    """Images, their labels and the names of their classes.
+    """Images with what is asked of them: classes, or numbers, each with its name.
 
     Pixels are 0-255, never 0-1: the preprocessing that a network needs lies
     inside the network.
@@ -22,13 +22,15 @@ class ImageSet:
         images: File paths, or an array `(n, height, width)` or `(n, height,
             width, channels)` of pixels 0-255 with 1, 3 or 4 channels.
         labels: Integers `(n,)` in `[0, num_classes)`, or 0/1 `(n, num_classes)`
-            where an image may have several labels, or None.
+            where an image may have several labels, or None; with `target_names`
+            numbers `(n,)` or `(n, targets)`, kept as float32 `(n, targets)`.
         class_names: One name for each class, in the order of the labels.
         name: What to call the set in reports.
+        target_names: One name for each number of an image, where numbers are asked.
 
     Raises:
         ValueError: If the lengths, shapes or labels do not agree.
-        TypeError: If the labels are not integers.
+        TypeError: If the labels are not integers, or the numbers no numbers.
 
     Example:
         >>> import numpy as np
@@ -36,19 +38,26 @@ class ImageSet:
         >>> pets = ImageSet(pixels, np.array([0, 1, 1]), ("cat", "dog"))
         >>> len(pets), pets.counts()
         (3, {'cat': 1, 'dog': 2})
+        >>> ImageSet(pixels, [2.0, 0.5, 4.0], target_names=("age",))
+        ImageSet(3 images, numbers of age, array (3, 8, 8, 3) uint8)
     """
 
     images: tuple[str, ...] | np.ndarray
     labels: np.ndarray | None
-    class_names: tuple[str, ...]
+    class_names: tuple[str, ...] = ()
     name: str = ""
+    target_names: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Check the fields against each other and store them in one form."""
         object.__setattr__(self, "images", _as_images(self.images))
-        object.__setattr__(self, "class_names", _as_names(self.class_names))
+        for field in ("class_names", "target_names"):
+            object.__setattr__(self, field, _as_names(field, getattr(self, field)))
         if self.labels is not None:
-            labels = _as_labels(self.labels, len(self.images), self.class_names)
+            if self.target_names:
+                labels = _as_numbers(self.labels, len(self.images), self.target_names)
+            else:
+                labels = _as_labels(self.labels, len(self.images), self.class_names)
             object.__setattr__(self, "labels", labels)
 
     def __len__(self) -> int:
@@ -62,8 +71,10 @@ class ImageSet:
         else:
             kind = "files"
         name = f"{self.name!r}, " if self.name else ""
-        classes = f"{self.num_classes} classes"
-        return f"ImageSet({name}{len(self)} images, {classes}, {kind})"
+        asked = f"{self.num_classes} classes"
+        if self.target_names:
+            asked = f"numbers of {', '.join(self.target_names)}"
+        return f"ImageSet({name}{len(self)} images, {asked}, {kind})"
 
     @property
     def paths(self) -> tuple[str, ...] | None:
@@ -78,15 +89,16 @@ class ImageSet:
     @property
     def multilabel(self) -> bool:
         """Whether an image may have several labels."""
-        return self.labels is not None and self.labels.ndim == 2
+        named = not self.target_names
+        return named and self.labels is not None and self.labels.ndim == 2
 
     def counts(self) -> dict[str, int]:
-        """Number of images of each class; empty without labels.
+        """Number of images of each class; empty without classes.
 
         Returns:
             Class name to count, in the order of the labels.
         """
-        if self.labels is None:
+        if self.labels is None or self.target_names:
             return {}
         if self.multilabel:
             counts = self.labels.sum(axis=0)
@@ -101,7 +113,7 @@ class ImageSet:
             indices: Integers `(k,)`, or booleans `(n,)`.
 
         Returns:
-            A new set with the same class names.
+            A new set with the same names.
         """
         indices = np.asarray(indices)
         if indices.dtype == bool:
@@ -112,7 +124,7 @@ class ImageSet:
         else:
             images = tuple(self.images[i] for i in indices)
         labels = None if self.labels is None else self.labels[indices]
-        return ImageSet(images, labels, self.class_names, self.name)
+        return replace(self, images=images, labels=labels)
 
 
 @dataclass(frozen=True)
@@ -169,14 +181,30 @@ def _as_images(images: Any) -> tuple[str, ...] | np.ndarray:
     return pixels
 
 
-def _as_names(names: Any) -> tuple[str, ...]:
+def _as_names(field: str, names: Any) -> tuple[str, ...]:
     if isinstance(names, str) or not all(isinstance(name, str) for name in names):
-        fail("class_names", "a sequence of strings", names, error=TypeError)
+        fail(field, "a sequence of strings", names, error=TypeError)
     names = tuple(names)
     if len(set(names)) != len(names):
         twice = sorted({name for name in names if names.count(name) > 1})
-        fail("class_names", "different from each other", twice)
+        fail(field, "different from each other", twice)
     return names
+
+
+def _as_numbers(numbers: Any, num_images: int, names: tuple[str, ...]) -> np.ndarray:
+    """Numbers as float32 `(n, targets)`."""
+    numbers = np.asarray(numbers)
+    if numbers.dtype.kind not in "uif":
+        fail("labels", "numbers", str(numbers.dtype), error=TypeError)
+    columns = numbers[:, None] if numbers.ndim == 1 else numbers
+    if columns.shape != (num_images, len(names)):
+        shape = f"of shape ({num_images}, {len(names)}), as images and target_names"
+        fail("labels", shape, numbers.shape)
+    if not np.isfinite(columns).all():
+        rows = np.flatnonzero(~np.isfinite(columns).all(axis=1))[:5].tolist()
+        hint = "Leave those images out, or fill the numbers in."
+        fail("labels", "finite numbers", f"nan or infinite at {rows}", hint)
+    return columns.astype(np.float32)
 
 
 def _as_labels(labels: Any, num_images: int, names: tuple[str, ...]) -> np.ndarray:
@@ -330,10 +358,10 @@ def cut(
     seed: int,
 ) -> Splits:
     """Cut a set along clusters that are known."""
-    labels = image_set.labels
-    if labels is None:
-        labels = np.zeros(len(image_set), np.int64)
-    names = image_set.class_names if image_set.labels is not None else ("all",)
+    labels, names = image_set.labels, image_set.class_names
+    if labels is None or image_set.target_names:
+        # Numbers have no classes that each part must hold.
+        labels, names = np.zeros(len(image_set), np.int64), ("all",)
     parts = split_labels(
         labels,
         validation=validation,

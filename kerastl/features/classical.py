@@ -6,7 +6,8 @@ import keras
 import numpy as np
 
 from kerastl._checks import check_choice, check_integer, check_number, fail
-from kerastl.models.record import Manifest, manifest, set_temperature
+from kerastl.models.record import set_temperature
+from kerastl.tasks.task import BoundModel, bind_known
 
 KINDS = ("svm", "logistic", "forest", "knn", "ridge")
 #: Which kinds take which option.
@@ -264,16 +265,16 @@ def set_head(model: keras.Model, pipeline: Any, *, pooling: str = "avg") -> None
         >>> head = classical_head("ridge").fit(features, [0, 0, 1, 1])
         >>> set_head(model, head)
     """
-    record = manifest(model)
+    bound = bind_known(model)
     check_choice("pooling", pooling, ("avg", "max"))
     steps = _steps(pipeline)
     if hasattr(steps[0], "pooling"):
         pooling = _pooling_in_front(steps.pop(0), pooling)
-    _check_head(record, pooling)
+    _check_head(bound, pooling)
     from sklearn.pipeline import make_pipeline
 
     kernel, bias = fold_pipeline(make_pipeline(*steps))
-    kernel, bias = _in_order(kernel, bias, list(steps[-1].classes_), record)
+    kernel, bias = _in_order(kernel, bias, list(steps[-1].classes_), bound)
     dense = model.get_layer("head_dense")
     if tuple(dense.kernel.shape) != kernel.shape:
         expected = f"fitted on {dense.kernel.shape[0]} features, as the model pools"
@@ -291,26 +292,26 @@ def _pooling_in_front(extractor: Any, pooling: str) -> str:
     return extractor.pooling
 
 
-def _check_head(record: Manifest, pooling: str) -> None:
+def _check_head(bound: BoundModel, pooling: str) -> None:
     """Raise unless the head is one dense layer on features pooled like that."""
-    if record.task == "multilabel":
+    if not bound.task.single_class:
         expected = "a classifier of one class an image"
-        fail("model", expected, record.task, "It has no pipeline of one decision.")
-    hidden = [name for name in record.head_layers if "hidden" in name]
+        fail("model", expected, bound.task.name, "It has no pipeline of one decision.")
+    hidden = [name for name in bound.head_layers if "hidden" in name]
     if hidden:
         hint = "Build it with hidden=()."
         fail("model", "a classifier with a single dense layer", hidden, hint)
-    pools = [name for name in record.head_layers if name.startswith("head_pool")]
+    pools = [name for name in bound.head_layers if name.startswith("head_pool")]
     if pools and pools != [f"head_pool_{pooling}"]:
         expected = f"a classifier with pooling={pooling!r}, as the features"
         fail("model", expected, pools, "Build it with the same pooling.")
 
 
 def _in_order(
-    kernel: np.ndarray, bias: np.ndarray, classes: list[Any], record: Manifest
+    kernel: np.ndarray, bias: np.ndarray, classes: list[Any], bound: BoundModel
 ) -> tuple[np.ndarray, np.ndarray]:
     """Kernel and bias in the model's order of classes, with its number of logits."""
-    names = list(record.class_names)
+    names = list(bound.record.class_names)
     if sorted(map(str, classes)) == sorted(names) and isinstance(classes[0], str):
         order = [names.index(name) for name in classes]
     elif not isinstance(classes[0], str) and classes == list(range(len(names))):
@@ -323,7 +324,7 @@ def _in_order(
         return kernel[:, places], bias[places]
     # One decision, for the class that comes second in the pipeline.
     sign = 1.0 if order == [0, 1] else -1.0
-    if record.task == "binary":
+    if bound.task.units == 1:
         return sign * kernel, sign * bias
     # A softmax of two logits sees their difference.
     halves = np.array([[-sign / 2, sign / 2]])

@@ -16,7 +16,7 @@ from kerastl.data.sets import ImageSet
 from kerastl.models.backbones import adapt_backbone, build_backbone, draw_weights
 from kerastl.models.blocks import check_functional, cut_points, truncate
 from kerastl.models.layers import FeatureColumns, SpatialPyramid
-from kerastl.models.record import find_manifest, find_preprocessing
+from kerastl.models.record import find_preprocessing, find_record
 from kerastl.tasks.compiling import jit_mode
 
 STRATEGIES = ("auto", "cpu", "mirrored", "tpu")
@@ -299,7 +299,7 @@ def open_backbone(
             draw_weights(built, seed)
         return built
     check_functional("backbone", backbone)
-    if find_manifest(backbone) is not None:
+    if find_record(backbone) is not None:
         backbone = below_head(backbone)
     elif preprocessing is not None:
         return adapt_backbone(
@@ -314,7 +314,7 @@ def open_backbone(
 
 def below_head(model: keras.Model) -> keras.Model:
     """A classifier's backbone, which shares its variables."""
-    first = model.get_layer(find_manifest(model).head_layers[0])
+    first = model.get_layer(find_record(model).head_layers[0])
     return keras.Model(model.input, first.input, name=model.name)
 
 

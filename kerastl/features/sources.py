@@ -20,8 +20,8 @@ from kerastl.data.images import MEMORY_LIMIT, PixelStore
 from kerastl.data.mixing import Mixing, as_mixing, mix_images, mix_labels
 from kerastl.data.sets import ImageSet
 from kerastl.features.store import CachedRows
-from kerastl.models.record import find_manifest, find_preprocessing
-from kerastl.tasks.compiling import model_task
+from kerastl.models.record import find_preprocessing
+from kerastl.tasks.task import BoundModel, bind
 
 
 @dataclass(frozen=True, eq=False)
@@ -231,7 +231,7 @@ def make_source(
     """
     if isinstance(data, ImageSource | ArraySource | StreamSource):
         return data
-    record = find_manifest(model)
+    bound = bind(model)
     if isinstance(data, (tuple, list)) and any(isinstance(p, ImageSet) for p in data):
         hint = "Pass training and validation images as two arguments."
         fail(name, "one ImageSet", "several", hint, TypeError)
@@ -241,16 +241,15 @@ def make_source(
             shapes = f"{inputs.shape} and {labels.shape}"
             fail(name, "as many labels as images", shapes)
         whole = labels.dtype.kind in "iu" and labels.ndim == 1
-        if find_preprocessing(model) is None or (record is None and not whole):
+        if find_preprocessing(model) is None or (bound.task is None and not whole):
             return _check_length(ArraySource(inputs, labels), name)
-        if record is not None:
-            model_task(model).check_labels(labels)
-            names = record.class_names
+        if bound.task is not None:
+            data = bound.task.labelled(inputs, labels)
         else:
             names = tuple(str(number) for number in range(int(labels.max()) + 1))
-        data = ImageSet(inputs, _integers(labels), names)
+            data = ImageSet(inputs, labels, names)
     if isinstance(data, ImageSet):
-        return _image_source(model, data, name, MEMORY_LIMIT if keep_pixels else 0)
+        return _image_source(bound, data, name, MEMORY_LIMIT if keep_pixels else 0)
     if isinstance(data, (np.ndarray, str, Mapping)) or not hasattr(data, "__iter__"):
         hint = "Load a folder with kerastl.load_images."
         kinds = "an ImageSet, an (images, labels) pair or a tf.data.Dataset"
@@ -262,18 +261,13 @@ def make_source(
 
 
 def _image_source(
-    model: keras.Model, data: ImageSet, name: str, memory_limit: int
+    bound: BoundModel, data: ImageSet, name: str, memory_limit: int
 ) -> ImageSource:
-    record = find_manifest(model)
+    model, record = bound.model, bound.record
     if data.labels is None:
         fail(name, "labelled", data)
-    if record is not None and data.class_names != record.class_names:
-        hint = f"The model's classes are {', '.join(record.class_names[:12])}."
-        if set(data.class_names) != set(record.class_names):
-            fail(name, "of the model's classes", data.class_names, hint)
-        fail(name, "with classes in the model's order", data.class_names, hint)
-    if record is not None:
-        model_task(model).check_labels(data.labels)
+    if bound.task is not None:
+        bound.task.check_set(data, name)
     size = record.image_size if record else model.input_shape[1:3]
     if None in size:
         fail("model", "built for one image size", model.input_shape)
@@ -286,9 +280,3 @@ def _check_length(source: Any, name: str) -> Any:
     if len(source) == 0:
         fail(name, "at least one image", "none")
     return source
-
-
-def _integers(labels: np.ndarray) -> np.ndarray:
-    """Whole-number labels as integers, whatever type they came in."""
-    labels = labels.reshape(-1) if labels.shape[1:] == (1,) else labels
-    return labels if labels.dtype.kind in "iu" else labels.astype("int64")

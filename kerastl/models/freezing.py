@@ -18,7 +18,7 @@ from kerastl.models.layers import (
     make_freezable,
     wake,
 )
-from kerastl.models.record import find_manifest, is_pretrained
+from kerastl.models.record import find_record, is_pretrained
 
 #: What `trainable` may name besides parts of the network.
 KINDS = ("norm", "bias", "lora")
@@ -261,7 +261,7 @@ def head_layers(model: keras.Model) -> tuple[str, ...]:
             "Build it as keras.Model(inputs, outputs).",
             TypeError,
         )
-    found = find_manifest(model)
+    found = find_record(model)
     if found is not None:
         return found.head_layers
     tail: list[str] = []

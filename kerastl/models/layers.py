@@ -89,15 +89,15 @@ class Preprocessing(keras.layers.Layer):
 
 
 @keras.saving.register_keras_serializable(package=_PACKAGE)
-class ClassLogits(keras.layers.Layer):
-    """The classifier's logits in float32, with a record of what they mean.
+class TaskOutputs(keras.layers.Layer):
+    """The last layer of every model built here: outputs in float32, and the record.
 
-    It is the last layer of every classifier. It computes nothing but the division by
-    the temperature of a calibrated one; its config carries class names, task and
-    image size through `.keras` files without pickle.
+    Its config carries what the outputs mean and what the model wants as input through
+    `.keras` files, without pickle. A task whose outputs are computed from the head's
+    (see `kerastl.tasks.Task.output_layer`) has a subclass of it.
 
     Args:
-        manifest: JSON-ready dictionary: see `kerastl.models.record.Manifest`.
+        record: JSON-ready dictionary: see `kerastl.models.record.Record`.
         name: Layer name.
         dtype: Ignored: the output is float32 under every policy.
         trainable: Kept for Keras; the layer has no weights.
@@ -105,9 +105,9 @@ class ClassLogits(keras.layers.Layer):
 
     def __init__(
         self,
-        manifest: dict[str, Any],
+        record: dict[str, Any],
         *,
-        name: str = "class_logits",
+        name: str = "outputs",
         dtype: Any = "float32",
         trainable: bool = True,
     ) -> None:
@@ -115,14 +115,11 @@ class ClassLogits(keras.layers.Layer):
         super().__init__(
             name=name, dtype="float32", trainable=trainable, autocast=False
         )
-        self.manifest = dict(manifest)
+        self.record = dict(record)
 
     def call(self, inputs: Any) -> Any:
-        """Return the logits in float32, divided by the temperature."""
-        logits = ops.cast(inputs, "float32")
-        # Files from before calibration have no temperature.
-        temperature = self.manifest.get("temperature", 1.0)
-        return logits if temperature == 1.0 else logits / temperature
+        """The head's outputs in float32."""
+        return ops.cast(inputs, "float32")
 
     def compute_output_spec(self, inputs: Any) -> keras.KerasTensor:
         """Same shape, float32."""
@@ -130,7 +127,19 @@ class ClassLogits(keras.layers.Layer):
 
     def get_config(self) -> dict[str, Any]:
         """Arguments to rebuild the layer."""
-        return {**super().get_config(), "manifest": self.manifest}
+        return {**super().get_config(), "record": self.record}
+
+
+@keras.saving.register_keras_serializable(package=_PACKAGE)
+class ClassLogits(TaskOutputs):
+    """A classifier's logits, divided by the temperature of a calibrated one."""
+
+    def call(self, inputs: Any) -> Any:
+        """Return the logits in float32, divided by the temperature."""
+        logits = super().call(inputs)
+        # Files from before calibration have no temperature.
+        temperature = self.record.get("temperature", 1.0)
+        return logits if temperature == 1.0 else logits / temperature
 
 
 class _ActiveWhileTrainable:

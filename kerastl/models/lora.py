@@ -34,7 +34,7 @@ from kerastl.models.layers import (
     obstacle,
     smaller_side,
 )
-from kerastl.models.record import find_manifest, find_preprocessing, set_temperature
+from kerastl.models.record import find_preprocessing, find_record, set_temperature
 from kerastl.models.weights import weights_digest
 
 
@@ -381,7 +381,7 @@ def save_adapters(
         arrays[f"a{place}"], arrays[f"b{place}"] = _array(a), _array(b)
     head = _head_weights(model)
     arrays.update({f"head{n}": _array(weight) for n, weight in enumerate(head)})
-    found = find_manifest(model)
+    found = find_record(model)
     record = {
         "format": _FORMAT,
         "adapters": adapters,
@@ -441,7 +441,7 @@ def load_adapters(model: keras.Model, path: str | Path) -> None:
             factor.assign(arrays[f"{name}{adapter.place}"])
     for number, weight in enumerate(_head_weights(model)):
         weight.assign(arrays[f"head{number}"])
-    if record["temperature"] is not None and find_manifest(model) is not None:
+    if record["temperature"] is not None and find_record(model) is not None:
         set_temperature(model, record["temperature"])
     unfreeze(model, "lora")
     forget_traces(model)
@@ -494,15 +494,17 @@ def _check_model(
             "when add_lora was called."
         )
         fail("path", "adapters of this backbone", str(path), hint)
-    found = find_manifest(model)
+    found = find_record(model)
     # Older files do not say.
     task = record.get("task")
-    if found is not None and task is not None and task != found.task:
-        hint = f"Its task is {task!r}."
-        fail("path", f"for the task {found.task!r}", str(path), hint)
+    if found is not None and task is not None and task["name"] != found.task["name"]:
+        hint = f"Its task is {task['name']!r}."
+        fail("path", f"for the task {found.task['name']!r}", str(path), hint)
     if found is not None and list(found.class_names) != record["class_names"]:
         hint = f"Its classes are {record['class_names']}."
         fail("path", f"for the classes {list(found.class_names)}", str(path), hint)
+    if found is not None and task not in (None, found.task):
+        fail("path", f"for the task {found.task}", str(path), f"Its task is {task}.")
     wanted = [tuple(weight.shape) for weight in _head_weights(model)]
     given = [arrays[f"head{n}"].shape for n, _ in enumerate(record["head"])]
     if wanted != given:

@@ -1,4 +1,4 @@
-"""What a classifier knows about itself, kept inside its `.keras` file."""
+"""What a model says of itself, kept inside its `.keras` file."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,41 +9,41 @@ import keras
 
 from kerastl._checks import check_number, fail, image_size_pair, warn
 from kerastl._compat import sublayers
-from kerastl.models.layers import ClassLogits, Preprocessing
+from kerastl.models.layers import Preprocessing, TaskOutputs
 
-TASKS = ("multiclass", "binary", "multilabel")
 RESIZE_POLICIES = ("stretch", "crop", "pad")
 
 
 @dataclass(frozen=True)
-class Manifest:
-    """A classifier's own record: what its outputs mean and what it wants as input.
+class Record:
+    """What a model says of itself: what it was asked, and what it wants as input.
 
     Attributes:
-        class_names: Names in the order of the outputs.
-        task: `"multiclass"`, `"binary"` or `"multilabel"`.
+        task: JSON of what its outputs mean: `"name"` and the task's own fields, such
+            as `"class_names"`; see `kerastl.tasks.Task`.
         image_size: `(height, width)` in pixels.
         resize: How other sizes are brought to `image_size`: `"stretch"`, `"crop"`
             or `"pad"`.
         backbone: The backbone's name.
         weights: Where the backbone's weights come from; `"none"`: random.
-        head_layers: Names of the layers that make up the head.
+        head_layers: Names of the layers that make up the head, the last one included.
         temperature: What the logits are divided by; 1: not calibrated.
+        version: Of this form of record.
     """
 
-    class_names: tuple[str, ...]
-    task: str
+    task: dict[str, Any]
     image_size: tuple[int, int]
     resize: str
     backbone: str
     weights: str
     head_layers: tuple[str, ...]
     temperature: float = 1.0
+    version: int = 2
 
     @property
-    def num_classes(self) -> int:
-        """Number of classes; two for the binary task, whose output is one logit."""
-        return len(self.class_names)
+    def class_names(self) -> tuple[str, ...]:
+        """Names in the order of the outputs; empty where no class is asked for."""
+        return tuple(self.task.get("class_names", ()))
 
     def to_config(self) -> dict[str, Any]:
         """A JSON-ready dictionary."""
@@ -53,7 +53,7 @@ class Manifest:
         }
 
     @classmethod
-    def from_config(cls, config: dict[str, Any]) -> "Manifest":
+    def from_config(cls, config: dict[str, Any]) -> "Record":
         """Rebuild from `to_config`."""
         return cls(
             **{
@@ -63,21 +63,21 @@ class Manifest:
         )
 
 
-def find_manifest(model: keras.Model) -> Manifest | None:
-    """The classifier's manifest, or None for a model that was not built here."""
+def find_record(model: keras.Model) -> Record | None:
+    """What the model says of itself, or None if it was not built here."""
     for layer in reversed(model.layers):
-        if isinstance(layer, ClassLogits):
-            return Manifest.from_config(layer.manifest)
+        if isinstance(layer, TaskOutputs):
+            return Record.from_config(layer.record)
     return None
 
 
-def manifest(model: keras.Model) -> Manifest:
-    """The classifier's manifest.
+def read_record(model: keras.Model) -> Record:
+    """What the model says of itself.
 
     Raises:
-        ValueError: If the model was not built by `build_classifier`.
+        ValueError: If the model was not built here.
     """
-    found = find_manifest(model)
+    found = find_record(model)
     if found is None:
         fail(
             "model",
@@ -99,18 +99,18 @@ def set_temperature(model: keras.Model, temperature: float) -> None:
         ValueError: If it is not above 0, or the model is no classifier.
     """
     check_number("temperature", temperature, above=0.0, below=float("inf"))
-    if manifest(model).temperature == temperature:
+    if read_record(model).temperature == temperature:
         return
     for layer in model.layers:
-        if isinstance(layer, ClassLogits):
-            layer.manifest["temperature"] = float(temperature)
+        if isinstance(layer, TaskOutputs):
+            layer.record["temperature"] = float(temperature)
     # Compiled functions hold the old one; Keras makes new ones where there is none.
     model.train_function = model.test_function = model.predict_function = None
 
 
 def forget_temperature(model: keras.Model) -> None:
     """Set the temperature to 1, with a warning: it belonged to weights that go."""
-    record = find_manifest(model)
+    record = find_record(model)
     if record is not None and record.temperature != 1:
         set_temperature(model, 1.0)
         message = "The model was calibrated for other weights: calibrate it again."
@@ -126,15 +126,15 @@ def uncalibrated(model: keras.Model) -> Iterator[None]:
     Args:
         model: Any model; one without a temperature stays as it is.
     """
-    layers = [layer for layer in model.layers if isinstance(layer, ClassLogits)]
-    kept = [layer.manifest.get("temperature", 1.0) for layer in layers]
+    layers = [layer for layer in model.layers if isinstance(layer, TaskOutputs)]
+    kept = [layer.record.get("temperature", 1.0) for layer in layers]
     try:
         for layer in layers:
-            layer.manifest["temperature"] = 1.0
+            layer.record["temperature"] = 1.0
         yield
     finally:
         for layer, temperature in zip(layers, kept, strict=True):
-            layer.manifest["temperature"] = temperature
+            layer.record["temperature"] = temperature
 
 
 def find_preprocessing(model: keras.Model) -> Preprocessing | None:
@@ -201,7 +201,7 @@ def class_names(model: keras.Model) -> tuple[str, ...]:
         second.
 
     Raises:
-        ValueError: If the model was not built by `build_classifier`.
+        ValueError: If the model is no classifier of `build_classifier`.
 
     Example:
         >>> import kerastl
@@ -210,4 +210,7 @@ def class_names(model: keras.Model) -> tuple[str, ...]:
         >>> kerastl.class_names(model)
         ('cat', 'dog', 'owl')
     """
-    return manifest(model).class_names
+    names = read_record(model).class_names
+    if not names:
+        fail("model", "a classifier", getattr(model, "name", model))
+    return names

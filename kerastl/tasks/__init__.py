@@ -5,7 +5,14 @@ from kerastl._lazy import lazy_names
 __getattr__, __dir__, __all__ = lazy_names(
     __name__,
     {
-        "EvaluationReport": "kerastl.tasks.classification",
-        "Predictions": "kerastl.prediction",
+        "BinaryTask": "kerastl.tasks.classification",
+        "EvaluationReport": "kerastl.tasks.classification_report",
+        "MulticlassTask": "kerastl.tasks.classification",
+        "MultilabelTask": "kerastl.tasks.classification",
+        "Predictions": "kerastl.tasks.classification",
+        "Task": "kerastl.tasks.task",
+        "build_model": "kerastl.tasks.building",
+        "register_task": "kerastl.tasks.task",
+        "task_from_config": "kerastl.tasks.task",
     },
 )

@@ -17,19 +17,20 @@ from kerastl.models.backbones import (
     using_precision,
 )
 from kerastl.models.freezing import freeze, partly_trained_layers_frozen
-from kerastl.models.layers import ClassLogits, make_freezable
+from kerastl.models.layers import make_freezable
 from kerastl.models.lora import drop_adapters
 from kerastl.models.record import (
     RESIZE_POLICIES,
-    Manifest,
-    find_manifest,
+    Record,
     find_preprocessing,
-    manifest,
+    find_record,
     network_size,
+    read_record,
 )
 from kerastl.models.registry import REGISTRY, match_spec
-from kerastl.tasks.classification import make_task
+from kerastl.tasks.classification import classification_task
 from kerastl.tasks.compiling import compile_model
+from kerastl.tasks.task import Task
 
 POOLING = ("avg", "max", "concat")
 
@@ -96,8 +97,75 @@ def build_classifier(
         >>> model.output_shape
         (None, 3)
     """
-    names = _check_classes(classes)
-    unit = make_task(task, len(names))
+    return build_model(
+        backbone,
+        classification_task(task, classes),
+        pooling=pooling,
+        hidden=hidden,
+        dropout=dropout,
+        l2=l2,
+        image_size=image_size,
+        resize=resize,
+        weights=weights,
+        alpha=alpha,
+        preprocessing=preprocessing,
+        precision=precision,
+        seed=seed,
+        learning_rate=learning_rate,
+    )
+
+
+def build_model(
+    backbone: str | keras.Model,
+    task: Task,
+    *,
+    pooling: str = "avg",
+    hidden: Sequence[int] = (),
+    dropout: float = 0.2,
+    l2: float = 0.0,
+    image_size: int | tuple[int, int] | None = None,
+    resize: str = "stretch",
+    weights: str | Path | None = "imagenet",
+    alpha: float | None = None,
+    preprocessing: str | keras.layers.Layer | None = None,
+    precision: str | None = None,
+    seed: int | None = None,
+    learning_rate: float = 1e-3,
+) -> keras.Model:
+    """A compiled model for any task of one vector an image: see `build_classifier`.
+
+    Args:
+        backbone: Name, backbone or functional `keras.Model`.
+        task: What is asked; one of your own too, see `register_task`.
+        pooling: See `build_classifier`, as for all that follows.
+        hidden: Units of hidden layers.
+        dropout: Share of the features dropped.
+        l2: Penalty on the head's kernels.
+        image_size: Pixels.
+        resize: How images of another size are brought to it.
+        weights: For a backbone given by name.
+        alpha: Width multiplier.
+        preprocessing: For a foreign model.
+        precision: Keras's dtype policy.
+        seed: For everything random.
+        learning_rate: For a plain `model.fit`.
+
+    Returns:
+        A functional `keras.Model` that keeps the task in its record.
+
+    Raises:
+        ValueError: If an argument is out of range or does not fit the backbone.
+        TypeError: If `task` is no `Task`.
+
+    Example:
+        >>> import kerastl
+        >>> from kerastl.tasks import MultilabelTask, build_model
+        >>> backbone = kerastl.build_backbone("MobileNet", alpha=0.25, weights="tiny")
+        >>> build_model(backbone, MultilabelTask(("sea", "sky"))).output_shape
+        (None, 2)
+    """
+    if not isinstance(task, Task):
+        fail("task", "a kerastl.tasks.Task", task, error=TypeError)
     check_choice("pooling", pooling, POOLING)
     check_choice("resize", resize, RESIZE_POLICIES)
     check_number("dropout", dropout, 0.0, below=1.0)
@@ -115,19 +183,19 @@ def build_classifier(
             draw_weights(backbone, seed)
         _check_precision(backbone, precision)
         size = network_size(backbone, image_size)
-        logits, head = _attach(backbone, unit.units, pooling, hidden, dropout, l2, seed)
+        logits, head = _attach(backbone, task.units, pooling, hidden, dropout, l2, seed)
         source = find_preprocessing(backbone)
-        record = Manifest(
-            class_names=names,
-            task=task,
+        record = Record(
+            task=task.to_config(),
             image_size=size,
             resize=resize,
             backbone=source.backbone,
             weights=source.weights_source,
-            head_layers=(*head, "class_logits"),
+            head_layers=(*head, task.output_name),
         )
-        outputs = ClassLogits(record.to_config())(logits)
-        model = keras.Model(backbone.input, outputs, name=f"{backbone.name}_classifier")
+        outputs = task.output_layer(record.to_config())(logits)
+        name = f"{backbone.name}_{task.model_name}"
+        model = keras.Model(backbone.input, outputs, name=name)
     freeze(model)
     compile_model(model, learning_rate=learning_rate)
     return model
@@ -151,7 +219,7 @@ def _resolve_backbone(
     if not isinstance(backbone, keras.Model):
         kinds = "a backbone's name or a keras.Model"
         fail("backbone", kinds, type(backbone).__name__, error=TypeError)
-    if find_manifest(backbone) is not None:
+    if find_record(backbone) is not None:
         fail("backbone", "a model without a head", f"classifier {backbone.name!r}")
     if preprocessing is None and find_preprocessing(backbone) is not None:
         return backbone
@@ -207,23 +275,6 @@ def _attach(
         x = layer(x)
         names.append(layer.name)
     return x, names
-
-
-def _check_classes(classes: int | Sequence[str]) -> tuple[str, ...]:
-    """Class names as a tuple of distinct strings."""
-    if isinstance(classes, str):
-        hint = "Pass the class names as a list."
-        fail("classes", "a number or a sequence of names", classes, hint, TypeError)
-    if not isinstance(classes, Sequence) and not hasattr(classes, "__iter__"):
-        check_integer("classes", classes, 1)
-        return tuple(str(number) for number in range(classes))
-    names = tuple(str(name) for name in classes)
-    repeated = sorted({name for name in names if names.count(name) > 1})
-    if repeated:
-        fail("classes", "distinct names", repeated)
-    if not names:
-        fail("classes", "at least one name", names)
-    return names
 
 
 def _adapt(
@@ -291,7 +342,7 @@ def save_model(model: keras.Model, path: str | Path, *, overwrite: bool = True) 
         >>> kerastl.class_names(kerastl.load_model(path))
         ('cat', 'dog', 'owl')
     """
-    manifest(model)
+    read_record(model)
     path = model_path(path)
     if path.exists() and not overwrite:
         fail("path", "a new file", str(path), "Pass overwrite=True to replace it.")
@@ -350,7 +401,7 @@ def load_model(path: str | Path) -> keras.Model:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
         hint = f"Keras {keras.__version__} cannot read it: {reason}"
         fail("path", "a model that this Keras can read", str(path), hint)
-    if find_manifest(model) is None:
+    if find_record(model) is None:
         hint = "It was not made by kerastl.build_classifier."
         fail("path", "a classifier of kerastl", str(path), hint)
     for layer in sublayers(model):

@@ -1,146 +1,543 @@
-"""Classification: its head's task, predictions' scores, reports and tables."""
+"""Classification: one class of several, yes or no, or any number of labels."""
 
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import keras
 import numpy as np
 from numpy.typing import ArrayLike
 
-from kerastl._checks import check_choice, check_number, fail
+from kerastl._checks import check_choice, check_integer, check_number, fail
+from kerastl.data.sets import ImageSet
 from kerastl.evaluation import metrics
-from kerastl.evaluation.calibration import ReliabilityCurve, reliability_curve
-from kerastl.evaluation.figures import short_name
-from kerastl.evaluation.metrics import (
-    ConfusedPair,
-    as_probabilities,
-    decide,
-    most_confused_pairs,
-    wilson_interval,
-)
-from kerastl.models.record import TASKS
+from kerastl.evaluation.grids import most_confident_mistakes, plot_mistakes
+from kerastl.evaluation.score_plots import plot_confusion
+from kerastl.models.layers import ClassLogits
+from kerastl.tasks.classification_report import EvaluationReport, make_report
+from kerastl.tasks.task import Task, register_task
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 #: float32 shares may miss a sum of 1 by this much.
 _ROUNDING = 1e-3
+_MISTAKES = 12
+
+
+@dataclass(frozen=True, eq=False)
+class Predictions:
+    """Class names and probabilities, one row an image, in the order of the inputs.
+
+    Attributes:
+        class_names: Names in the order of the columns.
+        probabilities: Float array `(n, classes)`; each row sums to 1, except in the
+            multilabel task, where each is a probability of its own.
+        paths: File of each image, or None for arrays.
+        task: `"multiclass"`, `"binary"` or `"multilabel"`.
+    """
+
+    class_names: tuple[str, ...]
+    probabilities: np.ndarray
+    paths: tuple[str, ...] | None = None
+    task: str = "multiclass"
+
+    def __len__(self) -> int:
+        """Number of images."""
+        return len(self.probabilities)
+
+    @property
+    def indices(self) -> np.ndarray:
+        """Most probable class `(n,)`; for multilabel 0/1 `(n, classes)`, cut at 0.5."""
+        return self.probabilities.argmax(axis=-1)
+
+    @property
+    def labels(self) -> tuple[Any, ...]:
+        """Class name of each image; for multilabel a tuple of names."""
+        return tuple(self.class_names[i] for i in self.indices)
+
+    @property
+    def confidences(self) -> np.ndarray:
+        """Probability of the most probable class, `(n,)`."""
+        return self.probabilities.max(axis=-1, initial=0.0)
+
+    def top(self, k: int = 3) -> list[list[tuple[str, float]]]:
+        """The `k` most probable classes of each image, most probable first.
+
+        Args:
+            k: Number of classes, at least 1.
+        """
+        check_integer("k", k, 1)
+        order = np.argsort(-self.probabilities, axis=-1, kind="stable")[:, :k]
+        return [
+            [(self.class_names[i], float(row[i])) for i in chosen]
+            for row, chosen in zip(self.probabilities, order, strict=True)
+        ]
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        """One dictionary an image: `path`, `label`, `probability`."""
+        rows = zip(self.labels, self.confidences, strict=True)
+        for number, (label, confidence) in enumerate(rows):
+            path = self.paths[number] if self.paths else None
+            yield {"path": path, "label": label, "probability": float(confidence)}
+
+
+class LabelPredictions(Predictions):
+    """Predictions where an image may have any number of labels."""
+
+    @property
+    def indices(self) -> np.ndarray:
+        """Zeros and ones `(n, classes)`: the labels of probability 0.5 and more."""
+        return (self.probabilities >= 0.5).astype(int)
+
+    @property
+    def labels(self) -> tuple[Any, ...]:
+        """Names of the labels of each image, as a tuple."""
+        names = self.class_names
+        return tuple(
+            tuple(names[i] for i in np.flatnonzero(row)) for row in self.indices
+        )
 
 
 @dataclass(frozen=True)
-class Task:
-    """One kind of classification: everything that must agree about it.
+class ClassificationTask(Task):
+    """What the three kinds of classification share.
 
     Attributes:
-        name: `"multiclass"`, `"binary"` or `"multilabel"`.
-        num_classes: Number of class names; two for the binary task.
+        class_names: Names in the order of the outputs.
     """
 
-    name: str
-    num_classes: int
+    class_names: tuple[str, ...]
+
+    monitor: ClassVar[str] = "val_accuracy"
+    has_temperature: ClassVar[bool] = True
+    output_name: ClassVar[str] = "class_logits"
+    model_name: ClassVar[str] = "classifier"
+    picture_names: ClassVar[tuple[str, ...]] = ("confusion", "examples")
+    fewest_classes: ClassVar[int] = 2
+    exact_classes: ClassVar[int | None] = None
+
+    def __post_init__(self) -> None:
+        """Check the number of classes."""
+        if self.exact_classes not in (None, self.num_classes):
+            fail("classes", f"two names for the {self.name} task", self.num_classes)
+        if self.num_classes < self.fewest_classes:
+            fail("classes", "at least two names", self.num_classes)
+
+    @property
+    def num_classes(self) -> int:
+        """Number of class names; two for the binary task, whose output is one logit."""
+        return len(self.class_names)
 
     @property
     def units(self) -> int:
-        """Width of the head: one logit for the binary task, else one per class."""
-        return 1 if self.name == "binary" else self.num_classes
+        """One logit per class."""
+        return self.num_classes
 
     @property
     def chance_loss(self) -> float:
-        """Loss of a head that knows nothing: log C, or log 2 per yes-no question."""
-        return float(np.log(self.num_classes if self.name == "multiclass" else 2))
+        """Loss of a head that knows nothing: log 2 per yes-no question."""
+        return float(np.log(2))
+
+    def output_layer(self, record: dict[str, Any]) -> ClassLogits:
+        """Logits, divided by the temperature of a calibrated model."""
+        return ClassLogits(record, name=self.output_name)
 
     def loss(self, label_smoothing: float = 0.0) -> keras.losses.Loss:
-        """The loss on logits.
+        """Binary cross-entropy on logits; it also takes the shares that mixup leaves.
 
-        It takes labels as `check_labels` does, and the shares of the classes that
-        mixup leaves, `(b, num_classes)`: training may have the one and validation the
-        other.
+        Training may have the one and validation the other.
 
         Args:
             label_smoothing: Share of the probability spread over all classes, in
                 [0, 1).
         """
         check_number("label_smoothing", label_smoothing, 0.0, below=1.0)
-        if self.name != "multiclass":
-            return AnswerCrossentropy(from_logits=True, label_smoothing=label_smoothing)
-        if label_smoothing:
-            return SmoothedSparseCrossentropy(self.num_classes, label_smoothing)
-        return ClassCrossentropy(from_logits=True)
+        return AnswerCrossentropy(from_logits=True, label_smoothing=label_smoothing)
 
     def metrics(self) -> list[keras.metrics.Metric]:
-        """Accuracy, thresholded on logits where the task is yes or no.
-
-        Of a mixed label the larger share counts.
-        """
-        if self.name == "multiclass":
-            return [ClassAccuracy(name="accuracy")]
+        """Accuracy, the logits cut at 0; of a mixed label the larger share counts."""
         return [AnswerAccuracy(name="accuracy", threshold=0.0)]
 
-    def probabilities(self, logits: Any) -> np.ndarray:
-        """Probabilities `(n, num_classes)` in float64 from logits `(n, units)`."""
-        logits = np.asarray(logits, dtype="float64")
-        if self.name == "multiclass":
-            shifted = np.exp(logits - logits.max(axis=-1, keepdims=True))
-            return shifted / shifted.sum(axis=-1, keepdims=True)
-        yes = np.exp(-np.logaddexp(0.0, -logits))
-        return np.concatenate([1.0 - yes, yes], axis=-1) if self.units == 1 else yes
-
-    def check_labels(self, labels: np.ndarray) -> None:
-        """Raise unless the labels fit the task.
-
-        Args:
-            labels: `(n,)` integers, or `(n, num_classes)` zeros and ones for the
-                multilabel task.
-
-        Raises:
-            ValueError: If shape or range do not fit.
-            TypeError: If they are no numbers.
-        """
-        labels = np.asarray(labels)
-        if labels.dtype.kind not in "iubf":
-            hint = "For names pass their places in the model's class names."
-            fail("labels", "numbers", str(labels.dtype), hint, TypeError)
-        if self.name == "multilabel":
-            if labels.ndim != 2 or labels.shape[1] != self.num_classes:
-                fail("labels", f"of shape (n, {self.num_classes})", labels.shape)
-            if not np.isin(labels, (0, 1)).all():
-                fail("labels", "zeros and ones", _extremes(labels))
-            return
+    def check(self, targets: np.ndarray) -> None:
+        """Raise unless these are integers `(n,)` below the number of classes."""
+        labels = _numbers(targets)
         if labels.ndim != 1 and labels.shape[1:] != (1,):
-            fail(
-                "labels",
-                "integers of shape (n,)",
-                labels.shape,
-                "For one-hot labels pass labels.argmax(axis=-1).",
-            )
+            hint = "For one-hot labels pass labels.argmax(axis=-1)."
+            fail("labels", "integers of shape (n,)", labels.shape, hint)
         if labels.size == 0:
             return
         if labels.dtype.kind not in "iub" and not np.array_equal(labels, labels // 1):
             fail("labels", "whole numbers", _extremes(labels))
         if labels.min() < 0 or labels.max() >= self.num_classes:
-            fail(
-                "labels",
-                f"from 0 to {self.num_classes - 1} for {self.num_classes} classes",
-                _extremes(labels),
-            )
+            last = self.num_classes - 1
+            expected = f"from 0 to {last} for {self.num_classes} classes"
+            fail("labels", expected, _extremes(labels))
 
-    def check_targets(self, labels: np.ndarray) -> None:
-        """Raise unless a batch's labels fit the task: labels, or shares of classes.
+    def check_batch(self, targets: np.ndarray) -> None:
+        """Raise unless a batch's labels fit: labels, or shares of classes.
 
         Args:
-            labels: As for `check_labels`, or `(n, num_classes)` from 0 to 1; rows of
-                sum 1 where an image has one class.
+            targets: As for `check`, or `(n, num_classes)` from 0 to 1; rows of sum 1
+                where an image has one class.
 
         Raises:
             ValueError: If shape, type or range do not fit.
         """
-        labels = np.asarray(labels)
+        labels = np.asarray(targets)
         if labels.ndim != 2 or labels.shape[1] != self.num_classes:
-            self.check_labels(labels)
+            self.check(labels)
             return
         if labels.size and not (labels.min() >= 0 and labels.max() <= 1 + _ROUNDING):
             fail("labels", "shares from 0 to 1", _extremes(labels))
         sums = labels.sum(axis=1)
-        if self.name != "multilabel" and not np.allclose(sums, 1, atol=_ROUNDING):
+        if self.single_class and not np.allclose(sums, 1, atol=_ROUNDING):
             worst = float(sums[np.abs(sums - 1).argmax()])
             fail("labels", "rows that sum to 1", f"a row of sum {worst:.4g}")
+
+    def labelled(self, images: Any, targets: Any) -> ImageSet:
+        """Arrays of images and labels as a set."""
+        self.check(targets)
+        labels = np.asarray(targets)
+        labels = labels.reshape(-1) if labels.shape[1:] == (1,) else labels
+        whole = labels if labels.dtype.kind in "iu" else labels.astype("int64")
+        return ImageSet(images, whole, self.class_names)
+
+    def check_set(self, data: ImageSet, name: str) -> None:
+        """Raise unless the set has the model's classes, in the model's order."""
+        if data.labels is None:
+            fail(name, "labelled", data)
+        if data.class_names != self.class_names:
+            hint = f"The model's classes are {', '.join(self.class_names[:12])}."
+            if set(data.class_names) != set(self.class_names):
+                fail(name, "of the model's classes", data.class_names, hint)
+            fail(name, "with classes in the model's order", data.class_names, hint)
+        self.check(data.labels)
+
+    def targets(self, data: ImageSet, name: str = "image_set") -> np.ndarray:
+        """The labels of a set in the model's order of classes, which may lack some."""
+        if data.labels is None or data.target_names or not len(data):
+            fail(name, "labelled images", data)
+        names = self.class_names
+        unknown = [other for other in data.class_names if other not in names]
+        if unknown:
+            hint = f"The model's classes are {', '.join(names[:12])}."
+            fail(name, "of the model's classes", unknown, hint)
+        labels = data.labels
+        if data.class_names != names:
+            if labels.ndim == 2:
+                fail(name, "with the model's classes in order", names)
+            places = [names.index(other) for other in data.class_names]
+            labels = np.array([places[label] for label in labels], labels.dtype)
+        self.check(labels)
+        return labels
+
+    def predictions(
+        self, decoded: np.ndarray, paths: tuple[str, ...] | None = None
+    ) -> Predictions:
+        """Names with their probabilities."""
+        return Predictions(self.class_names, decoded, paths, self.name)
+
+    def report(
+        self,
+        targets: ArrayLike,
+        predictions: Predictions,
+        seconds: float | None = None,
+    ) -> EvaluationReport:
+        """Accuracy, its interval, the classes, calibration and the commonest mistakes.
+
+        The baseline comes from the images scored here: an accuracy near it means that
+        nothing was learned, however high it is.
+        """
+        return make_report(self, targets, predictions.probabilities, seconds)
+
+    def further_metrics(
+        self, labels: np.ndarray, probabilities: np.ndarray, predicted: np.ndarray
+    ) -> dict[str, float]:
+        """The metrics of the report besides accuracy, by name."""
+        return {
+            "macro_f1": metrics.f1(labels, predicted, average="macro"),
+            "weighted_f1": metrics.f1(labels, predicted, average="weighted"),
+            "log_loss": metrics.log_loss(labels, probabilities),
+            "brier": metrics.brier(labels, probabilities),
+        }
+
+    def score(self, targets: np.ndarray, decoded: np.ndarray) -> tuple[float, float]:
+        """Accuracy and mean logarithmic loss."""
+        labels = np.asarray(targets).reshape(-1)
+        right = decoded.argmax(axis=1) == labels
+        return _score(right, decoded[np.arange(len(labels)), labels])
+
+    def summary(self, scores: Mapping[str, Any]) -> str:
+        """The accuracy with its interval."""
+        low, high = scores["accuracy_interval"]
+        return f"accuracy {scores['accuracy']:.1%} ({low:.1%} to {high:.1%})"
+
+    def pictures(
+        self,
+        targets: np.ndarray,
+        predictions: Predictions,
+        pixels: Callable[[np.ndarray], np.ndarray],
+    ) -> "dict[str, Figure]":
+        """The confusion matrix, where there is one, and most confident mistakes."""
+        probabilities, found = predictions.probabilities, {}
+        names = self.class_names
+        if self.single_class:
+            matrix = metrics.confusion_matrix(targets, predictions.indices, len(names))
+            found["confusion"] = plot_confusion(matrix, names)
+        worst = most_confident_mistakes(targets, probabilities, _MISTAKES)
+        # Without a mistake the first images stand in; the panel then says so.
+        chosen = worst if len(worst) else np.arange(min(_MISTAKES, len(targets)))
+        found["examples"] = plot_mistakes(
+            pixels(chosen),
+            targets[chosen],
+            probabilities[chosen],
+            names,
+            count=_MISTAKES,
+        )
+        return found
+
+    @classmethod
+    def from_set(cls, data: ImageSet) -> "ClassificationTask":
+        """The task of the set's class names."""
+        if data.labels is None or data.target_names:
+            fail("data", "images with classes", data)
+        task = cls(data.class_names)
+        task.check(data.labels)
+        return task
+
+
+@register_task
+@dataclass(frozen=True)
+class MulticlassTask(ClassificationTask):
+    """One class an image: softmax over as many logits as there are classes.
+
+    Attributes:
+        class_names: Names in the order of the outputs, at least two.
+    """
+
+    name: ClassVar[str] = "multiclass"
+    single_class: ClassVar[bool] = True
+
+    @property
+    def chance_loss(self) -> float:
+        """Loss of a head that knows nothing: log C."""
+        return float(np.log(self.num_classes))
+
+    def loss(self, label_smoothing: float = 0.0) -> keras.losses.Loss:
+        """Cross-entropy on logits, with class indices or the shares of mixup."""
+        check_number("label_smoothing", label_smoothing, 0.0, below=1.0)
+        if label_smoothing:
+            return SmoothedSparseCrossentropy(self.num_classes, label_smoothing)
+        return ClassCrossentropy(from_logits=True)
+
+    def metrics(self) -> list[keras.metrics.Metric]:
+        """Accuracy; of a mixed label the larger share counts."""
+        return [ClassAccuracy(name="accuracy")]
+
+    def decode(self, outputs: Any) -> np.ndarray:
+        """Probabilities `(n, num_classes)` in float64."""
+        logits = np.asarray(outputs, dtype="float64")
+        shifted = np.exp(logits - logits.max(axis=-1, keepdims=True))
+        return shifted / shifted.sum(axis=-1, keepdims=True)
+
+    def further_metrics(
+        self, labels: np.ndarray, probabilities: np.ndarray, predicted: np.ndarray
+    ) -> dict[str, float]:
+        """Balanced accuracy too, and of many classes the top five."""
+        found = super().further_metrics(labels, probabilities, predicted)
+        found["balanced_accuracy"] = metrics.balanced_accuracy(labels, predicted)
+        if self.num_classes > 5:
+            found["top_5_accuracy"] = metrics.top_k_accuracy(labels, probabilities, k=5)
+        return found
+
+    @classmethod
+    def fits(cls, data: ImageSet) -> bool:
+        """Whether each image has one class."""
+        return data.labels is not None and not (data.target_names or data.multilabel)
+
+
+@register_task
+@dataclass(frozen=True)
+class BinaryTask(ClassificationTask):
+    """Two classes, and one logit for the second of them.
+
+    Attributes:
+        class_names: Two names; the second one is the positive class.
+    """
+
+    name: ClassVar[str] = "binary"
+    single_class: ClassVar[bool] = True
+    exact_classes: ClassVar[int | None] = 2
+
+    @property
+    def units(self) -> int:
+        """One logit."""
+        return 1
+
+    def decode(self, outputs: Any) -> np.ndarray:
+        """Probabilities `(n, 2)` in float64."""
+        yes = _sigmoid(outputs)
+        return np.concatenate([1.0 - yes, yes], axis=-1)
+
+    def further_metrics(
+        self, labels: np.ndarray, probabilities: np.ndarray, predicted: np.ndarray
+    ) -> dict[str, float]:
+        """Balanced accuracy too, and the areas under the curves."""
+        found = super().further_metrics(labels, probabilities, predicted)
+        found["balanced_accuracy"] = metrics.balanced_accuracy(labels, predicted)
+        return found | _areas(labels, probabilities[:, 1])
+
+
+@register_task
+@dataclass(frozen=True)
+class MultilabelTask(ClassificationTask):
+    """Any number of labels an image: a yes-no question for each.
+
+    Attributes:
+        class_names: Names in the order of the outputs, at least one.
+    """
+
+    name: ClassVar[str] = "multilabel"
+    fewest_classes: ClassVar[int] = 1
+
+    def check(self, targets: np.ndarray) -> None:
+        """Raise unless these are zeros and ones `(n, num_classes)`."""
+        labels = _numbers(targets)
+        if labels.ndim != 2 or labels.shape[1] != self.num_classes:
+            fail("labels", f"of shape (n, {self.num_classes})", labels.shape)
+        if not np.isin(labels, (0, 1)).all():
+            fail("labels", "zeros and ones", _extremes(labels))
+
+    def decode(self, outputs: Any) -> np.ndarray:
+        """Probabilities `(n, num_classes)` in float64, each of its own."""
+        return _sigmoid(outputs)
+
+    def predictions(
+        self, decoded: np.ndarray, paths: tuple[str, ...] | None = None
+    ) -> Predictions:
+        """Names with their probabilities."""
+        return LabelPredictions(self.class_names, decoded, paths, self.name)
+
+    def score(self, targets: np.ndarray, decoded: np.ndarray) -> tuple[float, float]:
+        """Share of labels that are right, and their mean logarithmic loss."""
+        yes = np.asarray(targets) == 1
+        return _score((decoded >= 0.5) == yes, np.where(yes, decoded, 1.0 - decoded))
+
+    def further_metrics(
+        self, labels: np.ndarray, probabilities: np.ndarray, predicted: np.ndarray
+    ) -> dict[str, float]:
+        """Micro F1 and the share of right labels too, and areas under the curves."""
+        found = super().further_metrics(labels, probabilities, predicted)
+        found["micro_f1"] = metrics.f1(labels, predicted, average="micro")
+        found["label_accuracy"] = metrics.label_accuracy(labels, predicted)
+        return found | _areas(labels, probabilities)
+
+    @classmethod
+    def fits(cls, data: ImageSet) -> bool:
+        """Whether an image may have several labels."""
+        return data.multilabel
+
+
+def classification_task(name: str, classes: int | Sequence[str]) -> ClassificationTask:
+    """The classification task of that name.
+
+    Args:
+        name: `"multiclass"`, `"binary"` or `"multilabel"`.
+        classes: Class names in label order, or their number.
+
+    Raises:
+        ValueError: If there is no such task, or the classes do not fit it.
+    """
+    check_choice("task", name, tuple(_CLASSIFICATIONS))
+    return _CLASSIFICATIONS[name](_class_names(classes))
+
+
+_CLASSIFICATIONS = {
+    kind.name: kind for kind in (MulticlassTask, BinaryTask, MultilabelTask)
+}
+
+
+def _class_names(classes: int | Sequence[str]) -> tuple[str, ...]:
+    """Class names as a tuple of distinct strings."""
+    if isinstance(classes, str):
+        hint = "Pass the class names as a list."
+        fail("classes", "a number or a sequence of names", classes, hint, TypeError)
+    if not isinstance(classes, Sequence) and not hasattr(classes, "__iter__"):
+        check_integer("classes", classes, 1)
+        return tuple(str(number) for number in range(classes))
+    names = tuple(str(name) for name in classes)
+    repeated = sorted({name for name in names if names.count(name) > 1})
+    if repeated:
+        fail("classes", "distinct names", repeated)
+    if not names:
+        fail("classes", "at least one name", names)
+    return names
+
+
+def classification_report(
+    labels: ArrayLike,
+    probabilities: ArrayLike,
+    class_names: tuple[str, ...],
+    *,
+    task: str = "multiclass",
+    seconds: float | None = None,
+) -> EvaluationReport:
+    """Everything that labels and probabilities say about a classifier.
+
+    Args:
+        labels: Class indices `(n,)`; multi-label: 0/1 labels `(n, classes)`.
+        probabilities: Float `(n, classes)`; two columns for the binary task.
+        class_names: One name per column; classes may be absent from the labels.
+        task: `"multiclass"`, `"binary"` (class 1 is the positive one) or
+            `"multilabel"` (each probability decides alone, above 0.5).
+        seconds: What the predictions took; reported as it is.
+
+    Returns:
+        An `EvaluationReport`; `print` shows a table, `.to_dict()` is ready for JSON.
+
+    Raises:
+        ValueError: If the arrays, the names and the task do not fit together.
+
+    Example:
+        >>> report = classification_report([0, 1], [[0.8, 0.2], [0.6, 0.4]], ("a", "b"))
+        >>> report.accuracy, report.baseline, report.most_confused[0].predicted
+        (0.5, 0.5, 'a')
+    """
+    check_choice("task", task, tuple(_CLASSIFICATIONS))
+    kind = _CLASSIFICATIONS[task]
+    shape = np.shape(probabilities)
+    if kind.exact_classes not in (None, *shape[1:2]):
+        expected = f"of shape (n, {kind.exact_classes}) for task={task!r}"
+        fail("probabilities", expected, shape)
+    asked = kind(tuple(map(str, class_names)))
+    return make_report(asked, labels, probabilities, seconds)
+
+
+def _score(right: np.ndarray, given: np.ndarray) -> tuple[float, float]:
+    """Share that is right, and the loss of the probabilities given to the truth."""
+    loss = -np.log(np.maximum(given, np.finfo("float64").tiny)).mean()
+    return float(right.mean()), float(loss)
+
+
+def _sigmoid(logits: Any) -> np.ndarray:
+    return np.exp(-np.logaddexp(0.0, -np.asarray(logits, dtype="float64")))
+
+
+def _areas(labels: np.ndarray, ranked: np.ndarray) -> dict[str, float]:
+    """Areas under the ROC curve and the precision-recall curve."""
+    return {
+        "roc_auc": metrics.roc_auc(labels, ranked),
+        "average_precision": metrics.average_precision(labels, ranked),
+    }
+
+
+def _numbers(labels: Any) -> np.ndarray:
+    labels = np.asarray(labels)
+    if labels.dtype.kind not in "iubf":
+        hint = "For names pass their places in the model's class names."
+        fail("labels", "numbers", str(labels.dtype), hint, TypeError)
+    return labels
 
 
 def _extremes(labels: np.ndarray) -> str:
@@ -252,307 +649,3 @@ class SmoothedSparseCrossentropy(keras.losses.Loss):
             "num_classes": self.num_classes,
             "label_smoothing": self.label_smoothing,
         }
-
-
-def make_task(name: str, num_classes: int) -> Task:
-    """The task of that name.
-
-    Args:
-        name: `"multiclass"`, `"binary"` or `"multilabel"`.
-        num_classes: Number of class names, at least two (one for multilabel).
-
-    Raises:
-        ValueError: If the number of classes does not fit the task.
-    """
-    check_choice("task", name, TASKS)
-    if name == "binary" and num_classes != 2:
-        fail("classes", "two names for the binary task", num_classes)
-    if name == "multiclass" and num_classes < 2:
-        fail("classes", "at least two names", num_classes)
-    return Task(name, num_classes)
-
-
-_ROWS_SHOWN = 20
-_PAIRS_SHOWN = 5
-_NAME_WIDTH = 30
-
-
-def report_text(report: "EvaluationReport") -> str:
-    """The report in lines of at most 80 characters."""
-    blocks = [_summary(report), _class_table(report.per_class)]
-    if report.most_confused:
-        blocks.append(_confused(report))
-    return "\n\n".join(blocks)
-
-
-def percent(share: float) -> str:
-    """`0.8642` as `"86.4 %"`."""
-    return f"{100 * share:.1f} %"
-
-
-def _summary(report: "EvaluationReport") -> str:
-    """The numbers about all images."""
-    low, high = report.accuracy_interval
-    images = "1 image" if report.images == 1 else f"{report.images} images"
-    lines = [f"{images}, {len(report.class_names)} classes, {report.task}"]
-    if report.seconds is not None:
-        each = 1000 * report.seconds / report.images
-        lines[0] += f", {report.seconds:.2f} s ({each:.1f} ms an image)"
-    title = "accuracy (all labels right)" if report.confusion is None else "accuracy"
-    limits = f"(95 % interval {percent(low)} to {percent(high)})"
-    lines.append(f"{title:<28}{percent(report.accuracy):>8}  {limits}")
-    lines.append(f"{'most frequent answer':<28}{percent(report.baseline):>8}")
-    for name, value in report.metrics.items():
-        shown = "-" if value is None else f"{value:.3f}"
-        lines.append(f"{name.replace('_', ' '):<28}{shown:>8}")
-    return "\n".join(lines)
-
-
-def _class_table(rows: "tuple[ClassScores, ...]") -> str:
-    """One line a class; of many classes only the worst."""
-    note, shown = "", rows
-    if len(rows) > _ROWS_SHOWN:
-        scored = [
-            (row.f1, place) for place, row in enumerate(rows) if row.f1 is not None
-        ]
-        shown = tuple(rows[place] for _, place in sorted(scored)[:_ROWS_SHOWN])
-        note = f"\nThe {len(shown)} classes of lowest f1, of {len(rows)}."
-    names = [short_name(row.name, _NAME_WIDTH) for row in shown]
-    width = max([len("class"), *map(len, names)])
-    lines = [f"{'class':<{width}}  precision  recall      f1  images  predicted"]
-    for name, row in zip(names, shown, strict=True):
-        precision, recall, f1 = (
-            "-" if value is None else f"{value:.3f}"
-            for value in (row.precision, row.recall, row.f1)
-        )
-        lines.append(
-            f"{name:<{width}}  {precision:>9}  {recall:>6}  {f1:>6}"
-            f"  {row.images:>6}  {row.predicted:>9}"
-        )
-    return "\n".join(lines) + note
-
-
-def _confused(report: "EvaluationReport") -> str:
-    """The commonest mistakes."""
-    lines = ["most confused (true -> predicted)"]
-    for pair in report.most_confused[:_PAIRS_SHOWN]:
-        names = [short_name(name, 22) for name in (pair.true, pair.predicted)]
-        total = f"{pair.images} of {round(pair.images / pair.share)}"
-        share = f"{total} ({percent(pair.share)})"
-        lines.append(f"  {names[0]} -> {names[1]}: {share}")
-    return "\n".join(lines)
-
-
-@dataclass(frozen=True)
-class ClassScores:
-    """How one class fares.
-
-    Attributes:
-        name: Name of the class.
-        precision: Share of the images given to the class that belong to it, 0 to 1;
-            None when none was given to it.
-        recall: Share of the class's images that were recognised; None without images.
-        f1: Harmonic mean of the two; None when the class occurs nowhere.
-        images: Images of the class.
-        predicted: Images given to the class.
-    """
-
-    name: str
-    precision: float | None
-    recall: float | None
-    f1: float | None
-    images: int
-    predicted: int
-
-
-@dataclass(frozen=True, eq=False)
-class EvaluationReport:
-    """A classifier's scores on one set of labelled images.
-
-    Attributes:
-        task: `"multiclass"`, `"binary"` or `"multilabel"`.
-        class_names: Names of the classes, in the order of the probabilities.
-        images: Number of images scored.
-        accuracy: Share of images that are right (multi-label: all labels right).
-        accuracy_interval: Its 95 % Wilson limits.
-        baseline: Accuracy of always giving the most frequent answer.
-        metrics: Further metrics by name; None where one is undefined.
-        per_class: One row a class.
-        confusion: Integer `(classes, classes)`, rows true; None for multi-label.
-        most_confused: The commonest mistakes, at most ten, the commonest first.
-        calibration: Accuracy against confidence.
-        seconds: What the predictions took, or None.
-    """
-
-    task: str
-    class_names: tuple[str, ...]
-    images: int
-    accuracy: float
-    accuracy_interval: tuple[float, float]
-    baseline: float
-    metrics: dict[str, float | None]
-    per_class: tuple[ClassScores, ...]
-    confusion: np.ndarray | None
-    most_confused: tuple[ConfusedPair, ...]
-    calibration: ReliabilityCurve
-    seconds: float | None = None
-
-    def to_dict(self) -> dict[str, Any]:
-        """The report in plain Python types, ready for JSON; nan becomes None."""
-        curve = self.calibration
-        bins = zip(
-            curve.edges[:-1].tolist(),
-            curve.edges[1:].tolist(),
-            curve.counts.tolist(),
-            map(_finite, curve.confidence),
-            map(_finite, curve.accuracy),
-            strict=True,
-        )
-        keys = ("low", "high", "decisions", "confidence", "accuracy")
-        return {
-            "task": self.task,
-            "class_names": list(self.class_names),
-            "images": self.images,
-            "accuracy": self.accuracy,
-            "accuracy_interval": list(self.accuracy_interval),
-            "baseline": self.baseline,
-            "metrics": dict(self.metrics),
-            "per_class": [dict(vars(row)) for row in self.per_class],
-            "confusion": None if self.confusion is None else self.confusion.tolist(),
-            "most_confused": [dict(vars(pair)) for pair in self.most_confused],
-            "calibration": [dict(zip(keys, each, strict=True)) for each in bins],
-            "seconds": self.seconds,
-        }
-
-    def __str__(self) -> str:
-        """The report as a table for a terminal of 80 columns."""
-        return report_text(self)
-
-
-def classification_report(
-    labels: ArrayLike,
-    probabilities: ArrayLike,
-    class_names: tuple[str, ...],
-    *,
-    task: str = "multiclass",
-    seconds: float | None = None,
-) -> EvaluationReport:
-    """Everything that labels and probabilities say about a classifier.
-
-    The baseline comes from the images scored here: an accuracy near it means that
-    nothing was learned, however high it is.
-
-    Args:
-        labels: Class indices `(n,)`; multi-label: 0/1 labels `(n, classes)`.
-        probabilities: Float `(n, classes)`; two columns for the binary task.
-        class_names: One name per column; classes may be absent from the labels.
-        task: `"multiclass"`, `"binary"` (class 1 is the positive one) or
-            `"multilabel"` (each probability decides alone, above 0.5).
-        seconds: What the predictions took; reported as it is.
-
-    Returns:
-        An `EvaluationReport`; `print` shows a table, `.to_dict()` is ready for JSON.
-
-    Raises:
-        ValueError: If the arrays, the names and the task do not fit together.
-
-    Example:
-        >>> report = classification_report([0, 1], [[0.8, 0.2], [0.6, 0.4]], ("a", "b"))
-        >>> report.accuracy, report.baseline, report.most_confused[0].predicted
-        (0.5, 0.5, 'a')
-    """
-    check_choice("task", task, TASKS)
-    labels, probabilities = _check_task(labels, probabilities, tuple(class_names), task)
-    if seconds is not None:
-        check_number("seconds", seconds, 0.0)
-    predicted = decide(labels, probabilities)
-    right = (labels == predicted).reshape(len(labels), -1).all(axis=1)
-    names = tuple(str(name) for name in class_names)
-    table = None
-    if task != "multilabel":
-        table = metrics.confusion_matrix(labels, predicted, len(names))
-    curve = reliability_curve(labels, probabilities)
-    further = _further_metrics(labels, probabilities, predicted, task)
-    further["expected_calibration_error"] = curve.error
-    return EvaluationReport(
-        task=task,
-        class_names=names,
-        images=len(labels),
-        accuracy=float(right.mean()),
-        accuracy_interval=wilson_interval(int(right.sum()), len(right)),
-        baseline=float(np.unique(labels, axis=0, return_counts=True)[1].max())
-        / len(labels),
-        metrics={name: _finite(value) for name, value in further.items()},
-        per_class=_rows(labels, predicted, names),
-        confusion=table,
-        most_confused=() if table is None else most_confused_pairs(table, names),
-        calibration=curve,
-        seconds=None if seconds is None else float(seconds),
-    )
-
-
-def _check_task(
-    labels: ArrayLike, probabilities: ArrayLike, class_names: tuple[str, ...], task: str
-) -> tuple[np.ndarray, np.ndarray]:
-    """Labels and probabilities that fit the task and the names."""
-    axes = 2 if task == "multilabel" else 1
-    if np.ndim(labels) != axes:
-        shape = "(n, classes)" if axes == 2 else "(n,)"
-        hint = 'Did you mean task="multilabel"? For one-hot labels pass'
-        hint = f"{hint} labels.argmax(axis=1)." if axes == 1 else ""
-        fail("labels", f"of shape {shape} for task={task!r}", np.shape(labels), hint)
-    labels, probabilities = as_probabilities(labels, probabilities)
-    columns = probabilities.shape[1]
-    if task == "binary" and columns != 2:
-        fail("probabilities", "of shape (n, 2) for task='binary'", probabilities.shape)
-    if len(class_names) != columns:
-        received = f"{len(class_names)} names"
-        fail("class_names", f"{columns} names, one per column", received)
-    return labels, probabilities
-
-
-def _further_metrics(
-    labels: np.ndarray, probabilities: np.ndarray, predicted: np.ndarray, task: str
-) -> dict[str, float]:
-    """The metrics that the task has, besides the accuracy."""
-    found = {
-        "macro_f1": metrics.f1(labels, predicted, average="macro"),
-        "weighted_f1": metrics.f1(labels, predicted, average="weighted"),
-        "log_loss": metrics.log_loss(labels, probabilities),
-        "brier": metrics.brier(labels, probabilities),
-    }
-    if task == "multilabel":
-        found["micro_f1"] = metrics.f1(labels, predicted, average="micro")
-        found["label_accuracy"] = metrics.label_accuracy(labels, predicted)
-    else:
-        found["balanced_accuracy"] = metrics.balanced_accuracy(labels, predicted)
-    if task != "multiclass":
-        ranked = probabilities if task == "multilabel" else probabilities[:, 1]
-        found["roc_auc"] = metrics.roc_auc(labels, ranked)
-        found["average_precision"] = metrics.average_precision(labels, ranked)
-    elif probabilities.shape[1] > 5:
-        found["top_5_accuracy"] = metrics.top_k_accuracy(labels, probabilities, k=5)
-    return found
-
-
-def _rows(
-    labels: np.ndarray, predicted: np.ndarray, class_names: tuple[str, ...]
-) -> tuple[ClassScores, ...]:
-    """One row a class."""
-    table = metrics.per_class_scores(labels, predicted, num_classes=len(class_names))
-    return tuple(
-        ClassScores(
-            name=name,
-            precision=_finite(table["precision"][index]),
-            recall=_finite(table["recall"][index]),
-            f1=_finite(table["f1"][index]),
-            images=int(table["support"][index]),
-            predicted=int(table["predicted"][index]),
-        )
-        for index, name in enumerate(class_names)
-    )
-
-
-def _finite(value: float) -> float | None:
-    """A plain float, or None for nan and inf."""
-    return float(value) if np.isfinite(value) else None

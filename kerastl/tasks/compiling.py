@@ -17,19 +17,12 @@ from kerastl.models.optimizers import (
     variable_multipliers,
     with_rates,
 )
-from kerastl.models.record import find_manifest
-from kerastl.tasks.classification import Task, make_task
+from kerastl.tasks.task import bind
 
 #: What each optimizer was compiled to train, by variable path. Weak, so that neither
 #: models nor optimizers are kept alive.
 _COMPILED: "weakref.WeakKeyDictionary[Any, tuple[str, ...]]"
 _COMPILED = weakref.WeakKeyDictionary()
-
-
-def model_task(model: keras.Model) -> Task | None:
-    """The classifier's task, or None for a model that was not built here."""
-    found = find_manifest(model)
-    return make_task(found.task, found.num_classes) if found else None
 
 
 def trainable_paths(model: keras.Model) -> tuple[str, ...]:
@@ -115,7 +108,7 @@ def objective(
     Raises:
         ValueError: If neither is there, or a given loss is to be smoothed.
     """
-    task = model_task(model)
+    task = bind(model).task
     if loss is None and task is None:
         hint = "It was not built by build_classifier, so its task is unknown."
         fail("loss", "given for this model", None, hint)
@@ -128,8 +121,9 @@ def objective(
     if task is None:
         return loss, list(metrics)
     # Keras would read off the first batch what kind of accuracy is meant.
-    own = task.metrics()[0]
-    return loss, [own if name in ("accuracy", "acc") else name for name in metrics]
+    own = {metric.name: metric for metric in task.metrics()}
+    own["acc"] = own.get("accuracy", "acc")
+    return loss, [own.get(m, m) if isinstance(m, str) else m for m in metrics]
 
 
 def jit_mode() -> bool | str:

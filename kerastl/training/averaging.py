@@ -19,8 +19,8 @@ from kerastl.features.sources import StreamSource, make_source
 from kerastl.models.blocks import check_functional
 from kerastl.models.freezing import head_layers, leaf_layers
 from kerastl.models.layers import (
-    ClassLogits,
     Preprocessing,
+    TaskOutputs,
     adapted_parts,
     base_weight,
     folded,
@@ -30,14 +30,15 @@ from kerastl.models.layers import (
 )
 from kerastl.models.lora import drop_adapters
 from kerastl.models.record import (
-    find_manifest,
     find_preprocessing,
+    find_record,
     forget_temperature,
-    manifest,
+    read_record,
     set_temperature,
 )
 from kerastl.tasks.building import load_model
-from kerastl.tasks.compiling import compile_model, model_task
+from kerastl.tasks.compiling import compile_model
+from kerastl.tasks.task import bind_known
 from kerastl.training.batch_statistics import moved_statistics, recompute_batchnorm
 from kerastl.training.watching import restore, snapshot
 
@@ -82,8 +83,7 @@ class Judge:
         self, model: keras.Model, validation: Any, batch_size: int = 64
     ) -> None:
         """See the class."""
-        manifest(model)
-        self.task = model_task(model)
+        self.task = bind_known(model).task
         self.source = make_source(model, validation, "validation")
         if isinstance(self.source, StreamSource):
             kinds = "an ImageSet or an (images, labels) pair"
@@ -101,17 +101,7 @@ class Judge:
             progress=progress,
         )
         labels = np.asarray(source.labels)
-        chances = self.task.probabilities(logits)
-        tiny = np.finfo("float64").tiny
-        if self.task.name == "multilabel":
-            right = (chances >= 0.5) == (labels == 1)
-            given = np.where(labels == 1, chances, 1.0 - chances)
-        else:
-            labels = labels.reshape(-1)
-            right = chances.argmax(axis=1) == labels
-            given = chances[np.arange(len(labels)), labels]
-        loss = -np.log(np.maximum(given, tiny)).mean()
-        return Score(float(right.mean()), float(loss))
+        return Score(*self.task.score(labels, self.task.decode(logits)))
 
 
 #: Networks drawn at random apart are at right angles, cosine 0; fine-tuning from one
@@ -119,7 +109,7 @@ class Judge:
 SAME_START = 0.5
 
 #: Compared by `check_same_records`, where they say anything.
-_RECORDS = (keras.layers.InputLayer, Preprocessing, ClassLogits)
+_RECORDS = (keras.layers.InputLayer, Preprocessing, TaskOutputs)
 
 #: Settings of a layer that a trained one computes the same without.
 _OF_TRAINING = ("name", "trainable", "dtype", "seed", "momentum", "rate")
@@ -184,7 +174,7 @@ def check_same_shapes(
 
 def check_same_records(name: str, model: keras.Model, other: keras.Model) -> None:
     """Raise unless two classifiers mean the same by their outputs and inputs."""
-    one, two = find_manifest(model), find_manifest(other)
+    one, two = find_record(model), find_record(other)
     if one is not None and two is not None:
         for part in ("class_names", "task", "image_size", "resize"):
             mine, theirs = getattr(one, part), getattr(two, part)
@@ -470,7 +460,7 @@ def wise_ft(
         check_same_layers("start", start, model)
     check_same_start("start", model, before, after)
     judge = Judge(model, validation, batch_size)
-    temperature = manifest(model).temperature
+    temperature = read_record(model).temperature
     moved = moved_statistics(model, [before, after]) if statistics is not None else ()
 
     def enter(alpha: float) -> None:
@@ -757,7 +747,7 @@ def _copy(model: keras.Model) -> keras.Model:
     copy = keras.models.clone_model(model)
     drop_adapters(copy)
     restore(copy, effective_weights(model))
-    if find_manifest(copy) is not None:
+    if find_record(copy) is not None:
         # Each candidate's own fits neither the others nor their mean.
         set_temperature(copy, 1.0)
         if copy.trainable_variables:

@@ -20,7 +20,7 @@ from kerastl.models.layers import (
     is_noise,
     make_freezable,
 )
-from kerastl.models.record import find_manifest, find_preprocessing, network_size
+from kerastl.models.record import find_preprocessing, find_record, network_size
 
 _BatchNorm = keras.layers.BatchNormalization
 
@@ -170,7 +170,7 @@ def _rows(
         fail("data", kinds, type(data).__name__, error=TypeError)
     if find_preprocessing(model) is None and isinstance(data, np.ndarray):
         return lambda places: data[places], len(data)
-    record = find_manifest(model)
+    record = find_record(model)
     size = record.image_size if record else network_size(model)
     resize = record.resize if record else "stretch"
     images = as_image_set(data, size, resize)

@@ -9,8 +9,9 @@ import numpy as np
 from kerastl._checks import fail, nearest
 from kerastl.features.sources import Source, StreamSource
 from kerastl.models.freezing import resolve_trainable
-from kerastl.models.record import find_manifest, find_preprocessing
-from kerastl.tasks.compiling import make_optimizer, model_task, objective
+from kerastl.models.record import find_preprocessing
+from kerastl.tasks.compiling import make_optimizer, objective
+from kerastl.tasks.task import bind
 from kerastl.training.phase import Phase
 
 #: `tf.data.INFINITE_CARDINALITY` and `UNKNOWN_CARDINALITY`, without importing
@@ -47,8 +48,9 @@ def check_first_batch(model: keras.Model, source: Source | None, name: str) -> N
         for want, got in zip(expected, images.shape[1:], strict=True)
     ):
         fail(name, f"batches of shape (n, {str(expected)[1:]}", images.shape)
-    if find_manifest(model) is not None:
-        model_task(model).check_targets(labels)
+    task = bind(model).task
+    if task is not None:
+        task.check_batch(labels)
 
 
 def check_end(source: Source | None, name: str) -> None:

@@ -25,7 +25,7 @@ from kerastl.models.optimizers import (
     unscaled,
 )
 from kerastl.models.record import uncalibrated
-from kerastl.tasks.compiling import model_task
+from kerastl.tasks.task import bind
 from kerastl.training.checks import check_first_batch
 from kerastl.training.phase import AUTO_RGN, Phase
 
@@ -113,7 +113,7 @@ def task_loss(
     model: keras.Model, loss: Any, label_smoothing: float = 0.0
 ) -> Callable[[Any, Any], Any]:
     """The given loss, or the task's: a number for labels and outputs of a batch."""
-    task = model_task(model)
+    task = bind(model).task
     if loss is None and task is None:
         hint = "It was not built by build_classifier, so its task is unknown."
         fail("loss", "given for this model", None, hint)

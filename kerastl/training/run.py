@@ -25,8 +25,9 @@ from kerastl.features.sources import (
 )
 from kerastl.models.freezing import unfreeze
 from kerastl.models.layers import is_noise
-from kerastl.models.record import find_manifest, is_pretrained
-from kerastl.tasks.compiling import compile_model, model_task, trainable_paths
+from kerastl.models.record import is_pretrained
+from kerastl.tasks.compiling import compile_model, trainable_paths
+from kerastl.tasks.task import bind
 from kerastl.training.checks import (
     check_end,
     check_first_batch,
@@ -89,7 +90,7 @@ class PaddedValidation(keras.callbacks.Callback):
         outputs = run_batches(
             model, self.source.rows, len(self.source), batch_size=self.batch_size
         )
-        task = model_task(model)
+        task = bind(model).task
         loss, metrics = self.settings["loss"], self.settings["metrics"]
         if loss is None:
             loss = task.loss(self.settings["label_smoothing"])
@@ -152,11 +153,11 @@ def class_weights(
     """
     if class_weight is None:
         return None
-    record = find_manifest(model)
-    if record is None or record.task == "multilabel":
+    bound = bind(model)
+    if bound.task is None or not bound.task.single_class:
         hint = "Class weights need a classifier with one class an image."
         fail("class_weight", "None for this model", class_weight, hint)
-    names = record.class_names
+    names = bound.record.class_names
     if isinstance(class_weight, Mapping):
         return _by_index(names, class_weight)
     if class_weight != "balanced":
@@ -165,7 +166,9 @@ def class_weights(
     if isinstance(train, StreamSource):
         hint = "The images of a dataset of batches are not counted; pass the weights."
         fail("class_weight", "weights by name here", class_weight, hint)
-    counts = np.bincount(np.asarray(train.labels).astype(int), minlength=len(names))
+    counts = np.bincount(
+        bound.task.strata(train.labels).astype(int), minlength=len(names)
+    )
     if not counts.all():
         missing = [name for name, count in zip(names, counts, strict=True) if not count]
         fail("train", "with images of every class for 'balanced'", missing)
@@ -287,8 +290,10 @@ class Run:
 
     def chance_loss(self) -> float | None:
         """Training loss of a head that knows nothing; None where nobody can say."""
-        task = model_task(self.model)
+        task = bind(self.model).task
         if task is None or self.settings["loss"] is not None:
+            return None
+        if task.chance_loss is None:
             return None
         heaviest = max(self.weights.values()) if self.weights else 1.0
         penalties = float(sum(self.model.losses)) if self.model.losses else 0.0

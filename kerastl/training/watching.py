@@ -11,8 +11,9 @@ import numpy as np
 
 from kerastl._checks import fail, nearest, warn
 from kerastl._compat import keep_averages, sublayers
-from kerastl.models.record import find_manifest, set_temperature
-from kerastl.tasks.compiling import compiled_paths, model_task, trainable_paths
+from kerastl.models.record import find_record, set_temperature
+from kerastl.tasks.compiling import compiled_paths, trainable_paths
+from kerastl.tasks.task import bind
 from kerastl.training.penalties import l2_sp_penalty
 from kerastl.training.phase import BestEpoch
 
@@ -202,7 +203,8 @@ def monitored(model: keras.Model, metrics: Any, monitor: str) -> str:
     if monitor != "auto":
         return monitor
     if metrics is None:
-        return "val_accuracy" if model_task(model) else "val_loss"
+        task = bind(model).task
+        return task.monitor if task else "val_loss"
     names = {getattr(metric, "name", metric) for metric in metrics}
     return "val_accuracy" if names & {"accuracy", "acc"} else "val_loss"
 
@@ -423,7 +425,7 @@ def temperature_set_aside(model: keras.Model) -> Iterator[None]:
     Args:
         model: The whole model.
     """
-    record = find_manifest(model)
+    record = find_record(model)
     if record is None or record.temperature == 1:
         yield
         return
@@ -450,6 +452,4 @@ def what_is_kept(tracker: BestWeights) -> str:
 
 def has_learnt(model: keras.Model) -> bool:
     """Whether the head is anything but new: a new one ends in zeros."""
-    if find_manifest(model) is None:
-        return True
-    return bool(np.any(keras.ops.convert_to_numpy(model.layers[-2].weights[0])))
+    return bind(model).head_has_learnt

@@ -8,7 +8,7 @@ import pytest
 
 import kerastl
 from kerastl.cli import calibration
-from kerastl.models.record import manifest
+from kerastl.models.record import read_record
 
 
 @pytest.fixture
@@ -42,7 +42,7 @@ def test_the_model_is_written_with_its_temperature(command, trained, model, fitt
     assert done.status == 0
     assert done.json()["temperature"] == 2.5
     assert done.json()["output"] == str(model)
-    assert manifest(kerastl.load_model(model)).temperature == 2.5
+    assert read_record(kerastl.load_model(model)).temperature == 2.5
 
 
 def test_the_images_are_those_the_run_chose_by(command, trained, model, fitted):
@@ -93,7 +93,7 @@ def test_another_file_leaves_the_model_alone(command, trained, model, fitted, tm
     output = tmp_path / "honest.keras"
     assert command("calibrate", model, trained.data, "--output", output).status == 0
     assert model.read_bytes() == before
-    assert manifest(kerastl.load_model(output)).temperature == 2.5
+    assert read_record(kerastl.load_model(output)).temperature == 2.5
 
 
 @pytest.mark.parametrize("output", ["honest.txt", "absent/honest.keras"])

@@ -70,18 +70,18 @@ def test_backbone_and_weights_reach_the_network(command, image_folder, sweep):
         *("lr", image_folder, "--backbone", "MobileNetV2", "--weights", "none"),
         *("--alpha", "0.35", "--image-size", "32", "--resize", "pad"),
     )
-    from kerastl.models.record import manifest
+    from kerastl.models.record import read_record
 
-    record = manifest(sweep[0][0])
+    record = read_record(sweep[0][0])
     assert (record.backbone, record.weights) == ("MobileNetV2", "none")
     assert record.resize == "pad"
 
 
 def test_the_bundled_weights_are_the_default(command, image_folder, sweep):
     command("lr", image_folder, *OPTIONS)
-    from kerastl.models.record import manifest
+    from kerastl.models.record import read_record
 
-    assert manifest(sweep[0][0]).weights == "tiny"
+    assert read_record(sweep[0][0]).weights == "tiny"
     assert sweep[0][2] == {"steps": 12}
 
 

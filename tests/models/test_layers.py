@@ -115,15 +115,15 @@ def test_logits_are_divided_by_the_temperature():
 
 def test_a_copy_has_a_temperature_of_its_own():
     layer = ClassLogits({"task": "binary", "temperature": 1.0})
-    copy(layer).manifest["temperature"] = 2.0
-    assert layer.manifest["temperature"] == 1.0
+    copy(layer).record["temperature"] = 2.0
+    assert layer.record["temperature"] == 1.0
 
 
-def test_the_manifest_travels_as_json():
-    manifest = {"class_names": ["Ähre", "b"], "image_size": [8, 8]}
-    saved = keras.saving.serialize_keras_object(ClassLogits(manifest))
+def test_the_record_travels_as_json():
+    record = {"class_names": ["Ähre", "b"], "image_size": [8, 8]}
+    saved = keras.saving.serialize_keras_object(ClassLogits(record))
     loaded = keras.saving.deserialize_keras_object(json.loads(json.dumps(saved)))
-    assert loaded.manifest == manifest
+    assert loaded.record == record
 
 
 @pytest.mark.parametrize("layer", NOISE, ids=KINDS)

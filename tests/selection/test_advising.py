@@ -11,7 +11,7 @@ from networks import coloured, pixels, small_network
 import kerastl
 from kerastl.models.backbones import adapt_backbone
 from kerastl.models.freezing import model_blocks
-from kerastl.models.record import manifest
+from kerastl.models.record import read_record
 from kerastl.selection.advice import (
     NEAR_RATE,
     PROBE_RATE,
@@ -161,7 +161,7 @@ def test_weights_no_better_than_random_ones_are_given_up(
     advice = advise(colours(12), "MobileNet", **OPTIONS)
     assert advice.recipe == recipe
     training = advised_training(advice, "MobileNet", colours(12), **OPTIONS)
-    weights = manifest(kerastl.build_classifier(training.backbone, NAMES)).weights
+    weights = read_record(kerastl.build_classifier(training.backbone, NAMES)).weights
     assert weights == ("none" if recipe == "scratch" else "tiny")
 
 
@@ -286,8 +286,8 @@ def test_a_truncated_backbone_makes_a_classifier_with_its_blocks_and_its_record(
     training = advised_training(advice, "MobileNet", colours(), **OPTIONS)
     model = kerastl.build_classifier(training.backbone, NAMES)
     assert list(model_blocks(model)) == ["stem", *(f"block_{i}" for i in range(1, 5))]
-    assert manifest(model).weights == "tiny"
-    assert manifest(model).image_size == (32, 32)
+    assert read_record(model).weights == "tiny"
+    assert read_record(model).image_size == (32, 32)
 
 
 def test_advised_training_learns_and_survives_its_file(tmp_path):

@@ -16,7 +16,7 @@ from networks import (
 
 import kerastl
 from kerastl.models.backbones import using_precision
-from kerastl.models.record import manifest
+from kerastl.models.record import read_record
 
 
 def features(model):
@@ -120,9 +120,9 @@ def test_class_names_survive_keras_own_load_model(tmp_path):
     assert kerastl.class_names(loaded) == tuple(names)
 
 
-def test_the_manifest_records_what_the_model_was_built_with():
-    record = manifest(small_classifier(resize="pad", dropout=0.1))
-    assert (record.task, record.resize) == ("multiclass", "pad")
+def test_the_record_says_what_the_model_was_built_with():
+    record = read_record(small_classifier(resize="pad", dropout=0.1))
+    assert (record.task["name"], record.resize) == ("multiclass", "pad")
     assert (record.image_size, record.backbone) == ((16, 16), "small")
     assert record.head_layers == (
         "head_pool_avg",
@@ -155,7 +155,7 @@ def test_a_backbone_by_name_brings_its_weights_and_size():
     model = kerastl.build_classifier(
         "MobileNet", CLASSES, alpha=0.25, weights="tiny", image_size=32
     )
-    record = manifest(model)
+    record = read_record(model)
     assert (record.backbone, record.weights) == ("MobileNet", "tiny")
     assert (record.image_size, model.input_shape) == ((32, 32), (None, 32, 32, 3))
 
@@ -183,7 +183,7 @@ def test_a_network_of_any_size_takes_its_size_from_the_argument():
     images = keras.Input((None, None, 3))
     network = keras.Model(images, keras.layers.Conv2D(2, 3)(images), name="any")
     model = kerastl.build_classifier(network, 2, preprocessing="tf", image_size=(8, 9))
-    assert manifest(model).image_size == (8, 9)
+    assert read_record(model).image_size == (8, 9)
     with pytest.raises(ValueError, match="`image_size` must be given"):
         kerastl.build_classifier(network, 2, preprocessing="tf")
 

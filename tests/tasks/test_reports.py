@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import sklearn.metrics as oracle
 
-from kerastl.evaluation.metrics import wilson_interval
-from kerastl.tasks.classification import classification_report, most_confused_pairs
+from kerastl.evaluation.metrics import most_confused_pairs, wilson_interval
+from kerastl.tasks.classification import classification_report
 
 FLOWERS = ("daisy", "rose", "tulip")
 

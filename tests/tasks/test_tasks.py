@@ -8,7 +8,12 @@ import pytest
 from networks import coloured, small_classifier
 from scipy.special import expit, log_softmax, softmax
 
-from kerastl.tasks.classification import SmoothedSparseCrossentropy, Task, make_task
+from kerastl.tasks.classification import (
+    SmoothedSparseCrossentropy,
+)
+from kerastl.tasks.classification import (
+    classification_task as make_task,
+)
 
 RNG = np.random.default_rng(0)
 LOGITS = RNG.normal(0, 2, (7, 4)).astype("float32")
@@ -30,21 +35,21 @@ def test_multiclass_loss_is_cross_entropy(smoothing, column):
     targets = np.eye(4)[LABELS] * (1 - smoothing) + smoothing / 4
     by_hand = -np.mean(np.sum(targets * log_softmax(LOGITS, axis=1), axis=1))
     labels = LABELS[:, None] if column else LABELS
-    loss = Task("multiclass", 4).loss(smoothing)(labels, LOGITS)
+    loss = make_task("multiclass", 4).loss(smoothing)(labels, LOGITS)
     np.testing.assert_allclose(float(loss), by_hand, rtol=1e-5)
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1, 0.5])
 def test_multilabel_loss_is_binary_cross_entropy(smoothing):
     targets = MANY * (1 - smoothing) + smoothing / 2
-    loss = Task("multilabel", 4).loss(smoothing)(MANY.astype("float32"), LOGITS)
+    loss = make_task("multilabel", 4).loss(smoothing)(MANY.astype("float32"), LOGITS)
     np.testing.assert_allclose(float(loss), yes_no_loss(LOGITS, targets), rtol=1e-5)
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.2])
 def test_binary_loss_takes_flat_labels(smoothing):
     targets = ANSWERS[:, None] * (1 - smoothing) + smoothing / 2
-    loss = Task("binary", 2).loss(smoothing)(ANSWERS, YES)
+    loss = make_task("binary", 2).loss(smoothing)(ANSWERS, YES)
     np.testing.assert_allclose(float(loss), yes_no_loss(YES, targets), rtol=1e-5)
 
 
@@ -57,43 +62,43 @@ def accuracy(task, labels, logits):
 
 def test_multiclass_accuracy_counts_the_largest_logit():
     share = np.mean(LOGITS.argmax(axis=1) == LABELS)
-    assert accuracy(Task("multiclass", 4), LABELS, LOGITS) == pytest.approx(share)
+    assert accuracy(make_task("multiclass", 4), LABELS, LOGITS) == pytest.approx(share)
 
 
 def test_binary_accuracy_cuts_logits_at_zero():
     logits = np.array([[0.2], [0.4], [-0.2], [3.0]], "float32")
     # Cut at 0.5, as for probabilities, only two would be right.
-    assert accuracy(Task("binary", 2), np.array([1, 1, 0, 1]), logits) == 1.0
+    assert accuracy(make_task("binary", 2), np.array([1, 1, 0, 1]), logits) == 1.0
 
 
 def test_multilabel_accuracy_cuts_each_logit_at_zero():
     share = np.mean((LOGITS > 0) == MANY)
     labels = MANY.astype("float32")
-    found = accuracy(Task("multilabel", 4), labels, LOGITS)
+    found = accuracy(make_task("multilabel", 4), labels, LOGITS)
     assert found == pytest.approx(share)
 
 
 def test_multiclass_probabilities_are_the_softmax():
-    made = Task("multiclass", 4).probabilities(LOGITS)
+    made = make_task("multiclass", 4).decode(LOGITS)
     np.testing.assert_allclose(made, softmax(LOGITS.astype("float64"), axis=1))
 
 
 def test_multilabel_probabilities_are_the_sigmoid():
-    made = Task("multilabel", 4).probabilities(LOGITS)
+    made = make_task("multilabel", 4).decode(LOGITS)
     np.testing.assert_allclose(made, expit(LOGITS.astype("float64")))
 
 
 def test_binary_probabilities_are_two_columns_and_the_logit_is_the_second():
-    made = Task("binary", 2).probabilities(YES)
+    made = make_task("binary", 2).decode(YES)
     np.testing.assert_allclose(made[:, 1], expit(YES[:, 0].astype("float64")))
     np.testing.assert_allclose(made.sum(axis=1), 1.0)
 
 
 @pytest.mark.parametrize("name", ["multiclass", "binary", "multilabel"])
 def test_probabilities_of_huge_logits_are_finite(name):
-    task = Task(name, 2)
+    task = make_task(name, 2)
     logits = np.array([[1e4, -1e4], [-1e4, 1e4]])[:, : task.units]
-    made = task.probabilities(logits)
+    made = task.decode(logits)
     assert np.isfinite(made).all()
     np.testing.assert_array_equal(made, made.round())
 
@@ -105,7 +110,7 @@ SHARES = RNG.dirichlet([0.5] * 4, 7).astype("float32")
 def test_multiclass_loss_takes_shares_of_classes(smoothing):
     targets = SHARES * (1 - smoothing) + smoothing / 4
     by_hand = -np.mean(np.sum(targets * log_softmax(LOGITS, axis=1), axis=1))
-    loss = Task("multiclass", 4).loss(smoothing)(SHARES, LOGITS)
+    loss = make_task("multiclass", 4).loss(smoothing)(SHARES, LOGITS)
     np.testing.assert_allclose(float(loss), by_hand, rtol=1e-5)
 
 
@@ -113,7 +118,7 @@ def test_multiclass_loss_takes_shares_of_classes(smoothing):
 def test_binary_loss_takes_shares_of_two_classes(smoothing):
     pair = RNG.dirichlet([0.5, 0.5], 7).astype("float32")
     targets = pair[:, 1:] * (1 - smoothing) + smoothing / 2
-    loss = Task("binary", 2).loss(smoothing)(pair, YES)
+    loss = make_task("binary", 2).loss(smoothing)(pair, YES)
     np.testing.assert_allclose(float(loss), yes_no_loss(YES, targets), rtol=1e-5)
 
 
@@ -129,13 +134,13 @@ def test_one_hot_shares_cost_what_their_classes_cost(name, smoothing):
 
 def test_two_labels_with_two_logits_are_no_pair_of_shares():
     logits, labels = LOGITS[:, :2], MANY[:, :2].astype("float32")
-    loss = Task("multilabel", 2).loss()(labels, logits)
+    loss = make_task("multilabel", 2).loss()(labels, logits)
     np.testing.assert_allclose(float(loss), yes_no_loss(logits, labels), rtol=1e-5)
 
 
 def test_the_loss_of_class_indices_is_kerass_own_to_the_bit():
     own = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    assert float(Task("multiclass", 4).loss()(LABELS, LOGITS)) == float(
+    assert float(make_task("multiclass", 4).loss()(LABELS, LOGITS)) == float(
         own(LABELS, LOGITS)
     )
 
@@ -143,19 +148,19 @@ def test_the_loss_of_class_indices_is_kerass_own_to_the_bit():
 def test_accuracy_on_shares_counts_the_largest():
     share = np.mean(LOGITS.argmax(axis=1) == SHARES.argmax(axis=1))
     assert 0 < share < 1
-    assert accuracy(Task("multiclass", 4), SHARES, LOGITS) == pytest.approx(share)
+    assert accuracy(make_task("multiclass", 4), SHARES, LOGITS) == pytest.approx(share)
 
 
 def test_binary_accuracy_on_shares_counts_the_larger():
     shares = np.array([[0.3, 0.7], [0.6, 0.4], [0.1, 0.9], [0.8, 0.2]], "float32")
     logits = np.array([[1.0], [1.0], [-1.0], [-1.0]], "float32")
-    assert accuracy(Task("binary", 2), shares, logits) == 0.5
+    assert accuracy(make_task("binary", 2), shares, logits) == 0.5
 
 
 def test_multilabel_accuracy_rounds_shares():
     shares = np.array([[0.7, 0.2], [0.4, 1.0]], "float32")
     logits = np.array([[1.0, -1.0], [1.0, 1.0]], "float32")
-    assert accuracy(Task("multilabel", 2), shares, logits) == 0.75
+    assert accuracy(make_task("multilabel", 2), shares, logits) == 0.75
 
 
 @pytest.mark.parametrize("task", ["multiclass", "binary", "multilabel"])
@@ -196,7 +201,7 @@ def test_training_on_shares_is_validated_on_labels(task):
     ],
 )
 def test_targets_are_labels_or_shares(name, labels):
-    Task(name, 4).check_targets(labels)
+    make_task(name, 4).check_batch(labels)
 
 
 @pytest.mark.parametrize(
@@ -212,7 +217,7 @@ def test_targets_are_labels_or_shares(name, labels):
 )
 def test_targets_that_do_not_fit_are_refused(name, labels, sentence):
     with pytest.raises(ValueError, match=sentence):
-        Task(name, 4).check_targets(np.array(labels))
+        make_task(name, 4).check_batch(np.array(labels))
 
 
 @pytest.mark.parametrize(
@@ -248,14 +253,14 @@ def test_the_first_loss_of_a_new_head_is_that_of_knowing_nothing(task, classes, 
 )
 def test_labels_that_do_not_fit_are_refused(name, labels, sentence):
     with pytest.raises(ValueError, match=sentence):
-        Task(name, 4).check_labels(np.array(labels))
+        make_task(name, 4).check(np.array(labels))
 
 
 @pytest.mark.parametrize("name", ["multiclass", "binary", "multilabel"])
 def test_labels_that_are_words_are_refused(name):
     words = np.array(["ash", "beech"])
     with pytest.raises(TypeError, match=r"`labels` must be numbers.*For names pass"):
-        Task(name, 2).check_labels(words)
+        make_task(name, 2).check(words)
 
 
 @pytest.mark.parametrize(
@@ -270,13 +275,13 @@ def test_labels_that_are_words_are_refused(name):
     ],
 )
 def test_labels_that_fit_pass(name, labels):
-    Task(name, 4).check_labels(np.array(labels))
+    make_task(name, 4).check(np.array(labels))
 
 
 @pytest.mark.parametrize("value", [-0.1, 1.0])
 def test_label_smoothing_stays_below_one(value):
     with pytest.raises(ValueError, match="`label_smoothing` must be"):
-        Task("multiclass", 3).loss(value)
+        make_task("multiclass", 3).loss(value)
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from networks import (
 from kerastl.evaluation.figures import alt_text
 from kerastl.models.freezing import unfreeze
 from kerastl.models.lora import add_lora
-from kerastl.models.record import manifest, set_temperature
+from kerastl.models.record import read_record, set_temperature
 from kerastl.training.averaging import interpolate_weights, wise_ft
 
 
@@ -202,7 +202,7 @@ def test_an_interrupted_sweep_leaves_the_temperature():
         pytest.raises(KeyboardInterrupt),
     ):
         wise_ft(model, start, coloured(), progress=interrupt)
-    assert manifest(model).temperature == 2.5
+    assert read_record(model).temperature == 2.5
 
 
 def test_adapters_whose_factors_have_no_middle_are_refused():

@@ -6,7 +6,7 @@ import pytest
 from networks import coloured, timid_classifier, values
 
 import kerastl
-from kerastl.models.record import manifest, set_temperature
+from kerastl.models.record import read_record, set_temperature
 
 DATA = coloured(8)
 
@@ -128,7 +128,7 @@ def test_training_forgets_the_temperature_of_the_old_weights():
     set_temperature(model, 3.0)
     with pytest.warns(UserWarning, match="calibrate it again"):
         kerastl.run_phases(model, DATA, phases=phase(epochs=1), seed=0)
-    assert manifest(model).temperature == 1.0
+    assert read_record(model).temperature == 1.0
 
 
 @pytest.mark.parametrize("name", ["layer_decay", "ema", "l2_sp", "mixup", "cutmix"])

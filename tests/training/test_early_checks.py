@@ -7,7 +7,7 @@ from networks import assert_same_weights, coloured, small_classifier, trains, va
 
 import kerastl
 from kerastl.features.sources import make_source
-from kerastl.models.record import manifest, set_temperature
+from kerastl.models.record import read_record, set_temperature
 from kerastl.tasks.compiling import objective
 from kerastl.training.checks import check_mixing, check_monitor
 
@@ -22,7 +22,7 @@ def phase(name="some", **settings):
 def traces(model):
     """All that a run could change: weights and seeds, flags, the temperature."""
     seeds = [np.array(keras.ops.convert_to_numpy(v)) for v in model.variables]
-    return [*values(model), *seeds], trains(model), manifest(model).temperature
+    return [*values(model), *seeds], trains(model), read_record(model).temperature
 
 
 @pytest.mark.parametrize(
@@ -66,7 +66,7 @@ def test_the_temperature_goes_with_the_weights_it_was_for(ruined, recwarn):
         str(each.message) for each in recwarn if "calibrate it" in str(each.message)
     ]
     assert len(said) == (0 if ruined else 1)
-    assert manifest(model).temperature == (3.0 if ruined else 1.0)
+    assert read_record(model).temperature == (3.0 if ruined else 1.0)
     if ruined:
         assert_same_weights(model, before)
         logits = model.predict(DATA[0].astype("float32"), verbose=0)

@@ -7,7 +7,7 @@ from keras import layers
 from networks import assert_same_weights, coloured, small_classifier, values
 
 import kerastl
-from kerastl.models.record import manifest, set_temperature
+from kerastl.models.record import read_record, set_temperature
 from kerastl.training.gradient_norms import (
     measured_variables,
     over_largest,
@@ -135,7 +135,7 @@ def test_a_calibrated_model_is_measured_as_it_is_trained():
     bare = relative_gradient_norms(model, coloured(4))
     set_temperature(model, 5.0)
     assert relative_gradient_norms(model, coloured(4)) == bare
-    assert manifest(model).temperature == 5.0
+    assert read_record(model).temperature == 5.0
 
 
 def test_the_seed_decides_which_images_are_drawn():

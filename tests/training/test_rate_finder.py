@@ -13,7 +13,7 @@ import kerastl
 from kerastl._compat import sublayers
 from kerastl.data.batches import epoch_order
 from kerastl.data.sets import ImageSet
-from kerastl.models.record import manifest, set_temperature
+from kerastl.models.record import read_record, set_temperature
 from kerastl.training import rate_finder
 from kerastl.training.rate_finder import find_learning_rate, rising_rate
 
@@ -236,7 +236,7 @@ def test_a_calibrated_model_is_searched_as_it_is_trained(cache):
     set_temperature(model, 5.0)
     before = everything(model)
     np.testing.assert_array_equal(losses(model, coloured(), cache=cache), bare)
-    assert manifest(model).temperature == 5.0
+    assert read_record(model).temperature == 5.0
     assert_same(everything(model), before)
 
 

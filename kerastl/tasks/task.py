@@ -1,0 +1,396 @@
+"""What is asked of a network, as one object; and a model with what it says of itself.
+
+A task owns everything that must agree about a question: the head's width, loss and
+metrics, what a wrong target is, what the outputs mean, the report and its pictures.
+Nothing outside `kerastl/tasks/` asks which task it has before it.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import keras
+import numpy as np
+
+from kerastl._checks import fail, nearest
+from kerastl.data.sets import ImageSet
+from kerastl.models.layers import TaskOutputs
+from kerastl.models.record import Record, find_record, read_record
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+class Task(ABC):
+    """What is asked of a network. Each kind is a frozen dataclass, known by its name.
+
+    The fields are what a model must remember to answer (class names, the scale of
+    numbers): plain Python values, tuples and strings, since they travel as JSON in the
+    model's file. Decorate the class with `register_task`, and `build_model`,
+    `run_phases`, `save_model`, `load_model`, `predict` and `evaluate` know it.
+
+    Attributes:
+        name: What the JSON and `task=` call it.
+        monitor: The logged quantity that `monitor="auto"` means.
+        single_class: Whether each example has exactly one class: what class weights,
+            samples by class and probes need.
+        has_temperature: Whether the outputs are logits that a temperature divides.
+        output_name: Name of the last layer.
+        model_name: What ends the name of a model built for it.
+        picture_names: Names that `pictures` may give.
+
+    Example:
+        >>> from kerastl.tasks import task_from_config
+        >>> config = {"name": "multiclass", "class_names": ["cat", "dog", "owl"]}
+        >>> task = task_from_config(config)
+        >>> task.units, round(task.chance_loss, 3)
+        (3, 1.099)
+        >>> task.to_config() == config
+        True
+    """
+
+    name: ClassVar[str]
+    monitor: ClassVar[str] = "val_loss"
+    single_class: ClassVar[bool] = False
+    has_temperature: ClassVar[bool] = False
+    output_name: ClassVar[str] = "outputs"
+    model_name: ClassVar[str] = "model"
+    picture_names: ClassVar[tuple[str, ...]] = ()
+
+    @property
+    @abstractmethod
+    def units(self) -> int:
+        """Width of the head's last dense layer, which begins with zeros."""
+
+    @property
+    def chance_loss(self) -> float | None:
+        """Loss of a new head, which knows nothing; None where nobody can say."""
+        return None
+
+    def output_layer(self, record: dict[str, Any]) -> TaskOutputs:
+        """The model's last layer: from the head's last dense layer to the outputs.
+
+        Args:
+            record: The model's record, which the layer keeps.
+        """
+        return TaskOutputs(record, name=self.output_name)
+
+    @abstractmethod
+    def loss(self, label_smoothing: float = 0.0) -> keras.losses.Loss:
+        """The loss on the model's outputs.
+
+        Args:
+            label_smoothing: In [0, 1); tasks without classes refuse it above 0.
+        """
+
+    @abstractmethod
+    def metrics(self) -> list[keras.metrics.Metric]:
+        """Fresh metrics on the model's outputs."""
+
+    @abstractmethod
+    def check(self, targets: np.ndarray) -> None:
+        """Raise unless the targets, one row an example, fit the task.
+
+        Raises:
+            ValueError: If shape or range do not fit.
+            TypeError: If they are of another kind.
+        """
+
+    def check_batch(self, targets: np.ndarray) -> None:
+        """Raise unless a training batch's targets fit: mixed ones too, where allowed.
+
+        Raises:
+            ValueError: If shape or range do not fit.
+        """
+        self.check(targets)
+
+    def targets(self, data: ImageSet, name: str = "image_set") -> np.ndarray:
+        """The set's targets, checked, as the model's outputs are ordered.
+
+        Args:
+            data: A set of examples.
+            name: The argument's name, for errors.
+
+        Raises:
+            ValueError: If the set has none, or others than the model's.
+        """
+        if data.labels is None or not len(data):
+            fail(name, "labelled images", data)
+        self.check(data.labels)
+        return data.labels
+
+    def check_set(self, data: ImageSet, name: str) -> None:
+        """Raise unless the model may train on the set as it is.
+
+        Args:
+            data: A set of examples.
+            name: The argument's name, for errors.
+
+        Raises:
+            ValueError: If its targets are not the model's, in the model's order.
+        """
+        self.targets(data, name)
+
+    def labelled(self, images: Any, targets: Any) -> ImageSet:
+        """Arrays of images and targets as a set.
+
+        Args:
+            images: Pixels 0-255 `(n, height, width, 3)`.
+            targets: As `check` takes them.
+        """
+        self.check(targets)
+        numbers = np.asarray(targets, "float64")
+        columns = range(numbers.shape[1] if numbers.ndim > 1 else 1)
+        names = getattr(self, "target_names", tuple(map(str, columns)))
+        return ImageSet(images, numbers, target_names=names)
+
+    def strata(self, targets: np.ndarray) -> np.ndarray | None:
+        """The class `(n,)` of each example, for counts by class; None: no such thing.
+
+        Args:
+            targets: As `check` takes them.
+        """
+        return np.reshape(targets, len(targets)) if self.single_class else None
+
+    @abstractmethod
+    def decode(self, outputs: Any) -> np.ndarray:
+        """What the outputs mean, in float64, such that it may be averaged over views.
+
+        Args:
+            outputs: The model's, one row an example.
+        """
+
+    @abstractmethod
+    def predictions(
+        self, decoded: np.ndarray, paths: tuple[str, ...] | None = None
+    ) -> Any:
+        """What `predict` returns: iterates as one dictionary an example.
+
+        Args:
+            decoded: What `decode` gave.
+            paths: File of each example, or None.
+        """
+
+    @abstractmethod
+    def report(
+        self, targets: np.ndarray, predictions: Any, seconds: float | None = None
+    ) -> Any:
+        """What `evaluate` returns: `str` of it is a table, `to_dict()` ready for JSON.
+
+        Args:
+            targets: As `targets` gives them.
+            predictions: As `predictions` gives them.
+            seconds: What the predictions took, or None.
+        """
+
+    def score(self, targets: np.ndarray, decoded: np.ndarray) -> tuple[float, float]:
+        """Share of right decisions and loss, by which averages of weights are judged.
+
+        Args:
+            targets: As `check` takes them.
+            decoded: What `decode` gave.
+
+        Raises:
+            ValueError: If the task has no decisions to be right.
+        """
+        return fail("model", "a classifier", f"a model for {self.name}")
+
+    @abstractmethod
+    def summary(self, scores: Mapping[str, Any]) -> str:
+        """A report's `to_dict()` in a few words, such as `"accuracy 95.0% (...)"`."""
+
+    def pictures(
+        self,
+        targets: np.ndarray,
+        predictions: Any,
+        pixels: Callable[[np.ndarray], np.ndarray],
+    ) -> "dict[str, Figure]":
+        """Figures of a scored set, by name; the names are among `picture_names`.
+
+        Args:
+            targets: As `targets` gives them.
+            predictions: As `predictions` gives them.
+            pixels: From indices `(k,)` to pixels 0-255 of those examples.
+        """
+        return {}
+
+    @classmethod
+    def fits(cls, data: ImageSet) -> bool:
+        """Whether `task="auto"` means this task for such a set."""
+        return False
+
+    @classmethod
+    def from_set(cls, data: ImageSet) -> "Task":
+        """The task as this training set asks it.
+
+        Raises:
+            ValueError: If the set does not fit.
+        """
+        return fail("task", "one that can be made from a data set", cls.name)
+
+    def to_config(self) -> dict[str, Any]:
+        """A JSON-ready dictionary: the name and the fields."""
+        fields = asdict(self)  # type: ignore[call-overload]
+        plain = {
+            key: list(value) if isinstance(value, tuple) else value
+            for key, value in fields.items()
+        }
+        return {"name": self.name, **plain}
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> "Task":
+        """Rebuild from `to_config`."""
+        return cls(
+            **{
+                key: tuple(value) if isinstance(value, list) else value
+                for key, value in config.items()
+                if key != "name"
+            }
+        )
+
+
+_TASKS: dict[str, type[Task]] = {}
+
+
+def register_task(task: type[Task]) -> type[Task]:
+    """Make a kind of task known by its `name`, as a decorator or a call.
+
+    A saved model holds only the name and the fields: whoever loads one must have
+    imported the module that registers its task.
+
+    Args:
+        task: A subclass of `Task`, a frozen dataclass.
+
+    Returns:
+        The same class.
+
+    Raises:
+        TypeError: If it is no subclass of `Task`.
+        ValueError: If it has no name, or another class has that name.
+
+    Example:
+        >>> from kerastl.tasks import RegressionTask, register_task
+        >>> register_task(RegressionTask) is RegressionTask
+        True
+    """
+    if not (isinstance(task, type) and issubclass(task, Task)):
+        fail("task", "a subclass of kerastl.tasks.Task", task, error=TypeError)
+    name = getattr(task, "name", None)
+    if not isinstance(name, str) or not name:
+        fail("task", "a class with a `name`", task.__name__)
+    known = _TASKS.get(name)
+    if known is not None and _origin(known) != _origin(task):
+        fail("task", f"of a new name: {name!r} is {_origin(known)}", _origin(task))
+    _TASKS[name] = task
+    return task
+
+
+def _origin(task: type[Task]) -> str:
+    return f"{task.__module__}.{task.__qualname__}"
+
+
+def find_task(name: str) -> type[Task]:
+    """The kind of task of that name.
+
+    Raises:
+        ValueError: If none is registered under it.
+    """
+    if name not in _TASKS:
+        hint = nearest(str(name), _TASKS)
+        hint += " A task of your own: import the module that registers it first."
+        listed = ", ".join(map(repr, sorted(_TASKS)))
+        fail("task", f"one of {listed}", name, hint.strip())
+    return _TASKS[name]
+
+
+def task_from_config(config: Mapping[str, Any]) -> Task:
+    """The task that `Task.to_config` described.
+
+    Args:
+        config: `"name"`, and the fields of that kind of task.
+
+    Raises:
+        ValueError: If no task is registered under the name.
+
+    Example:
+        >>> from kerastl.tasks import task_from_config
+        >>> task_from_config({"name": "binary", "class_names": ["no", "yes"]}).units
+        1
+    """
+    return find_task(config["name"]).from_config(config)
+
+
+def task_of_set(data: ImageSet, task: str | Task = "auto") -> Task:
+    """The task that a training set asks: as named, as given, or as it looks.
+
+    Args:
+        data: The training set.
+        task: A registered name, a task, or `"auto"`.
+
+    Raises:
+        ValueError: If no task of that name is registered, or none fits the set.
+    """
+    if isinstance(task, Task):
+        return task
+    if task != "auto":
+        return find_task(task).from_set(data)
+    for kind in _TASKS.values():
+        if kind.fits(data):
+            return kind.from_set(data)
+    return fail("data", "labelled images", data)
+
+
+def picture_names() -> tuple[str, ...]:
+    """Names of the pictures that any registered task may make."""
+    return tuple({name: 0 for task in _TASKS.values() for name in task.picture_names})
+
+
+@dataclass(frozen=True, eq=False)
+class BoundModel:
+    """A model with what it says of itself: found once in a call, and handed on.
+
+    Attributes:
+        model: The model.
+        record: Its record, or None for a model that was not built here.
+        task: Its task, or None likewise.
+    """
+
+    model: keras.Model
+    record: Record | None
+    task: Task | None
+
+    @property
+    def head_layers(self) -> tuple[str, ...]:
+        """Names of the layers of the head; empty where nobody can say."""
+        return self.record.head_layers if self.record else ()
+
+    @property
+    def head_has_learnt(self) -> bool:
+        """Whether the head is anything but new: a new one ends in zeros."""
+        for name in reversed(self.head_layers):
+            weights = self.model.get_layer(name).weights
+            if weights:
+                arrays = map(keras.ops.convert_to_numpy, weights)
+                return any(bool(np.any(array)) for array in arrays)
+        return True
+
+
+def bind(model: keras.Model) -> BoundModel:
+    """The model with its record and task, or with None for a model of another origin.
+
+    Raises:
+        ValueError: If its task is of no registered name.
+    """
+    record = find_record(model)
+    return BoundModel(model, record, record and task_from_config(record.task))
+
+
+def bind_known(model: keras.Model) -> BoundModel:
+    """The same for a model that must have been built here.
+
+    Raises:
+        ValueError: If it was not, or its task is of no registered name.
+    """
+    record = read_record(model)
+    return BoundModel(model, record, task_from_config(record.task))
