@@ -310,6 +310,9 @@ def task_from_config(config: Mapping[str, Any]) -> Task:
     Args:
         config: `"name"`, and the fields of that kind of task.
 
+    Returns:
+        The task, equal to the one that was described.
+
     Raises:
         ValueError: If no task is registered under the name.
 
