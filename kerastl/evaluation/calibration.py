@@ -106,10 +106,6 @@ def expected_calibration_error(
     return reliability_curve(labels, probabilities, bins=bins).error
 
 
-_STEPS = 200
-_PRECISION = 1e-14
-
-
 def fit_temperature(logits: ArrayLike, labels: ArrayLike) -> float:
     """The temperature T above 0 whose `logits / T` have the least log-loss.
 
@@ -145,7 +141,12 @@ def fit_temperature(logits: ArrayLike, labels: ArrayLike) -> float:
     truth = logits[np.arange(len(labels)), labels]
     # The truth becomes 0: what counts is by how much the others differ.
     gaps = logits - truth[:, None]
-    reason = _obstacle(gaps)
+    reason = ""
+    if gaps.mean() >= 0:
+        # The slope at infinite temperature: no certainty helps.
+        reason = "the logits are no better than a guess"
+    elif gaps.max() <= 0:
+        reason = "every image is right, so they set no lower limit"
     if reason:
         warn(f"The temperature stays 1: {reason}.")
         return 1.0
@@ -155,42 +156,19 @@ def fit_temperature(logits: ArrayLike, labels: ArrayLike) -> float:
 def _least_loss(gaps: np.ndarray) -> float:
     """The factor of the gaps where the slope of the log-loss is zero.
 
-    The log-loss is convex in the factor, so its slope climbs through zero once:
-    Newton's steps where they stay within the bracket, else halves of it.
+    The log-loss is convex in the factor, so its slope climbs through zero once.
     """
+    from scipy.optimize import brentq
+    from scipy.special import softmax
+
+    def slope(factor: float) -> float:
+        return float((softmax(factor * gaps, axis=1) * gaps).sum(axis=1).mean())
+
     low, high = 0.0, 1 / np.abs(gaps).max()
-    while _slope(gaps, high)[0] < 0:
+    while slope(high) < 0:
         low, high = high, 2 * high
-    factor = (low + high) / 2
-    for _ in range(_STEPS):
-        slope, curve = _slope(gaps, factor)
-        low, high = (factor, high) if slope < 0 else (low, factor)
-        step = factor - slope / curve if curve > 0 else low
-        following = step if low < step < high else (low + high) / 2
-        if abs(following - factor) <= _PRECISION * factor:
-            break
-        factor = following
-    return float(factor)
-
-
-def _slope(gaps: np.ndarray, factor: float) -> tuple[float, float]:
-    """First and second derivative of the mean log-loss by the factor of the gaps."""
-    scaled = factor * gaps
-    weights = np.exp(scaled - scaled.max(axis=1, keepdims=True))
-    weights /= weights.sum(axis=1, keepdims=True)
-    mean = (weights * gaps).sum(axis=1)
-    square = (weights * gaps**2).sum(axis=1)
-    return float(mean.mean()), float((square - mean**2).mean())
-
-
-def _obstacle(gaps: np.ndarray) -> str:
-    """Why no temperature is best; empty if one is."""
-    # The slope at infinite temperature: does any certainty help?
-    if gaps.mean() >= 0:
-        return "the logits are no better than a guess"
-    if gaps.max() <= 0:
-        return "every image is right, so they set no lower limit"
-    return ""
+    # The logits may be of any size, so only the relative limit says when to stop.
+    return brentq(slope, low, high, xtol=1e-300, rtol=1e-15, maxiter=500)
 
 
 def _as_questions(

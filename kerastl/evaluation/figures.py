@@ -8,6 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from numpy.typing import ArrayLike
+
 from kerastl._checks import check_choice, check_integer, fail
 from kerastl._files import whole_file
 
@@ -20,13 +23,6 @@ def short_name(name: str, limit: int) -> str:
     """`name` on one line, its middle left out where it is longer than `limit`.
 
     Both ends stay: "American pit bull terrier" and its kin differ at either.
-
-    Args:
-        name: Any text.
-        limit: Most characters, at least 3.
-
-    Returns:
-        A line of at most `limit` characters.
 
     Example:
         >>> short_name("Staffordshire bull terrier", 13)
@@ -69,17 +65,7 @@ def panels(
 ) -> "tuple[Figure, list[Axes]]":
     """The figure and `count` axes side by side: the caller's, or new ones.
 
-    Args:
-        axes: One axes, a sequence of them, or None for a new figure.
-        count: How many are needed.
-        size: Width and height in inches of a new figure.
-
-    Returns:
-        The figure and its axes.
-
-    Raises:
-        ValueError: If the caller's axes are not `count`.
-        TypeError: If they are no axes.
+    `size` is a new figure's, in inches: width and height.
     """
     from matplotlib.axes import Axes
 
@@ -95,21 +81,44 @@ def panels(
     return found[0].figure.figure, found
 
 
+def label_axes(
+    panel: "Axes", x: str | None, y: str, sentence: str, *, legend: bool = True
+) -> None:
+    """What every panel ends with: names of its axes, a grid, a legend, its words."""
+    if x is not None:
+        panel.set_xlabel(x)
+    panel.set_ylabel(y)
+    panel.grid(alpha=0.3)
+    if legend:
+        panel.legend(fontsize="small", loc="best")
+    describe(panel, sentence)
+
+
+def numbers(name: str, values: ArrayLike, length: int | None = None) -> np.ndarray:
+    """Floats `(n,)`, at least one, or exactly as many as there are points."""
+    array = np.asarray(values, float)
+    if array.ndim != 1 or not array.size:
+        fail(name, "of shape (n,), at least one", array.shape)
+    if length is not None and len(array) != length:
+        fail(name, f"{length} numbers, one for each point", array.shape)
+    return array
+
+
+def plural(count: int, noun: str) -> str:
+    """`"1 epoch"`, `"2 epochs"`."""
+    return f"{count} {noun}{'s' * (count != 1)}"
+
+
 def describe(axes: "Axes", sentence: str) -> None:
     """Store what a panel shows, in words, for `alt_text`."""
     setattr(axes, _ATTRIBUTE, sentence)
 
 
 def alt_text(figure: "Figure") -> str:
-    """What a figure shows, in words computed from its data.
+    """What a figure of this library shows, in words computed from its data.
 
-    Only for figures that this library drew on: others give an empty string.
-
-    Args:
-        figure: A Matplotlib figure.
-
-    Returns:
-        One sentence or more, for the `alt` attribute of a page or a screen reader.
+    One sentence or more, for the `alt` attribute of a page or a screen reader; empty
+    for figures of others.
 
     Example:
         >>> from kerastl.evaluation.plots import plot_history
@@ -133,15 +142,6 @@ def save_figure(figure: "Figure", path: str | os.PathLike, *, dpi: int = 120) ->
     Raises:
         ValueError: If the ending is another.
         FileNotFoundError: If the folder does not exist.
-
-    Example:
-        >>> import tempfile
-        >>> from kerastl.evaluation.plots import plot_history
-        >>> with tempfile.TemporaryDirectory() as folder:
-        ...     target = Path(folder, "curves.png")
-        ...     save_figure(plot_history({"loss": [2.0, 1.0]}), target)
-        ...     target.exists()
-        True
     """
     target = Path(path)
     ending = target.suffix.lower().removeprefix(".")

@@ -1,8 +1,7 @@
 """Grids of images: examples, and the most confident mistakes."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -14,6 +13,7 @@ from kerastl.evaluation.figures import (
     describe,
     new_figure,
     plain_text,
+    plural,
     short_name,
 )
 from kerastl.evaluation.metrics import as_labels, as_probabilities, decide
@@ -26,14 +26,8 @@ if TYPE_CHECKING:
 _NAME_WIDTH = 22
 
 
-@dataclass(frozen=True)
-class Caption:
-    """The text above one image.
-
-    Attributes:
-        text: One or two lines, or nothing.
-        wrong: Whether the classifier's answer is wrong.
-    """
+class Caption(NamedTuple):
+    """The text above an image, two lines at most, and whether the answer is wrong."""
 
     text: str
     wrong: bool = False
@@ -47,15 +41,8 @@ def image_captions(
 ) -> list[Caption]:
     """One caption per image, from what is known about it.
 
-    Args:
-        total: Number of images.
-        labels: Class indices `(n,)`, 0/1 labels `(n, classes)`, or None.
-        class_names: One name per class; None shows numbers.
-        probabilities: Float `(n, classes)`, or None.
-
-    Returns:
-        `total` captions: `"true"`, `"predicted (p)"`, or `"true"` above
-        `"-> predicted (p)"` where the two differ.
+    `"true"`, `"predicted (p)"`, or `"true"` above `"-> predicted (p)"` where the two
+    differ. Class indices `(n,)` or 0/1 labels `(n, classes)`.
 
     Raises:
         ValueError: If the numbers of images, labels, probabilities and names differ.
@@ -122,21 +109,9 @@ def _names(
 def most_confident_mistakes(
     labels: ArrayLike, probabilities: ArrayLike, k: int = 12
 ) -> np.ndarray:
-    """Indices of the wrong images that the classifier was surest about.
+    """Indices of the `k` wrong images that the classifier was surest of, surest first.
 
-    Wrong labels in the data surface here first: look before blaming the model.
-
-    Args:
-        labels: Class indices `(n,)`, or 0/1 labels `(n, classes)`.
-        probabilities: Float `(n, classes)`; for class indices, rows of sum 1.
-        k: How many at most, at least 1.
-
-    Returns:
-        Integer array of at most `k` indices, the surest first; empty without mistakes.
-        A multi-label image counts with its surest wrong label.
-
-    Raises:
-        ValueError: If the shapes disagree or `k` is below 1.
+    A multi-label image counts with its surest wrong label. There may be fewer, or none.
 
     Example:
         >>> most_confident_mistakes([0, 0, 1], [[0.4, 0.6], [0.1, 0.9], [0.2, 0.8]], 2)
@@ -144,18 +119,14 @@ def most_confident_mistakes(
     """
     check_integer("k", k, 1)
     labels, probabilities = as_probabilities(labels, probabilities)
-    sureness = mistake_confidence(labels, probabilities)
+    wrong = decide(labels, probabilities) != labels
+    if labels.ndim == 1:
+        sureness = np.where(wrong, probabilities.max(axis=1), -1.0)
+    else:
+        sure = np.maximum(probabilities, 1 - probabilities)
+        sureness = np.where(wrong, sure, -1.0).max(axis=1)
     order = np.argsort(-sureness, kind="stable")[:k]
     return order[sureness[order] >= 0]
-
-
-def mistake_confidence(labels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
-    """Confidence `(n,)` of each image's surest wrong decision; -1 without one."""
-    predicted = decide(labels, probabilities)
-    if labels.ndim == 1:
-        return np.where(predicted == labels, -1.0, probabilities.max(axis=1))
-    sure = np.where(predicted == 1, probabilities, 1 - probabilities)
-    return np.where(predicted == labels, -1.0, sure).max(axis=1)
 
 
 def show_images(
@@ -203,7 +174,7 @@ def show_images(
         fail("images", "at least one image", "none")
     captions = image_captions(total, labels, class_names, probabilities)[:count]
     shown = len(captions)
-    opening = f"Grid of {shown} of {total} image{'s' * (total != 1)}"
+    opening = f"Grid of {shown} of {plural(total, 'image')}"
     return _fill([images[i] for i in range(shown)], captions, opening, columns, figure)
 
 

@@ -2,6 +2,7 @@
 
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,8 +15,11 @@ from kerastl.evaluation.figures import (
     GREY,
     VERMILION,
     describe,
+    label_axes,
+    numbers,
     panels,
     plain_text,
+    plural,
     short_name,
 )
 
@@ -23,8 +27,11 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-
 _POINTS_PER_CHARACTER = 5.0
+_CURVES = (
+    ("", "training", BLUE, "o", "-"),
+    ("val_", "validation", VERMILION, "s", "--"),
+)
 
 
 def plot_history(
@@ -57,34 +64,100 @@ def plot_history(
         >>> [each.get_ylabel() for each in figure.axes]
         ['loss']
     """
-    record = _record(history)
-    names = _panel_names(record, metrics)
+    run = _Run.of(history)
+    names = _panel_names(run.record, metrics)
     figure, found = panels(axes, len(names), (4.8 * len(names), 3.8))
-    phases = _phases(history)
-    best = _best(history, record)
     for panel, name in zip(found, names, strict=True):
-        _draw_curves(panel, record, name)
-        _mark_phases(panel, phases)
-        _mark_best(panel, record, name, best)
-        panel.legend(fontsize="small")
-        describe(panel, _curve_text(record, name))
-    describe(found[0], _run_text(record, phases, best) + _curve_text(record, names[0]))
+        _draw_curves(panel, run, name)
+        shown = plain_text(name.replace("_", " "))
+        label_axes(panel, "epoch", shown, run.curve_text(name))
+        _mark_phases(panel, run.phases)
+    describe(found[0], run.text() + run.curve_text(names[0]))
     return figure
 
 
-def _record(history: Any) -> dict[str, np.ndarray]:
-    """The lists of a history as float arrays."""
-    record = history if isinstance(history, Mapping) else None
-    if record is None:
-        record = getattr(history, "history", None)
-    if not isinstance(record, Mapping):
-        hint = "Pass what `fit` or `run_phases` returned."
-        fail("history", "a training history", type(history).__name__, hint, TypeError)
-    arrays = {name: np.atleast_1d(np.asarray(v, float)) for name, v in record.items()}
-    if not any(array.size for array in arrays.values()):
-        hint = "Nothing was trained: `fit` with at least one epoch first."
-        fail("history", "of at least one epoch", f"{len(arrays)} empty lists", hint)
-    return arrays
+@dataclass(frozen=True)
+class _Run:
+    """A training run.
+
+    Attributes:
+        record: Value's name -> one number for each epoch at which it was taken.
+        phases: Name, first epoch and end of each phase, counted from 0.
+        best: Epoch from 0 (-1: the start), monitor and value; None: unknown.
+    """
+
+    record: dict[str, np.ndarray]
+    phases: tuple[tuple[str, int, int], ...]
+    best: tuple[int, str, float] | None
+
+    @classmethod
+    def of(cls, history: Any) -> "_Run":
+        """What a history holds."""
+        record = history
+        if not isinstance(history, Mapping):
+            record = getattr(history, "history", None)
+        if not isinstance(record, Mapping):
+            hint = "Pass what `fit` or `run_phases` returned."
+            kind = type(history).__name__
+            fail("history", "a training history", kind, hint, TypeError)
+        arrays = {k: np.atleast_1d(np.asarray(v, float)) for k, v in record.items()}
+        if not any(array.size for array in arrays.values()):
+            hint = "Nothing was trained: `fit` with at least one epoch first."
+            fail("history", "of at least one epoch", f"{len(arrays)} empty lists", hint)
+        phases = tuple(
+            (" ".join(str(phase.name).split()), int(phase.start), int(phase.stop))
+            for phase in getattr(history, "phases", ())
+            if phase.stop > phase.start
+        )
+        run = cls(arrays, phases, None)
+        return cls(arrays, phases, run._best_of(getattr(history, "best", None)))
+
+    def _best_of(self, best: Any) -> tuple[int, str, float] | None:
+        if best is not None:
+            return int(best.epoch), str(best.monitor), float(best.value)
+        values = self.record.get("val_loss", np.empty(0))
+        finite = np.isfinite(values)
+        if not finite.any():
+            return None
+        index = int(np.where(finite, values, np.inf).argmin())
+        return int(self.epochs("val_loss")[index]) - 1, "val_loss", float(values[index])
+
+    @property
+    def total(self) -> int:
+        """Number of epochs."""
+        return max(array.size for array in self.record.values())
+
+    @property
+    def best_name(self) -> str:
+        """The best epoch in words."""
+        epoch = self.best[0] if self.best else -1
+        return "the start" if epoch < 0 else f"epoch {epoch + 1}"
+
+    def epochs(self, name: str) -> np.ndarray:
+        """The epoch numbers, from 1, at which a value was taken."""
+        taken = self.record[name].size
+        # With `validation_freq=k` Keras keeps a value for each k-th epoch only.
+        return np.arange(1, taken + 1) * max(self.total // max(taken, 1), 1)
+
+    def text(self) -> str:
+        """A sentence or two about the run."""
+        text = f"Training curves over {plural(self.total, 'epoch')}"
+        if self.phases:
+            names = ", ".join(f"{name} ({b - a})" for name, a, b in self.phases)
+            text += f" in {plural(len(self.phases), 'phase')}: {names}"
+        if self.best is not None:
+            text += f". Best: {self.best_name} ({self.best[1]} {self.best[2]:.3f})"
+        return text + ". "
+
+    def curve_text(self, name: str) -> str:
+        """A sentence about one panel: where each curve starts and ends."""
+        parts = []
+        for prefix, label, *_ in _CURVES:
+            values = self.record.get(prefix + name, np.empty(0))
+            if values.size:
+                last = f" to {values[-1]:.3f}" if values.size > 1 else ""
+                parts.append(f"{label} {values[0]:.3f}{last}")
+        return f"{name}: {', '.join(parts)}."
 
 
 def _panel_names(
@@ -103,30 +176,17 @@ def _panel_names(
     return names or known[:1] or [name.removeprefix("val_") for name in record][:1]
 
 
-def _epochs(record: dict[str, np.ndarray], name: str) -> np.ndarray:
-    """The epoch numbers, from 1, at which a value was taken."""
-    total = max(array.size for array in record.values())
-    taken = record[name].size
-    # With `validation_freq=k` Keras keeps a value for each k-th epoch only.
-    return np.arange(1, taken + 1) * max(total // max(taken, 1), 1)
-
-
-def _draw_curves(panel: "Axes", record: dict[str, np.ndarray], name: str) -> None:
-    """Training and validation curves, told apart by marker, line and colour."""
+def _draw_curves(panel: "Axes", run: _Run, name: str) -> None:
+    """Training and validation curves, and a star on the best epoch."""
     from matplotlib.ticker import MaxNLocator
 
-    total = max(array.size for array in record.values())
     # Markers show a single epoch; on long runs they would hide the line.
-    every = max(1, total // 20)
-    styles = (
-        ("", "training", BLUE, "o", "-"),
-        ("val_", "validation", VERMILION, "s", "--"),
-    )
-    for prefix, label, colour, marker, line in styles:
-        if prefix + name in record:
+    every = max(1, run.total // 20)
+    for prefix, label, colour, marker, line in _CURVES:
+        if prefix + name in run.record:
             panel.plot(
-                _epochs(record, prefix + name),
-                record[prefix + name],
+                run.epochs(prefix + name),
+                run.record[prefix + name],
                 color=colour,
                 marker=marker,
                 markersize=4,
@@ -134,19 +194,22 @@ def _draw_curves(panel: "Axes", record: dict[str, np.ndarray], name: str) -> Non
                 linestyle=line,
                 label=label,
             )
-    panel.set_xlim(0.5, total + 0.5)
+    panel.set_xlim(0.5, run.total + 0.5)
     panel.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-    panel.set_xlabel("epoch")
-    panel.set_ylabel(plain_text(name.replace("_", " ")))
-    panel.grid(alpha=0.3)
-
-
-def _phases(history: Any) -> tuple[tuple[str, int, int], ...]:
-    """Name, first epoch and end of each phase, counted from 0."""
-    return tuple(
-        (str(phase.name), int(phase.start), int(phase.stop))
-        for phase in getattr(history, "phases", ())
-        if phase.stop > phase.start
+    if run.best is None:
+        return
+    drawn = f"val_{name}" if f"val_{name}" in run.record else name
+    where = np.flatnonzero(run.epochs(drawn) == run.best[0] + 1)
+    panel.plot(
+        [run.best[0] + 1] * where.size,
+        run.record[drawn][where],
+        color=GREEN,
+        marker="*",
+        markersize=15,
+        linestyle="none",
+        # Below the curves, so that a single epoch's own marker stays visible.
+        zorder=1.5,
+        label=f"best: {run.best_name}",
     )
 
 
@@ -154,17 +217,17 @@ def _mark_phases(panel: "Axes", phases: tuple[tuple[str, int, int], ...]) -> Non
     """A line between phases and a name above each: a number where none fits."""
     if not phases:
         return
-    figure = panel.figure.figure
-    points = panel.get_window_extent().width * 72 / figure.dpi
+    points = panel.get_window_extent().width * 72 / panel.figure.figure.dpi
     total = max(stop for _, _, stop in phases)
-    room = [(b - a) / total * points / _POINTS_PER_CHARACTER - 1 for _, a, b in phases]
-    names = [" ".join(name.split()) for name, _, _ in phases]
-    numbered = any(len(name) > space for name, space in zip(names, room, strict=True))
-    for number, (name, (_, start, stop)) in enumerate(zip(names, phases, strict=True)):
+    numbered = any(
+        len(name) > (stop - start) / total * points / _POINTS_PER_CHARACTER - 1
+        for name, start, stop in phases
+    )
+    for number, (name, start, stop) in enumerate(phases, 1):
         if start:
             panel.axvline(start + 0.5, color=GREY, linestyle=":", linewidth=1.2)
         panel.annotate(
-            str(number + 1) if numbered else plain_text(name),
+            str(number) if numbered else plain_text(name),
             ((start + stop + 1) / 2, 1.0),
             xycoords=panel.get_xaxis_transform(),
             xytext=(0, 3),
@@ -175,81 +238,13 @@ def _mark_phases(panel: "Axes", phases: tuple[tuple[str, int, int], ...]) -> Non
             color=GREY,
         )
     if numbered:
-        key = ", ".join(
-            f"{i} {short_name(n, 40)}" for i, n in enumerate(names, start=1)
+        named = (
+            f"{i} {short_name(name, 40)}" for i, (name, *_) in enumerate(phases, 1)
         )
-        width = max(20, int(points / _POINTS_PER_CHARACTER))
-        panel.set_xlabel("epoch\n" + plain_text(textwrap.fill(key, width)), fontsize=9)
-
-
-def _best(history: Any, record: dict[str, np.ndarray]) -> tuple[int, str, float] | None:
-    """Epoch from 0 (-1: the start), monitor and value of the best; None: unknown."""
-    best = getattr(history, "best", None)
-    if best is not None:
-        return int(best.epoch), str(best.monitor), float(best.value)
-    values = record.get("val_loss", np.empty(0))
-    finite = np.isfinite(values)
-    if not finite.any():
-        return None
-    index = int(np.where(finite, values, np.inf).argmin())
-    return int(_epochs(record, "val_loss")[index]) - 1, "val_loss", float(values[index])
-
-
-def _mark_best(
-    panel: "Axes",
-    record: dict[str, np.ndarray],
-    name: str,
-    best: tuple[int, str, float] | None,
-) -> None:
-    """A star on the validation curve (or else the training curve)."""
-    if best is None:
-        return
-    drawn = f"val_{name}" if f"val_{name}" in record else name
-    where = np.flatnonzero(_epochs(record, drawn) == best[0] + 1)
-    panel.plot(
-        [best[0] + 1] * where.size,
-        record[drawn][where],
-        color=GREEN,
-        marker="*",
-        markersize=15,
-        linestyle="none",
-        # Below the curves, so that a single epoch's own marker stays visible.
-        zorder=1.5,
-        label=f"best: {_best_name(best[0])}",
-    )
-
-
-def _best_name(epoch: int) -> str:
-    """The best epoch in words."""
-    return "the start" if epoch < 0 else f"epoch {epoch + 1}"
-
-
-def _run_text(
-    record: dict[str, np.ndarray],
-    phases: tuple[tuple[str, int, int], ...],
-    best: tuple[int, str, float] | None,
-) -> str:
-    """A sentence or two about the run."""
-    total = max(array.size for array in record.values())
-    text = f"Training curves over {total} epoch{'s' * (total != 1)}"
-    if phases:
-        names = ", ".join(f"{name} ({stop - start})" for name, start, stop in phases)
-        text += f" in {len(phases)} phase{'s' * (len(phases) != 1)}: {names}"
-    if best is not None:
-        text += f". Best: {_best_name(best[0])} ({best[1]} {best[2]:.3f})"
-    return text + ". "
-
-
-def _curve_text(record: dict[str, np.ndarray], name: str) -> str:
-    """A sentence about one panel: where each curve starts and ends."""
-    parts = []
-    for key, label in ((name, "training"), (f"val_{name}", "validation")):
-        values = record.get(key, np.empty(0))
-        if values.size == 1:
-            parts.append(f"{label} {values[0]:.3f}")
-        elif values.size:
-            parts.append(f"{label} {values[0]:.3f} to {values[-1]:.3f}")
-    return f"{name}: {', '.join(parts)}."
+        key = textwrap.fill(
+            ", ".join(named), max(20, int(points / _POINTS_PER_CHARACTER))
+        )
+        panel.set_xlabel("epoch\n" + plain_text(key), fontsize=9)
 
 
 _MARKERS = ((GREEN, "*", 14), (VERMILION, "s", 7), (BLUE, "o", 7), (GREY, "D", 6))
@@ -296,8 +291,11 @@ def plot_learning_rates(
         >>> figure.axes[0].get_xlabel(), figure.axes[0].get_xscale()
         ('learning rate', 'log')
     """
-    x, y = _sweep(rates, losses, "losses")
-    curve = y if smoothed is None else _sweep(rates, smoothed, "smoothed")[1]
+    x = numbers("rates", rates)
+    if not (np.isfinite(x) & (x > 0)).all() or (np.diff(x) <= 0).any():
+        fail("rates", "finite, above 0 and rising", f"{x.min():g} to {x.max():g}")
+    y = _with_gaps(x, losses, "losses")
+    curve = y if smoothed is None else _with_gaps(x, smoothed, "smoothed")
     figure, (panel,) = panels(axes, 1, (6.0, 3.8))
     panel.set_xscale("log")
     if smoothed is not None:
@@ -309,7 +307,7 @@ def plot_learning_rates(
         colour, marker, size = _MARKERS[number % len(_MARKERS)]
         panel.plot(
             [rate],
-            [_height(x, curve, rate)],
+            [float(np.interp(np.log(rate), np.log(x), curve))],
             color=colour,
             marker=marker,
             markersize=size,
@@ -319,12 +317,14 @@ def plot_learning_rates(
             zorder=10 - number,
             label=plain_text(f"{name}: {rate:.1e}"),
         )
-    panel.set_ylim(*_limits(y, curve))
-    panel.set_xlabel("learning rate")
-    panel.set_ylabel("loss")
-    panel.grid(alpha=0.3)
-    panel.legend(fontsize="small", loc="best")
-    describe(panel, _sweep_text(x, curve, marks))
+    text = f"Loss against the learning rate, {x[0]:.1e} to {x[-1]:.1e}"
+    if np.isfinite(curve).any():
+        panel.set_ylim(*_loss_limits(y, curve))
+        lowest = int(np.nanargmin(curve))
+        text += f", lowest {curve[lowest]:.3f} at {x[lowest]:.1e}"
+    if marks:
+        text += ". " + ", ".join(f"{name} {rate:.1e}" for name, rate in marks.items())
+    label_axes(panel, "learning rate", "loss", f"{text}.")
     return figure
 
 
@@ -367,6 +367,7 @@ def plot_schedule(
         for name, schedule in several.items()
     }
     figure, (panel,) = panels(axes, 1, (6.0, 3.4))
+    parts = []
     for number, (name, curve) in enumerate(curves.items()):
         panel.plot(
             places,
@@ -378,56 +379,32 @@ def plot_schedule(
             marker="o" if len(places) == 1 else None,
             label=plain_text(name),
         )
+        parts.append(
+            f"{name + ': ' if name else ''}{curve[0]:.3g}, at most {curve.max():.3g} "
+            f"at step {places[curve.argmax()]}, {curve[-1]:.3g} at the end"
+        )
     panel.set_ylim(bottom=0.0)
-    panel.set_xlabel("step")
-    panel.set_ylabel("learning rate")
-    panel.grid(alpha=0.3)
-    if named:
-        panel.legend(fontsize="small", loc="best")
-    describe(panel, _schedule_text(places, curves))
+    text = f"Learning rate over {plural(steps, 'step')}. {'; '.join(parts)}."
+    label_axes(panel, "step", "learning rate", text, legend=named)
     return figure
 
 
-def _sweep(
-    rates: ArrayLike, losses: ArrayLike, name: str
-) -> tuple[np.ndarray, np.ndarray]:
-    """Rates, and losses with gaps where they are not finite."""
-    x, y = np.asarray(rates, float), np.asarray(losses, float)
-    if x.ndim != 1 or not x.size:
-        fail("rates", "of shape (n,), at least one", x.shape)
-    if y.shape != x.shape:
-        fail(name, f"of shape {x.shape}, as `rates`", y.shape)
-    if not (np.isfinite(x) & (x > 0)).all() or (np.diff(x) <= 0).any():
-        fail("rates", "finite, above 0 and rising", f"{x.min():g} to {x.max():g}")
-    return x, np.where(np.isfinite(y), y, np.nan)
+def _with_gaps(rates: np.ndarray, losses: ArrayLike, name: str) -> np.ndarray:
+    """Losses, one for each rate, with gaps where they are not finite."""
+    y = np.asarray(losses, float)
+    if y.shape != rates.shape:
+        fail(name, f"of shape {rates.shape}, as `rates`", y.shape)
+    return np.where(np.isfinite(y), y, np.nan)
 
 
-def _height(x: np.ndarray, curve: np.ndarray, rate: float) -> float:
-    """Where the curve passes at a rate."""
-    return float(np.interp(np.log(rate), np.log(x), curve))
-
-
-def _limits(losses: np.ndarray, curve: np.ndarray) -> tuple[float | None, float | None]:
+def _loss_limits(losses: np.ndarray, curve: np.ndarray) -> tuple[float, float]:
     """A picture of the fall: the end, where losses explode, would flatten it."""
-    if not np.isfinite(curve).any():
-        return None, None
     lowest = int(np.nanargmin(curve))
     highest = float(np.nanmax(curve[: lowest + 1]))
     top = highest + max(highest - float(curve[lowest]), _HEADROOM * abs(highest))
     bottom = float(np.nanmin(losses))
     room = 0.05 * (top - bottom) or 0.05
     return bottom - room, top + room
-
-
-def _sweep_text(x: np.ndarray, curve: np.ndarray, marks: dict[str, float]) -> str:
-    """What the picture shows, in a sentence or two."""
-    text = f"Loss against the learning rate, {x[0]:.1e} to {x[-1]:.1e}"
-    if np.isfinite(curve).any():
-        lowest = int(np.nanargmin(curve))
-        text += f", lowest {curve[lowest]:.3f} at {x[lowest]:.1e}"
-    if marks:
-        text += ". " + ", ".join(f"{name} {rate:.1e}" for name, rate in marks.items())
-    return f"{text}."
 
 
 def _rate(schedule: Schedule, step: int) -> float:
@@ -438,17 +415,6 @@ def _rate(schedule: Schedule, step: int) -> float:
         kinds = "schedules, or numbers"
         fail("schedules", kinds, type(schedule).__name__, error=TypeError)
     return float(schedule)
-
-
-def _schedule_text(places: np.ndarray, curves: dict[str, np.ndarray]) -> str:
-    """What the picture shows, in a sentence or two."""
-    parts = [
-        f"{name + ': ' if name else ''}{curve[0]:.3g}, at most {curve.max():.3g} "
-        f"at step {places[curve.argmax()]}, {curve[-1]:.3g} at the end"
-        for name, curve in curves.items()
-    ]
-    steps = int(places[-1]) + 1
-    return f"Learning rate over {steps} step{'s' * (steps != 1)}. {'; '.join(parts)}."
 
 
 def plot_interpolation(
@@ -482,28 +448,24 @@ def plot_interpolation(
         >>> [panel.get_ylabel() for panel in figure.axes]
         ['accuracy', 'loss']
     """
-    shares = _column("alphas", alphas)
+    shares = numbers("alphas", alphas)
     columns = {
-        "accuracy": _column("accuracies", accuracies, len(shares)),
-        "loss": _column("losses", losses, len(shares)),
+        "accuracy": numbers("accuracies", accuracies, len(shares)),
+        "loss": numbers("losses", losses, len(shares)),
     }
     if best is not None and not 0 <= best < len(shares):
         fail("best", f"from 0 to {len(shares) - 1}", best)
     figure, found = panels(axes, 2, (9.0, 3.6))
     for panel, (name, values) in zip(found, columns.items(), strict=True):
         panel.plot(shares, values, color=BLUE, marker="o", markersize=4)
+        text = f"{name}: {values[0]:.3f} before fine-tuning, {values[-1]:.3f} after"
         if best is not None:
             style = {"color": GREEN, "marker": "*", "markersize": 14}
             where = [shares[best]], [values[best]]
             panel.plot(*where, linestyle="none", zorder=1.5, label="kept", **style)
-            panel.legend(fontsize="small")
-        panel.set_xlabel("share of the fine-tuned weights")
-        panel.set_ylabel(name)
-        panel.grid(alpha=0.3)
-        text = f"{name}: {values[0]:.3f} before fine-tuning, {values[-1]:.3f} after"
-        if best is not None:
             text += f", {values[best]:.3f} at a share of {shares[best]:g}"
-        describe(panel, text + ".")
+        x = "share of the fine-tuned weights"
+        label_axes(panel, x, name, f"{text}.", legend=best is not None)
     return figure
 
 
@@ -535,8 +497,8 @@ def plot_drift(
         >>> [tick.get_text() for tick in figure.axes[0].get_xticklabels()]
         ['stem', 'block_1']
     """
-    alignment = _column("cka", cka, len(blocks))
-    moved = _column("distances", distances, len(blocks))
+    alignment = numbers("cka", cka, len(blocks))
+    moved = numbers("distances", distances, len(blocks))
     figure, (panel,) = panels(axes, 1, (max(5.0, 0.4 * len(blocks) + 2), 3.8))
     places = np.arange(len(blocks))
     panel.plot(places, alignment, color=BLUE, marker="o", label="CKA")
@@ -544,24 +506,11 @@ def plot_drift(
     panel.plot(places, moved, label="relative distance", **style)
     names = [plain_text(name) for name in blocks]
     panel.set_xticks(places, names, rotation=60, ha="right", fontsize=8)
-    panel.set_ylabel("after against before")
     panel.set_ylim(bottom=0)
-    panel.grid(alpha=0.3)
-    panel.legend(fontsize="small")
     most = int(np.argmax(moved))
-    describe(
-        panel,
+    text = (
         f"Change of the features in {len(blocks)} blocks. Most in {blocks[most]}: "
-        f"CKA {alignment[most]:.3f}, relative distance {moved[most]:.3f}.",
+        f"CKA {alignment[most]:.3f}, relative distance {moved[most]:.3f}."
     )
+    label_axes(panel, None, "after against before", text)
     return figure
-
-
-def _column(name: str, values: ArrayLike, length: int | None = None) -> np.ndarray:
-    """Floats `(n,)`, at least one."""
-    array = np.asarray(values, float)
-    if array.ndim != 1 or not array.size:
-        fail(name, "of shape (n,), at least one", array.shape)
-    if length is not None and len(array) != length:
-        fail(name, f"{length} numbers, one for each point", array.shape)
-    return array

@@ -13,8 +13,11 @@ from kerastl.evaluation.figures import (
     GREY,
     VERMILION,
     describe,
+    label_axes,
+    numbers,
     panels,
     plain_text,
+    plural,
     short_name,
 )
 from kerastl.evaluation.metrics import most_confused_pairs
@@ -26,6 +29,8 @@ if TYPE_CHECKING:
 
 _MOST_ANNOTATED = 20
 _NAME_WIDTH = 22
+# In the list below the points there is more room.
+_LISTED_WIDTH = 48
 _SHARES = {
     "true": "share of the true class",
     "predicted": "share of the predicted class",
@@ -86,7 +91,16 @@ def plot_confusion(
         label = _SHARES[normalize or "none"]
         figure.colorbar(image, ax=panel, aspect=40, fraction=0.03, label=label)
     _name_classes(panel, names, points)
-    describe(panel, _text(counts, names))
+    total, right = int(counts.sum()), int(np.trace(counts))
+    share = f"{100 * right / total:.1f} % right" if total else "none scored"
+    text = (
+        f"Confusion matrix of {plural(total, 'image')} in {classes} classes, {share}."
+    )
+    pairs = most_confused_pairs(counts, names, count=3)
+    if pairs:
+        listed = ", ".join(f"{p.true} as {p.predicted} ({p.images})" for p in pairs)
+        text += f" Most confused: {listed}."
+    describe(panel, text)
     return figure
 
 
@@ -178,19 +192,6 @@ def _name_classes(panel: "Axes", names: tuple[str, ...], points: float) -> None:
     panel.set_ylabel("true class")
 
 
-def _text(counts: np.ndarray, names: tuple[str, ...]) -> str:
-    """What the matrix says, in words."""
-    total, right = int(counts.sum()), int(np.trace(counts))
-    share = f"{100 * right / total:.1f} % right" if total else "none scored"
-    images = f"{total} image{'s' * (total != 1)}"
-    text = f"Confusion matrix of {images} in {len(names)} classes, {share}."
-    pairs = most_confused_pairs(counts, names, count=3)
-    if pairs:
-        listed = ", ".join(f"{p.true} as {p.predicted} ({p.images})" for p in pairs)
-        text += f" Most confused: {listed}."
-    return text
-
-
 def plot_reliability(
     labels: ArrayLike,
     probabilities: ArrayLike,
@@ -244,34 +245,22 @@ def plot_reliability(
     panel.set(xlim=(0, 1), ylim=(0, 1), xlabel="confidence", ylabel="accuracy")
     panel.set_aspect("equal")
     panel.legend(fontsize="small", loc="upper left")
-    mean = float((curve.confidence * curve.counts)[filled].sum() / curve.counts.sum())
-    right = float((curve.accuracy * curve.counts)[filled].sum() / curve.counts.sum())
+    weights = curve.counts[filled]
+    mean = np.average(curve.confidence[filled], weights=weights)
+    right = np.average(curve.accuracy[filled], weights=weights)
     describe(
         panel,
-        f"Reliability diagram of {curve.counts.sum()} decisions: mean confidence "
+        f"Reliability diagram of {weights.sum()} decisions: mean confidence "
         f"{mean:.3f}, accuracy {right:.3f}, "
         f"expected calibration error {curve.error:.3f}.",
     )
     return figure
 
 
-_NAME_WIDTH_pareto = 48
-
-
 def pareto_front(seconds: ArrayLike, accuracies: ArrayLike) -> np.ndarray:
-    """Which points no other one beats: none is as quick and as accurate, and better.
+    """Which points `(n,)` no other one beats in time and accuracy.
 
     Equal points beat each other in nothing: both are on the front.
-
-    Args:
-        seconds: Time of each `(n,)`, above 0; less is better.
-        accuracies: Accuracy of each `(n,)`; more is better.
-
-    Returns:
-        Booleans `(n,)`.
-
-    Raises:
-        ValueError: If there is no point, or the numbers do not fit.
 
     Example:
         >>> pareto_front([1.0, 2.0, 3.0], [0.7, 0.6, 0.9]).tolist()
@@ -352,22 +341,24 @@ def plot_pareto(
     _number_points(panel, milliseconds, scores)
     _scale_time(panel)
     # Names beside the points would run over each other.
-    key = [f"{i}  {short_name(name, _NAME_WIDTH)}" for i, name in enumerate(names, 1)]
-    text = plain_text("\n".join(["ms an image", *key]))
-    panel.set_xlabel(text, fontsize=9, multialignment="left")
-    panel.set_ylabel("accuracy")
+    short = [short_name(name, _LISTED_WIDTH) for name in names]
+    listed = ["ms an image", *(f"{i}  {name}" for i, name in enumerate(short, 1))]
     panel.margins(x=0.1, y=0.1)
-    panel.grid(alpha=0.3)
-    panel.legend(fontsize="small", loc="best")
-    describe(panel, _text_pareto(names, times, scores, order))
+    best = (f"{short[i]} {scores[i]:.3f} at {milliseconds[i]:.3g} ms" for i in order)
+    text = (
+        f"Accuracy against time for {len(times)} networks. "
+        f"Not beaten by a quicker one: {'; '.join(best)}."
+    )
+    label_axes(panel, None, "accuracy", text)
+    key = plain_text("\n".join(listed))
+    panel.set_xlabel(key, fontsize=9, multialignment="left")
     return figure
 
 
 def _points(seconds: ArrayLike, accuracies: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
     """Two float arrays `(n,)` that can be drawn."""
-    times, scores = np.asarray(seconds, float), np.asarray(accuracies, float)
-    if times.ndim != 1 or not times.size:
-        fail("seconds", "of shape (n,), at least one", times.shape)
+    times = numbers("seconds", seconds)
+    scores = np.asarray(accuracies, float)
     if scores.shape != times.shape:
         fail("accuracies", f"of shape {times.shape}, as `seconds`", scores.shape)
     if not (np.isfinite(times) & (times > 0)).all():
@@ -397,18 +388,3 @@ def _scale_time(panel: "Axes") -> None:
     panel.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
     panel.xaxis.set_major_formatter("{x:g}")
     panel.xaxis.set_minor_formatter(NullFormatter())
-
-
-def _text_pareto(
-    names: Sequence[str], times: np.ndarray, scores: np.ndarray, order: np.ndarray
-) -> str:
-    """What the picture shows, in a sentence or two."""
-    listed = "; ".join(
-        f"{short_name(names[i], _NAME_WIDTH)} {scores[i]:.3f} "
-        f"at {1000 * times[i]:.3g} ms"
-        for i in order
-    )
-    return (
-        f"Accuracy against time for {len(times)} networks. "
-        f"Not beaten by a quicker one: {listed}."
-    )

@@ -91,3 +91,9 @@ def test_points_that_cannot_be_drawn_are_named(arguments, words):
 def test_errors_that_are_none_are_named(errors):
     with pytest.raises(ValueError, match="`errors` must be 1 numbers of at least 0"):
         plot_pareto(["a"], [1.0], [0.5], errors=errors)
+
+
+def test_names_in_the_list_have_more_room_than_tick_labels():
+    name = "MobileNetV3Large, 224 pixels, minimalistic"
+    figure = plot_pareto([name], [0.001], [0.7])
+    assert figure.axes[0].get_xlabel().endswith(f"1  {name}")
