@@ -83,12 +83,12 @@ class _Run:
     Attributes:
         record: Value's name -> one number for each epoch at which it was taken.
         phases: Name, first epoch and end of each phase, counted from 0.
-        best: Epoch from 0 (-1: the start), monitor and value; None: unknown.
+        recorded: The best epoch as the history tells it, or None.
     """
 
     record: dict[str, np.ndarray]
     phases: tuple[tuple[str, int, int], ...]
-    best: tuple[int, str, float] | None
+    recorded: Any
 
     @classmethod
     def of(cls, history: Any) -> "_Run":
@@ -109,11 +109,13 @@ class _Run:
             for phase in getattr(history, "phases", ())
             if phase.stop > phase.start
         )
-        run = cls(arrays, phases, None)
-        return cls(arrays, phases, run._best_of(getattr(history, "best", None)))
+        return cls(arrays, phases, getattr(history, "best", None))
 
-    def _best_of(self, best: Any) -> tuple[int, str, float] | None:
-        if best is not None:
+    @property
+    def best(self) -> tuple[int, str, float] | None:
+        """Epoch from 0 (-1: the start), monitor and value; None: unknown."""
+        if self.recorded is not None:
+            best = self.recorded
             return int(best.epoch), str(best.monitor), float(best.value)
         values = self.record.get("val_loss", np.empty(0))
         finite = np.isfinite(values)
