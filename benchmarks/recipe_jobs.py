@@ -65,13 +65,13 @@ class Job:
         steps = -(-len(self.train) // batch_size)
         phases = recipe_phases(model, recipe, steps_per_epoch=steps, **options)
         return [
-            phase
-            if phase.trainable == "head"
-            else replace(
+            replace(
                 phase,
                 warmup=phase.warmup if as_it_is else min(1.0, phase.epochs / 2),
                 **(craft or {}),
             )
+            if phase.opens_backbone
+            else phase
             for phase in phases
         ]
 

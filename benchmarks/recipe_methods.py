@@ -12,6 +12,7 @@ from recipe_jobs import Job
 
 import kerastl
 from kerastl.data.augmentation import PRESETS
+from kerastl.penalties import L2SP
 
 #: What every row is paired with: the default before `recipes.md` was made.
 DEFAULT = "lp_ft, warm-up of one epoch"
@@ -174,7 +175,7 @@ METHODS: dict[str, Callable[[Job], int | Rows]] = {
         ema=0.9, learning_rate=1e-3, global_clipnorm=1.0
     ),
     "ema 0.99": tuned_with(craft={"ema": 0.99}),
-    "l2_sp 0.01": tuned_with(craft={"l2_sp": 0.01}),
+    "l2_sp 0.01": tuned_with(craft={"penalties": (L2SP(0.01),)}),
     "layer_decay 0.75": tuned_with(craft={"layer_decay": 0.75}),
     "label smoothing 0.1": tuned_with(label_smoothing=0.1),
     "mixup 0.2": tuned_with(craft={"mixup": 0.2}),

@@ -1,8 +1,10 @@
-"""Penalties added to the loss."""
+"""Penalties added to the loss of a phase."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from typing import Any
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import keras
 import numpy as np
@@ -11,6 +13,101 @@ from keras import ops
 from kerastl._checks import check_number, fail
 from kerastl._compat import held_array
 from kerastl.models.freezing import head_layers, leaf_layers
+
+
+class Penalty(ABC):
+    """What a phase adds to its loss; derive your own from it.
+
+    The usual way is a regularizer on the variables that train, as Keras's own are:
+    what is fitted may be the part of the model above a cached one, and shares them.
+
+    Attributes:
+        replaces_weight_decay: Whether the phase trains without weight decay.
+
+    Example:
+        >>> from contextlib import contextmanager
+        >>> class Smaller(Penalty):
+        ...     @contextmanager
+        ...     def applied(self, model, start):
+        ...         kernel = model.layers[-1].kernel
+        ...         before, kernel.regularizer = kernel.regularizer, self.cost
+        ...         yield
+        ...         kernel.regularizer = before
+        ...
+        ...     def cost(self, kernel):
+        ...         return 0.1 * ops.sum(ops.abs(kernel))
+        ...
+        ...     def value(self, model):
+        ...         return float(self.cost(model.layers[-1].kernel))
+        >>> Smaller().replaces_weight_decay
+        False
+    """
+
+    replaces_weight_decay: bool = False
+
+    @abstractmethod
+    def applied(
+        self, model: keras.Model, start: Sequence[np.ndarray]
+    ) -> AbstractContextManager[None]:
+        """Add the penalty for the time of the block, before the model is compiled.
+
+        Args:
+            model: The whole model; what trains is set.
+            start: The weights that the run began with, in the order of
+                `model.weights`.
+        """
+
+    @abstractmethod
+    def value(self, model: keras.Model) -> float:
+        """What it adds to the loss now; validation losses are told without it."""
+
+
+@dataclass(frozen=True)
+class L2SP(Penalty):
+    """`l2_sp` for a phase: its start is where the whole run began.
+
+    It stands in place of weight decay, which pulls the same weights to zero.
+
+    Attributes:
+        alpha: Pull of the backbone's weights that train, at least 0.
+        beta: Pull of the head's weights to zero, at least 0.
+
+    Example:
+        >>> import kerastl
+        >>> phase = kerastl.Phase(
+        ...     "all",
+        ...     trainable="all",
+        ...     epochs=8,
+        ...     learning_rate=5e-4,
+        ...     penalties=(L2SP(0.01),),
+        ... )
+    """
+
+    alpha: float
+    beta: float = 0.01
+    replaces_weight_decay: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        """Check the numbers."""
+        check_number("alpha", self.alpha, 0.0)
+        check_number("beta", self.beta, 0.0)
+
+    @contextmanager
+    def applied(
+        self, model: keras.Model, start: Sequence[np.ndarray]
+    ) -> Iterator[None]:
+        """Hold the weights that train; the regularizers of before come back."""
+        before = [(variable, variable.regularizer) for variable in model.variables]
+        l2_sp(model, alpha=self.alpha, beta=self.beta, start=start)
+        try:
+            yield
+        finally:
+            for variable, regularizer in before:
+                variable.regularizer = regularizer
+
+    def value(self, model: keras.Model) -> float:
+        """The pull of all weights that train."""
+        return l2_sp_penalty(model)
 
 
 class PullToStart(keras.regularizers.Regularizer):
@@ -67,10 +164,11 @@ def l2_sp(
 ) -> None:
     """Hold the backbone near its present weights, and the head near zero.
 
-    Adds `alpha / 2 ||w - w0||² + beta / 2 ||w_head||²` to the loss. Take it in place
-    of weight decay, which pulls the same weights to zero. Set what trains first and
-    compile afterwards; `model.evaluate` then reports the loss with the penalty in it.
-    The start is one copy of the weights that train, beside the model.
+    Adds `alpha / 2 ||w - w0||² + beta / 2 ||w_head||²` to the loss of a `fit` of your
+    own; for phases take `L2SP`. It stands in place of weight decay, which pulls the
+    same weights to zero. Set what trains first and compile afterwards; `model.evaluate`
+    then reports the loss with the penalty in it. The start is one copy of the weights
+    that train, beside the model.
 
     Args:
         model: A classifier from `build_classifier`, or any functional model.
@@ -143,30 +241,6 @@ def remove_l2_sp(model: keras.Model) -> None:
         variable.regularizer = pull.inherited
 
 
-@contextmanager
-def pulled_to(
-    start: Sequence[np.ndarray], model: keras.Model, alpha: float | None
-) -> Iterator[None]:
-    """`l2_sp` for as long as a phase runs.
-
-    Args:
-        start: Where to pull to, in the order of `model.weights`.
-        model: What is trained.
-        alpha: Pull of the backbone; None: nothing is done, and a penalty that
-            somebody else has set stays.
-    """
-    if alpha is None:
-        yield
-        return
-    before = [(variable, variable.regularizer) for variable in model.variables]
-    l2_sp(model, alpha=alpha, start=start)
-    try:
-        yield
-    finally:
-        for variable, regularizer in before:
-            variable.regularizer = regularizer
-
-
 def l2_sp_penalty(model: keras.Model) -> float:
     """What `l2_sp` adds to the loss now; 0 without it.
 
@@ -204,13 +278,9 @@ def _goals(
     wanted = [tuple(weight.shape) for weight in weights]
     if found != wanted:
         hint = "Take them from this model before training: model.get_weights()."
-        fail("start", f"{len(wanted)} arrays, as model.weights", _odd(found), hint)
+        received = f"{len(found)} arrays of the shapes {found[:3]}..."
+        fail("start", f"{len(wanted)} arrays, as model.weights", received, hint)
     return {id(w): np.asarray(a) for w, a in zip(weights, start, strict=True)}
-
-
-def _odd(shapes: list[tuple[int, ...]]) -> str:
-    """A few words about arrays that do not fit."""
-    return f"{len(shapes)} arrays of the shapes {shapes[:3]}..."
 
 
 def _pulled(variables: Sequence[Any]) -> Iterator[tuple[Any, PullToStart]]:

@@ -9,6 +9,7 @@ import keras
 from kerastl._checks import check_choice, check_integer, check_number, fail
 from kerastl.data.mixing import Mixing
 from kerastl.models.freezing import BATCH_NORM_MODES, Trainable
+from kerastl.training.penalties import Penalty
 from kerastl.training.schedules import SCHEDULES, check_warmup, rate_schedule
 
 #: Multipliers by relative gradient norms, measured before each epoch.
@@ -47,8 +48,8 @@ class Phase:
             as pairs; or `"auto_rgn"`: before each epoch every block's is set to its
             gradient's norm relative to its weights', over the largest: see
             `relative_gradient_norms`. None: all 1.
-        l2_sp: Pull of the backbone's weights to where the run began, in place of
-            weight decay, at least 0: see `l2_sp`. None: no pull.
+        penalties: What is added to the loss, such as `(L2SP(0.01),)`: see `Penalty`.
+            Validation losses are told without it.
         mixup: Alpha of mixup, see `Mixing`; 0: off. Mixed labels are rows of shares:
             a loss or metric of your own must be one of one-hot labels.
         cutmix: Alpha of CutMix, see `Mixing`; 0: off.
@@ -73,7 +74,7 @@ class Phase:
     patience: int | None = None
     layer_decay: float | None = None
     multipliers: Mapping[str, float] | tuple[tuple[str, float], ...] | str | None = None
-    l2_sp: float | None = None
+    penalties: tuple[Penalty, ...] = ()
     mixup: float = 0.0
     cutmix: float = 0.0
     ema: float | None = None
@@ -98,11 +99,19 @@ class Phase:
         Mixing(self.mixup, self.cutmix)
         if self.ema is not None:
             check_number("ema", self.ema, above=0.0, below=1.0)
-        if self.l2_sp is not None:
-            check_number("l2_sp", self.l2_sp, 0.0)
-            if self.weight_decay:
-                hint = "It pulls the same weights to zero."
-                fail("weight_decay", "None with l2_sp", self.weight_decay, hint)
+        self._check_penalties()
+
+    def _check_penalties(self) -> None:
+        if isinstance(self.penalties, list):
+            object.__setattr__(self, "penalties", tuple(self.penalties))
+        listed = isinstance(self.penalties, tuple)
+        if not listed or not all(isinstance(each, Penalty) for each in self.penalties):
+            expected = "a tuple of penalties, such as (kerastl.penalties.L2SP(0.01),)"
+            fail("penalties", expected, self.penalties, error=TypeError)
+        if self.weight_decay and not self.decays_weights:
+            names = ", ".join(type(each).__name__ for each in self.penalties)
+            hint = "It pulls the same weights to zero."
+            fail("weight_decay", f"None with {names}", self.weight_decay, hint)
 
     def _check_rates(self) -> None:
         if self.layer_decay is not None:
@@ -122,6 +131,16 @@ class Phase:
         object.__setattr__(self, "multipliers", pairs)
         for name, number in pairs:
             check_number(f"multipliers[{name!r}]", number, 0.0)
+
+    @property
+    def opens_backbone(self) -> bool:
+        """Whether more than the head trains."""
+        return self.trainable not in ("head", 0, ())
+
+    @property
+    def decays_weights(self) -> bool:
+        """Whether no penalty stands in place of weight decay."""
+        return not any(each.replaces_weight_decay for each in self.penalties)
 
     @property
     def mixing(self) -> Mixing:

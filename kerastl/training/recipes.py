@@ -1,12 +1,19 @@
-"""Recipes: named lists of phases, and fine-tuning by one of them."""
+"""Recipes: lists of phases for a model, and fine-tuning by one of them."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any
 
 import keras
 
-from kerastl._checks import check_choice, check_integer, check_number, fail, warn
+from kerastl._checks import (
+    check_choice,
+    check_integer,
+    check_number,
+    fail,
+    nearest,
+    warn,
+)
 from kerastl.data.sets import ImageSet
 from kerastl.models.freezing import model_blocks
 from kerastl.models.record import has_loaded_weights, is_pretrained
@@ -102,7 +109,10 @@ def _scratch(model: keras.Model) -> list[Phase]:
     return [_fine("scratch", "all", 30, SCRATCH_RATE, batch_norm="train")]
 
 
-_RECIPES: dict[str, Callable[[keras.Model], list[Phase]]] = {
+#: A function of the model: what to train in it, in order.
+Recipe = Callable[[keras.Model], Sequence[Phase]]
+
+_RECIPES: dict[str, Recipe] = {
     "linear_probe": _linear_probe,
     "two_phase": _two_phase,
     "lp_ft": _lp_ft,
@@ -117,14 +127,14 @@ DEFAULT_RECIPE = "lp_ft"
 DEFAULT_AUGMENT = "light"
 
 
-def default_augment(name: str, recipe: str) -> str | None:
+def default_augment(name: str, recipe: str | Recipe) -> str | None:
     """The default augmentation: a mirrored photo is a photo, a mirrored 2 is none.
 
     A probe gets none: its features are then computed once, which is its point.
 
     Args:
         name: Of the data set.
-        recipe: Name in `RECIPES`.
+        recipe: As for `recipe_phases`.
     """
     if recipe == "linear_probe":
         return None
@@ -133,62 +143,83 @@ def default_augment(name: str, recipe: str) -> str | None:
 
 def recipe_phases(
     model: keras.Model,
-    recipe: str,
+    recipe: str | Recipe,
     *,
     epochs: int | Sequence[int] | None = None,
     learning_rate: float | None = None,
+    phase_settings: Mapping[str, Any] | None = None,
     steps_per_epoch: int | None = None,
 ) -> tuple[Phase, ...]:
-    """The phases of a named recipe for this model.
+    """The phases of a recipe for this model, to change and to give to `run_phases`.
 
     Args:
         model: A classifier; block counts depend on its backbone.
-        recipe: `"linear_probe"`, `"two_phase"`, `"lp_ft"`, `"gradual"`, `"full"` or
-            `"scratch"`.
+        recipe: `"linear_probe"`: the head only, on features computed once.
+            `"two_phase"`: the head, then the upper half of the backbone. `"lp_ft"`:
+            the head to convergence, then everything at a low rate that climbs for a
+            quarter of the phase. `"gradual"`: the head, then one block more in each
+            phase, from the top; of a backbone of more than five, a fifth of them more.
+            `"full"`: everything at once. `"scratch"`: for `weights=None` only. Or a
+            function of the model that returns a list of phases.
         epochs: One number for every phase, or one per phase; None: the recipe's own.
-        learning_rate: Peak rate of the last phase, and of those of `"gradual"` before
-            it; None: the recipe's own.
+        learning_rate: Peak rate of the last phase, and of those before it that open
+            the backbone; None: the recipe's own.
+        phase_settings: Attributes of `Phase` by name, for the phases that open the
+            backbone; the head alone, whose features are computed once, stays as it is.
         steps_per_epoch: Optimizer steps in an epoch; where they are few, the last
-            phase of a recipe's own length gets more epochs.
+            phase of a named recipe's own length gets more epochs.
 
     Returns:
-        Phases for `run_phases`.
+        Phases, in order.
 
     Raises:
-        ValueError: If the recipe is unknown or does not fit the model, or the
-            number of epochs does not fit the recipe.
+        ValueError: If the recipe is unknown or does not fit the model, the number of
+            epochs does not fit the recipe, or a setting is none of `Phase`.
+
+    Example:
+        >>> import kerastl
+        >>> backbone = kerastl.build_backbone("MobileNet", alpha=0.25, weights="tiny")
+        >>> model = kerastl.build_classifier(backbone, ["cat", "dog", "owl"])
+        >>> head, rest = recipe_phases(
+        ...     model, "lp_ft", epochs=(20, 8), phase_settings={"ema": 0.99}
+        ... )
+        >>> head.trainable, head.ema, rest.trainable, rest.ema
+        ('head', None, 'all', 0.99)
     """
-    check_choice("recipe", recipe, RECIPES)
-    phases = _RECIPES[recipe](model)
-    if not is_pretrained(model):
-        # Held statistics of random weights let activations vanish or explode.
-        phases = [replace(phase, batch_norm="train") for phase in phases]
-    if epochs is None and steps_per_epoch:
+    phases = _own_phases(model, recipe)
+    if epochs is None and steps_per_epoch and isinstance(recipe, str):
         phases[-1] = _long_enough(phases[-1], steps_per_epoch)
     if epochs is not None:
         pairs = zip(phases, _per_phase(epochs, phases), strict=True)
         phases = [_lasting(phase, count) for phase, count in pairs]
     if learning_rate is not None:
         check_number("learning_rate", learning_rate, above=0.0)
-        phases = _at_rate(phases, learning_rate)
-    return tuple(phases)
+        last = len(phases) - 1
+        phases = [
+            replace(phase, learning_rate=learning_rate)
+            if phase.opens_backbone or number == last
+            else phase
+            for number, phase in enumerate(phases)
+        ]
+    return tuple(_with_settings(phases, recipe, phase_settings or {}))
+
+
+def _own_phases(model: keras.Model, recipe: str | Recipe) -> list[Phase]:
+    """What the recipe says by itself."""
+    if callable(recipe):
+        return list(recipe(model))
+    check_choice("recipe", recipe, RECIPES)
+    phases = list(_RECIPES[recipe](model))
+    if not is_pretrained(model):
+        # Held statistics of random weights let activations vanish or explode.
+        phases = [replace(phase, batch_norm="train") for phase in phases]
+    return phases
 
 
 def _lasting(phase: Phase, epochs: int) -> Phase:
     """The phase with another number of epochs."""
     warmup = _warmup(epochs) if phase.warmup else 0.0
     return replace(phase, epochs=epochs, warmup=warmup)
-
-
-def _at_rate(phases: list[Phase], rate: float) -> list[Phase]:
-    """The last phase at this rate, and what opens the backbone on the way to it."""
-    return [
-        *(
-            phase if phase.trainable == "head" else replace(phase, learning_rate=rate)
-            for phase in phases[:-1]
-        ),
-        replace(phases[-1], learning_rate=rate),
-    ]
 
 
 def _long_enough(phase: Phase, steps_per_epoch: int) -> Phase:
@@ -208,6 +239,28 @@ def _per_phase(epochs: int | Sequence[int], phases: list[Phase]) -> list[int]:
     return counts
 
 
+def _with_settings(
+    phases: Sequence[Phase], recipe: str | Recipe, settings: Mapping[str, Any]
+) -> list[Phase]:
+    """The phases with these settings where more than the head trains."""
+    known = [field.name for field in fields(Phase)]
+    for name in settings:
+        if name not in known:
+            fail("phase_settings", "attributes of Phase", name, nearest(name, known))
+    # Of the head's phases too: what is out of range is refused in every recipe.
+    made = [replace(phase, **settings) for phase in phases]
+    if settings and not any(phase.opens_backbone for phase in phases):
+        listed = ", ".join(f"`{name}`" for name in settings)
+        verb = "has" if len(settings) == 1 else "have"
+        recipe = getattr(recipe, "__name__", recipe)
+        warn(
+            f"{listed} {verb} no effect with recipe={recipe!r}, which trains only the "
+            "head."
+        )
+    pairs = zip(phases, made, strict=True)
+    return [new if phase.opens_backbone else phase for phase, new in pairs]
+
+
 def _count_steps(train: Any, batch_size: int) -> int | None:
     """Steps in an epoch, where the data tell."""
     images = train[0] if isinstance(train, (tuple, list)) and len(train) else train
@@ -216,43 +269,16 @@ def _count_steps(train: Any, batch_size: int) -> int | None:
     return None
 
 
-def _with_craft(
-    phases: Sequence[Phase], recipe: str, craft: Mapping[str, float | None]
-) -> list[Phase]:
-    """The phases with these settings where more than the head trains.
-
-    Raises:
-        ValueError: If one is out of range, wherever it would count.
-    """
-    made = [replace(phase, **craft) for phase in phases]
-    heads = [phase.trainable == "head" for phase in phases]
-    given = [f"`{name}`" for name, value in craft.items() if value]
-    if given and all(heads):
-        listed = ", ".join(given)
-        verb = "has" if len(given) == 1 else "have"
-        message = (
-            f"{listed} {verb} no effect with recipe={recipe!r}, which trains only the "
-            "head."
-        )
-        warn(message)
-    rows = zip(phases, made, heads, strict=True)
-    return [phase if head else crafted for phase, crafted, head in rows]
-
-
 def fine_tune(
     model: keras.Model,
     train: Any,
     validation: Any = None,
     *,
-    recipe: str = DEFAULT_RECIPE,
+    recipe: str | Recipe = DEFAULT_RECIPE,
     epochs: int | Sequence[int] | None = None,
     learning_rate: float | None = None,
     patience: int | None = None,
-    layer_decay: float | None = None,
-    l2_sp: float | None = None,
-    ema: float | None = None,
-    mixup: float = 0.0,
-    cutmix: float = 0.0,
+    phase_settings: Mapping[str, Any] | None = None,
     loss: Any = None,
     metrics: Sequence[Any] | None = None,
     batch_size: int = 32,
@@ -266,44 +292,32 @@ def fine_tune(
     seed: int | None = None,
     verbose: int | str = "auto",
 ) -> TrainingHistory:
-    """Train a classifier by a named recipe, and keep the best weights of all phases.
+    """Train a model by a recipe, and keep the best weights of all phases.
+
+    It is `run_phases` over `recipe_phases`, whose options are explained there.
 
     Args:
-        model: A classifier from `build_classifier`, or any functional model (then
-            `loss` is needed).
-        train: An `ImageSet`, a pair `(images, labels)` of arrays, or a
-            `tf.data.Dataset` of batches.
-        validation: The same kinds, or None: then the last weights are kept.
-        recipe: `"linear_probe"`: the head only, on features computed once.
-            `"two_phase"`: the head, then the upper half of the backbone. `"lp_ft"`:
-            the head to convergence, then everything at a low rate that climbs for a
-            quarter of the phase.
-            `"gradual"`: the head, then one block more in each phase, from the top;
-            of a backbone of more than five, a fifth of them more.
-            `"full"`: everything at once. `"scratch"`: for `weights=None` only.
+        model: As for `run_phases`, as all that is not explained here.
+        train: Training data.
+        validation: Validation data, or None: then the last weights are kept.
+        recipe: Name, or a function of the model: see `recipe_phases`.
         epochs: One number for every phase, or one per phase; None: the recipe's own.
-        learning_rate: Peak rate of the last phase, and of those of `"gradual"` before
-            it; None: the recipe's own.
+        learning_rate: Peak rate: see `recipe_phases`; None: the recipe's own.
         patience: Epochs without a better validation result after which a phase
-            stops; None: never.
-        layer_decay: In (0, 1]; what each block of the backbone learns at, as a share
-            of the block above: see `Phase`. None: all alike.
-        l2_sp: Pull of the backbone to its loaded weights: see `l2_sp`. None: none.
-        ema: Momentum of an average of the weights: see `Phase`. None: no average.
-        mixup: Alpha of mixup: see `Mixing`. Like the three above and the next, only
-            where more than the head trains, whose features are computed once; a
-            recipe without such a phase warns.
-        cutmix: Alpha of CutMix: see `Mixing`.
+            stops; None: the recipe's own, which is never.
+        phase_settings: Attributes of `Phase` for the phases that open the backbone,
+            such as `{"layer_decay": 0.8, "ema": 0.99, "mixup": 0.2}`, or
+            `{"penalties": (kerastl.penalties.L2SP(0.01),)}`.
         loss: Loss on the outputs; None: the task's.
         metrics: Metrics; None: the task's.
         batch_size: Images in an optimizer step.
-        augment: Augmentation of the training images: see `batches`.
-        class_weight: By name, or `"balanced"`: see `run_phases`.
-        label_smoothing: In [0, 1).
-        strategy: A `tf.distribute` strategy in whose scope the model was built.
-        cache: `"auto"`, `"off"`, `"memory"` or `"disk"`: see `run_phases`.
-        views: Augmented versions of each image to keep: see `run_phases`.
-        callbacks: Keras callbacks for each phase.
+        augment: Augmentation of the training images.
+        class_weight: By name, or `"balanced"`.
+        label_smoothing: For the task's loss.
+        strategy: A `tf.distribute` strategy.
+        cache: Where the frozen part's outputs are kept.
+        views: Augmented versions of each image to keep.
+        callbacks: Keras callbacks.
         seed: Order, augmentation and dropout follow from it.
         verbose: As for `Model.fit`, or `"auto"`.
 
@@ -332,17 +346,11 @@ def fine_tune(
         recipe,
         epochs=epochs,
         learning_rate=learning_rate,
+        phase_settings=phase_settings,
         steps_per_epoch=_count_steps(train, batch_size),
     )
-    craft = {
-        "layer_decay": layer_decay,
-        "l2_sp": l2_sp,
-        "ema": ema,
-        "mixup": mixup,
-        "cutmix": cutmix,
-    }
-    phases = [replace(phase, patience=patience) for phase in phases]
-    phases = _with_craft(phases, recipe, craft)
+    if patience is not None:
+        phases = [replace(phase, patience=patience) for phase in phases]
     return run_phases(
         model,
         train,

@@ -3,7 +3,7 @@
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext, suppress
+from contextlib import ExitStack, nullcontext, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -37,7 +37,6 @@ from kerastl.training.checks import (
     with_length,
 )
 from kerastl.training.gradient_norms import check_rates, measured_rates
-from kerastl.training.penalties import l2_sp_penalty, pulled_to
 from kerastl.training.phase import Phase, PhaseRecord, TrainingHistory
 from kerastl.training.watching import (
     EXPLOSION,
@@ -321,7 +320,9 @@ class Run:
         if self.verbose:
             self._announce(number, phase, count)
         first = max((len(column) for column in self.history.values()), default=0)
-        with pulled_to(self.start, model, phase.l2_sp):
+        with ExitStack() as penalties:
+            for penalty in phase.penalties:
+                penalties.enter_context(penalty.applied(model, self.start))
             watch = self._monitor_of(phase, tracker)
             plan, multipliers = self._fit(number, phase, watch, before)
             moved = moved_paths(model, before)
@@ -416,10 +417,10 @@ class Run:
 
     def _monitor_of(self, phase: Phase, tracker: BestWeights) -> PhaseMonitor:
         chance = self.chance_loss()
-        # A strong pull may cost more than the task.
-        free = chance is None or phase.l2_sp is not None
+        # A strong penalty may cost more than the task.
+        free = chance is None or phase.penalties
         ceiling = None if free else EXPLOSION * chance
-        return PhaseMonitor(tracker, self.history, phase.name, phase.patience, ceiling)
+        return PhaseMonitor(tracker, self.history, phase, ceiling)
 
     def _compile(
         self, part: keras.Model, phase: Phase, rate: Any, ema: float | None = None
@@ -428,7 +429,7 @@ class Run:
             part,
             learning_rate=rate,
             optimizer=phase.optimizer,
-            weight_decay=phase.weight_decay if phase.l2_sp is None else 0.0,
+            weight_decay=phase.weight_decay if phase.decays_weights else 0.0,
             global_clipnorm=phase.global_clipnorm,
             layer_decay=phase.layer_decay,
             # Ones at first, that can be set.
@@ -457,8 +458,6 @@ class Run:
         else:
             results = self.model.evaluate(data, verbose=0, return_dict=True)
             logs = {f"val_{name}": value for name, value in results.items()}
-        if "val_loss" in logs:
-            logs["val_loss"] -= l2_sp_penalty(self.model)
         tracker.offer(logs, "start", -1)
 
     def _announce(self, number: int, phase: Phase, count: int) -> None:

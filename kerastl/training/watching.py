@@ -14,8 +14,7 @@ from kerastl._compat import keep_averages, sublayers
 from kerastl.models.record import find_record, set_temperature
 from kerastl.tasks.compiling import compiled_paths, trainable_paths
 from kerastl.tasks.task import bind
-from kerastl.training.penalties import l2_sp_penalty
-from kerastl.training.phase import BestEpoch
+from kerastl.training.phase import BestEpoch, Phase
 
 
 @contextmanager
@@ -276,8 +275,7 @@ class PhaseMonitor(keras.callbacks.Callback):
     Args:
         tracker: Best weights over all phases.
         history: Lists to append each epoch's values to.
-        phase: Name of the phase.
-        patience: Epochs without a better result before the phase stops; None: never.
+        phase: The phase that runs.
         ceiling: Largest mean training loss that is not an explosion; None: only
             losses that are not finite are caught. Where the phase begins above half
             of it, twice what it begins with: a fitted head under dropout may.
@@ -287,8 +285,7 @@ class PhaseMonitor(keras.callbacks.Callback):
         self,
         tracker: BestWeights,
         history: dict[str, list[float]],
-        phase: str,
-        patience: int | None,
+        phase: Phase,
         ceiling: float | None,
     ) -> None:
         """See the class."""
@@ -296,7 +293,6 @@ class PhaseMonitor(keras.callbacks.Callback):
         self.tracker = tracker
         self.history = history
         self.phase = phase
-        self.patience = patience
         self.ceiling = ceiling
         self.stopped = ""
         self.diverged = False
@@ -327,12 +323,13 @@ class PhaseMonitor(keras.callbacks.Callback):
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Record the epoch, keep the weights if they are the best."""
         values = {name: float(value) for name, value in (logs or {}).items()}
+        # On JAX whoever asks for the model gets the weights back into it.
+        rate = self.model.optimizer.learning_rate
         if "val_loss" in values:
-            # Phases without the pull must compare with those that have it.
-            values["val_loss"] -= l2_sp_penalty(self.model)
-        values["learning_rate"] = float(
-            keras.ops.convert_to_numpy(self.model.optimizer.learning_rate)
-        )
+            # Phases without a penalty must compare with those that have it.
+            whole = self.tracker.model
+            values["val_loss"] -= sum(p.value(whole) for p in self.phase.penalties)
+        values["learning_rate"] = float(keras.ops.convert_to_numpy(rate))
         values["seconds"] = time.perf_counter() - self._began
         length = max((len(column) for column in self.history.values()), default=0)
         for name in {**self.history, **values}:
@@ -346,7 +343,7 @@ class PhaseMonitor(keras.callbacks.Callback):
         if self.diverged:
             return
         self._check_monitor(values)
-        self.tracker.offer(values, self.phase, length)
+        self.tracker.offer(values, self.phase.name, length)
         self._wait(values)
 
     def _check_monitor(self, logs: dict[str, float]) -> None:
@@ -372,7 +369,8 @@ class PhaseMonitor(keras.callbacks.Callback):
 
     def _wait(self, logs: dict[str, float]) -> None:
         """Stop after `patience` epochs without a better result in this phase."""
-        if self.patience is None or self.tracker.monitor not in logs:
+        patience = self.phase.patience
+        if patience is None or self.tracker.monitor not in logs:
             return
         score = self.tracker.score(logs)
         if score is not None and (self._best_score is None or score > self._best_score):
@@ -380,8 +378,8 @@ class PhaseMonitor(keras.callbacks.Callback):
             self.best_in_phase = self.tracker.snapshot()
             return
         self._waited += 1
-        if self._waited >= self.patience:
-            epochs = f"{self.patience} epoch{'s' * (self.patience != 1)}"
+        if self._waited >= patience:
+            epochs = f"{patience} epoch{'s' * (patience != 1)}"
             self.stopped = f"no better result in {epochs}"
             self.model.stop_training = True
 
@@ -402,14 +400,14 @@ def settle(
     """
     if watch.diverged:
         restore(model, fallback)
-        message = f"Phase {watch.phase!r} {watch.stopped}. Lower `learning_rate`."
+        message = f"Phase {watch.phase.name!r} {watch.stopped}. Lower `learning_rate`."
         warn(message, RuntimeWarning)
         return
     if watch.best_in_phase is not None:
         restore(model, watch.best_in_phase)
     if chance is not None and watch.first_loss > 2 * chance:
         message = (
-            f"Phase {watch.phase!r} began with a loss of {watch.first_loss:.2f}; "
+            f"Phase {watch.phase.name!r} began with a loss of {watch.first_loss:.2f}; "
             f"knowing nothing costs {chance:.2f}. Are the labels right, "
             "and `learning_rate` low enough?"
         )

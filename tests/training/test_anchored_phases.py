@@ -6,11 +6,12 @@ import pytest
 from networks import coloured, timid_classifier, values
 
 import kerastl
+from kerastl.penalties import L2SP
 
 DATA = coloured(8)
 
 
-def run(l2_sp, *, seed=0, checked=False, **options):
+def run(alpha, *, seed=0, checked=False, **options):
     """How far the backbone went, what the history says, and the model."""
     model = timid_classifier()
     before = values(model)
@@ -21,7 +22,7 @@ def run(l2_sp, *, seed=0, checked=False, **options):
         learning_rate=0.01,
         optimizer=keras.optimizers.SGD(),
         batch_norm="frozen",
-        l2_sp=l2_sp,
+        penalties=() if alpha is None else (L2SP(alpha),),
         **options,
     )
     data = DATA, DATA if checked else None
@@ -69,7 +70,7 @@ def test_a_later_phase_is_held_to_the_start_of_the_run():
         epochs=1,
         learning_rate=0.001,
         optimizer=sgd,
-        l2_sp=300.0,
+        penalties=(L2SP(300.0),),
     )
 
     def distance(phases):
@@ -85,18 +86,34 @@ def test_a_later_phase_is_held_to_the_start_of_the_run():
     assert distance([first, held]) < 0.9 * distance([first])
 
 
+@pytest.mark.parametrize("numbers", [(-1.0,), (0.1, -0.1)])
+def test_a_pull_below_zero_is_refused(numbers):
+    with pytest.raises(ValueError, match="must be at least 0"):
+        L2SP(*numbers)
+
+
+def test_what_is_no_penalty_is_refused():
+    with pytest.raises(TypeError, match="`penalties` must be a tuple of penalties"):
+        kerastl.Phase("a", trainable=1, epochs=1, learning_rate=1, penalties=(0.1,))
+
+
 def test_the_pull_and_weight_decay_exclude_each_other():
-    with pytest.raises(ValueError, match="`weight_decay` must be None with l2_sp"):
+    with pytest.raises(ValueError, match="`weight_decay` must be None with L2SP"):
         kerastl.Phase(
-            "a", trainable="all", epochs=1, learning_rate=1, l2_sp=1, weight_decay=0.1
+            "a",
+            trainable="all",
+            epochs=1,
+            learning_rate=1,
+            penalties=(L2SP(1),),
+            weight_decay=0.1,
         )
 
 
 def test_the_pull_replaces_the_optimizers_own_weight_decay():
     phase = {"trainable": "all", "epochs": 1, "learning_rate": 1e-3}
-    for pull, decay in ((None, 0.004), (0.1, 0.0)):
+    for penalties, decay in (((), 0.004), ((L2SP(0.1),), 0.0)):
         model = timid_classifier()
-        phases = [kerastl.Phase("a", l2_sp=pull, **phase)]
+        phases = [kerastl.Phase("a", penalties=penalties, **phase)]
         kerastl.run_phases(model, DATA, phases=phases, seed=0)
         assert model.optimizer.weight_decay == decay
 
@@ -107,7 +124,13 @@ def test_a_pull_that_the_user_has_set_comes_back():
     kerastl.penalties.l2_sp(model, alpha=0.3)
     held = [variable.regularizer for variable in model.variables]
     phases = [
-        kerastl.Phase("a", trainable="all", epochs=1, learning_rate=1e-3, l2_sp=0.1)
+        kerastl.Phase(
+            "a",
+            trainable="all",
+            epochs=1,
+            learning_rate=1e-3,
+            penalties=(L2SP(0.1),),
+        )
     ]
     kerastl.run_phases(model, DATA, phases=phases, seed=0)
     assert [variable.regularizer for variable in model.variables] == held

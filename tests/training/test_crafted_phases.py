@@ -7,6 +7,7 @@ from networks import coloured, timid_classifier, values
 
 import kerastl
 from kerastl.models.record import read_record, set_temperature
+from kerastl.penalties import L2SP
 
 DATA = coloured(8)
 
@@ -95,7 +96,8 @@ def test_the_average_is_what_is_validated():
 
 
 def test_mixing_leaves_the_head_phase_its_cache():
-    model, options = timid_classifier(), {"mixup": 0.5, "cache": "memory"}
+    model = timid_classifier()
+    options = {"phase_settings": {"mixup": 0.5}, "cache": "memory"}
     history = kerastl.fine_tune(model, DATA, recipe="lp_ft", epochs=[2, 1], **options)
     head, rest = history.phases
     assert head.cached
@@ -131,18 +133,32 @@ def test_training_forgets_the_temperature_of_the_old_weights():
     assert read_record(model).temperature == 1.0
 
 
-@pytest.mark.parametrize("name", ["layer_decay", "ema", "l2_sp", "mixup", "cutmix"])
-def test_the_craft_reaches_the_backbones_phases_and_not_the_heads(name, monkeypatch):
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("layer_decay", 0.5),
+        ("ema", 0.5),
+        ("penalties", (L2SP(0.5),)),
+        ("mixup", 0.5),
+        ("cutmix", 0.5),
+    ],
+)
+def test_the_craft_reaches_the_backbones_phases_and_not_the_heads(
+    name, value, monkeypatch
+):
     seen = []
 
     def record(model, train, validation, *, phases, **options):
         seen.extend(phases)
 
     monkeypatch.setattr("kerastl.training.recipes.run_phases", record)
-    kerastl.fine_tune(timid_classifier(), DATA, recipe="gradual", **{name: 0.5})
+    settings = {name: value}
+    kerastl.fine_tune(
+        timid_classifier(), DATA, recipe="gradual", phase_settings=settings
+    )
     head, *others = seen
-    assert getattr(head, name) in (None, 0.0)
-    assert [getattr(each, name) for each in others] == [0.5] * len(others)
+    assert getattr(head, name) in (None, 0.0, ())
+    assert [getattr(each, name) for each in others] == [value] * len(others)
 
 
 @pytest.mark.parametrize(
@@ -152,7 +168,6 @@ def test_the_craft_reaches_the_backbones_phases_and_not_the_heads(name, monkeypa
         ({"ema": 0.0}, "`ema` must be above 0"),
         ({"mixup": -1.0}, "`mixup` must be at least 0"),
         ({"schedule": "one_cycle", "warmup": 1.0}, "`warmup` must be 0 with schedule"),
-        ({"l2_sp": -0.1}, "`l2_sp` must be at least 0"),
     ],
 )
 def test_settings_that_do_not_fit_are_refused(options, words):
@@ -197,24 +212,30 @@ def test_what_cannot_be_mixed_is_refused_before_the_first_phase():
         kerastl.ImageSet(images, labels, ("ash", "beech", "cedar")), image_size=16
     )
     with pytest.raises(ValueError, match="`mixing` must be None for a dataset"):
-        kerastl.fine_tune(model, stream, recipe="lp_ft", mixup=0.2)
+        kerastl.fine_tune(model, stream, recipe="lp_ft", phase_settings={"mixup": 0.2})
     for old, new in zip(before, values(model), strict=True):
         np.testing.assert_array_equal(old, new)
 
 
 @pytest.mark.parametrize(
     "craft",
-    [{"layer_decay": 7}, {"ema": 3}, {"l2_sp": -1}, {"mixup": -3}, {"cutmix": -1}],
+    [{"layer_decay": 7}, {"ema": 3}, {"mixup": -3}, {"cutmix": -1}],
 )
 @pytest.mark.parametrize("recipe", ["linear_probe", "lp_ft"])
 def test_settings_that_do_not_fit_are_refused_in_every_recipe(recipe, craft):
     model = timid_classifier()
     with pytest.raises(ValueError, match=f"`{next(iter(craft))}` must be"):
-        kerastl.fine_tune(model, DATA, recipe=recipe, epochs=1, **craft)
+        kerastl.fine_tune(model, DATA, recipe=recipe, epochs=1, phase_settings=craft)
+
+
+def test_a_setting_that_no_phase_has_is_refused():
+    with pytest.raises(ValueError, match=r"`phase_settings` must be .*'ema'"):
+        kerastl.fine_tune(timid_classifier(), DATA, phase_settings={"emma": 0.9})
 
 
 def test_a_recipe_of_the_head_alone_says_what_it_leaves_out():
     model, options = timid_classifier(), {"recipe": "linear_probe", "epochs": 1}
+    craft = {"layer_decay": 0.5, "mixup": 0.2}
     sentence = "`layer_decay`, `mixup` have no effect with recipe='linear_probe'"
     with pytest.warns(UserWarning, match=sentence):
-        kerastl.fine_tune(model, DATA, layer_decay=0.5, mixup=0.2, seed=0, **options)
+        kerastl.fine_tune(model, DATA, phase_settings=craft, seed=0, **options)

@@ -156,6 +156,36 @@ def test_an_unknown_recipe_is_refused(model):
         recipe_phases(model, "gradually")
 
 
+def test_a_recipe_may_be_a_function_of_the_model(model):
+    probe = kerastl.Phase("probe", trainable="head", epochs=3, learning_rate=0.1)
+    top = kerastl.Phase("top", trainable=1, epochs=2, learning_rate=0.01, warmup=1)
+
+    def probe_then_top(given):
+        assert given is model
+        return [probe, top]
+
+    assert recipe_phases(model, probe_then_top) == (probe, top)
+    # How long it takes is said in it, however few the images.
+    assert recipe_phases(model, probe_then_top, steps_per_epoch=1) == (probe, top)
+    changed = recipe_phases(
+        model,
+        probe_then_top,
+        epochs=(1, 4),
+        learning_rate=0.5,
+        phase_settings={"ema": 0.9},
+    )
+    told = [(p.epochs, p.learning_rate, p.ema) for p in changed]
+    assert told == [(1, 0.1, None), (4, 0.5, 0.9)]
+
+
+def test_fine_tune_takes_a_function():
+    def probe(model):
+        return [kerastl.Phase("mine", trainable=0, epochs=1, learning_rate=0.1)]
+
+    history = fine_tune(small_classifier(), coloured(2), recipe=probe, seed=0)
+    assert [phase.name for phase in history.phases] == ["mine"]
+
+
 def test_phases_have_names_of_their_own(model):
     for recipe in RECIPES[:-1]:
         names = [phase.name for phase in recipe_phases(model, recipe)]

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from networks import assert_same_weights, small_classifier, values
 
+import kerastl
 from kerastl.training.watching import (
     BestWeights,
     PhaseMonitor,
@@ -117,12 +118,17 @@ def test_what_was_not_measured_is_never_best(model):
     assert offered(model, "val_loss", rows("loss", 1.0)) is None
 
 
+def phase(name, patience=None):
+    return kerastl.Phase(
+        name, trainable="head", epochs=9, learning_rate=1.0, patience=patience
+    )
+
+
 def watch(model, monitor="val_accuracy", patience=None, ceiling=None, history=None):
     made = PhaseMonitor(
         BestWeights(model, monitor),
         {} if history is None else history,
-        "phase",
-        patience,
+        phase("phase", patience),
         ceiling,
     )
     made.set_model(model)
@@ -170,7 +176,7 @@ def test_patience_is_the_phases_and_not_the_runs(model):
     history = {}
     first = watch(model, history=history)
     run(first, [0.9])
-    second = PhaseMonitor(first.tracker, history, "second", 2, None)
+    second = PhaseMonitor(first.tracker, history, phase("second", 2), None)
     second.set_model(model)
     assert run(second, [0.1, 0.2, 0.3, 0.2, 0.1]) == 5
     assert first.tracker.best.phase == "phase"
