@@ -20,11 +20,12 @@ from kerastl.evaluation.metrics import (
 )
 from kerastl.evaluation.plots import plot_drift
 from kerastl.features.network import below_head, extract_features, feature_network
-from kerastl.features.probe import LooRidge, loo_ridge
+from kerastl.features.probe import loo_ridge
 from kerastl.models.blocks import blocks, check_functional, cut_points
 from kerastl.models.freezing import leaf_layers
 from kerastl.models.layers import feature_columns
 from kerastl.models.record import find_record, network_size
+from kerastl.training.watching import restore, snapshot
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -65,17 +66,18 @@ def linear_cka(first: ArrayLike, second: ArrayLike) -> float:
         Kornblith et al. (2019), Similarity of Neural Network Representations
         Revisited, arXiv:1905.00414, eq. 4 and table 1.
     """
+    norm = np.linalg.norm
     one, two = _centred("first", first), _centred("second", second)
     if len(one) != len(two):
         fail("second", f"of {len(one)} rows, as `first`", two.shape)
     if min(one.shape[1], two.shape[1]) > len(one):
         # The same numbers through n by n products, where these are the smaller.
         one, two = one @ one.T, two @ two.T
-        cross, own = float((one * two).sum()), _norm(one) * _norm(two)
+        cross, own = float((one * two).sum()), norm(one) * norm(two)
     else:
         cross = float(np.square(two.T @ one).sum())
-        own = _norm(one.T @ one) * _norm(two.T @ two)
-    return min(cross / own, 1.0) if own > 0 else float("nan")
+        own = norm(one.T @ one) * norm(two.T @ two)
+    return min(float(cross / own), 1.0) if own > 0 else float("nan")
 
 
 def _centred(name: str, features: ArrayLike) -> np.ndarray:
@@ -96,76 +98,81 @@ def _centred(name: str, features: ArrayLike) -> np.ndarray:
     return rows / spread
 
 
-def _norm(matrix: np.ndarray) -> float:
-    return float(np.linalg.norm(matrix))
-
-
 @dataclass(frozen=True, eq=False)
-class StatePair:
-    """A network before and after some training.
+class _States:
+    """A network before and after some training, weights in the order of `after`'s.
 
-    Attributes:
-        after: The network after it.
-        before: Another model of the same structure; None where only its weights are
-            at hand.
-        start: Weights before, in the order of `after.weights`.
-        end: Weights after.
+    `before` is another model of the same structure; None where only its weights are
+    at hand.
     """
 
     after: keras.Model
     before: keras.Model | None
-    start: tuple[np.ndarray, ...]
-    end: tuple[np.ndarray, ...]
+    start: list[np.ndarray]
+    end: list[np.ndarray]
+
+    @classmethod
+    def of(cls, before: Any, after: keras.Model) -> "_States":
+        """The two states; raises unless they are of one structure."""
+        check_functional("after", after)
+        model = None
+        if isinstance(before, keras.Model):
+            check_functional("before", before)
+            start, model = snapshot(before), before
+        elif isinstance(before, Sequence) and all(hasattr(a, "shape") for a in before):
+            start = [np.array(array) for array in before]
+        else:
+            hint = "Take model.get_weights() before training."
+            kinds = "a model or a list of arrays"
+            fail("before", kinds, type(before).__name__, hint, TypeError)
+        end = snapshot(after)
+        if [array.shape for array in start] != [array.shape for array in end]:
+            expected = f"of the structure of `after`, {len(end)} weights"
+            fail("before", expected, f"{len(start)} weights, not of the same shapes")
+        return cls(after, model, start, end)
 
     def features(
         self,
         images: Any,
         *,
-        at: tuple[int, ...] | None = None,
-        batch_size: int = 64,
-        progress: Progress | None = None,
+        at: Sequence[int] | None = None,
+        batch_size: int,
+        progress: Progress | None,
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Averaged features of the images, before and after.
+        """Averaged features of the images `(n, d)`, before and after.
 
-        Args:
-            images: Whatever `predict` takes.
-            at: Positions of the cuts among the network's operations; None: the top.
-            batch_size: Images at a time.
-            progress: Called with (done, total) images of the second pass.
-
-        Returns:
-            Two arrays `(n, d)`, the cuts side by side.
+        They are taken at these places among the network's operations, side by side,
+        or at its top. Progress tells of the second pass.
         """
-        store = self._store(images)
-        options = {"store": store, "batch_size": batch_size}
-        second = self._extract(self.after, at, {**options, "progress": progress})
-        if self.before is not None:
-            return self._extract(self.before, at, options), second
-        try:
-            _assign(self.after, self.start)
-            return self._extract(self.after, at, options), second
-        finally:
-            _assign(self.after, self.end)
-
-    def _extract(
-        self, model: keras.Model, at: tuple[int, ...] | None, options: dict[str, Any]
-    ) -> np.ndarray:
-        network = backbone_of(model)
-        names = None if at is None else [network.operations[i].name for i in at]
-        joined = feature_network(network, at=names)
-        store = options["store"]
-        size = store.image_size
-        return extract_features(joined, store.image_set, image_size=size, **options)
-
-    def _store(self, images: Any) -> PixelStore:
-        """The pixels, decoded once for both passes."""
         record = find_record(self.after)
         resize = record.resize if record else "stretch"
         size = record.image_size if record else _size(self.after, images)
         found = as_image_set(images, size, resize)
         if not len(found):
             fail("images", "at least one image", "none")
-        return PixelStore(found, image_size=size, resize=resize)
+        # Decoded once for both passes.
+        store = PixelStore(found, image_size=size, resize=resize)
+
+        def extract(model: keras.Model, told: Progress | None = None) -> np.ndarray:
+            network = _backbone_of(model)
+            names = None if at is None else [network.operations[i].name for i in at]
+            return extract_features(
+                feature_network(network, at=names),
+                store.image_set,
+                image_size=store.image_size,
+                store=store,
+                batch_size=batch_size,
+                progress=told,
+            )
+
+        second = extract(self.after, progress)
+        if self.before is not None:
+            return extract(self.before), second
+        try:
+            restore(self.after, self.start)
+            return extract(self.after), second
+        finally:
+            restore(self.after, self.end)
 
 
 def _size(model: keras.Model, images: Any) -> tuple[int, int]:
@@ -177,46 +184,9 @@ def _size(model: keras.Model, images: Any) -> tuple[int, int]:
     return network_size(model)
 
 
-def backbone_of(model: keras.Model) -> keras.Model:
+def _backbone_of(model: keras.Model) -> keras.Model:
     """A classifier's backbone; any other model as it is."""
     return below_head(model) if find_record(model) is not None else model
-
-
-def pair_states(before: Any, after: keras.Model) -> StatePair:
-    """A network in two states; raises unless they are of one structure.
-
-    Args:
-        before: A model, or weights in the order of `after.weights`.
-        after: Functional model.
-
-    Raises:
-        ValueError: If the structures differ.
-        TypeError: If an argument is of no known kind.
-    """
-    check_functional("after", after)
-    if isinstance(before, keras.Model):
-        check_functional("before", before)
-        start, model = _copies(before), before
-    elif isinstance(before, Sequence) and all(hasattr(a, "shape") for a in before):
-        start, model = tuple(np.array(array) for array in before), None
-    else:
-        hint = "Take model.get_weights() before training."
-        kinds = "a model or a list of arrays"
-        fail("before", kinds, type(before).__name__, hint, TypeError)
-    end = _copies(after)
-    if [array.shape for array in start] != [array.shape for array in end]:
-        expected = f"of the structure of `after`, {len(end)} weights"
-        fail("before", expected, f"{len(start)} weights, not of the same shapes")
-    return StatePair(after, model, start, end)
-
-
-def _copies(model: keras.Model) -> tuple[np.ndarray, ...]:
-    return tuple(np.array(keras.ops.convert_to_numpy(w)) for w in model.weights)
-
-
-def _assign(model: keras.Model, values: Sequence[np.ndarray]) -> None:
-    for weight, value in zip(model.weights, values, strict=True):
-        weight.assign(value)
 
 
 @dataclass(frozen=True)
@@ -246,15 +216,8 @@ class FeatureDrift:
     def rows(self) -> list[dict[str, Any]]:
         """One dictionary a block."""
         names = ("block", "cut", "cka", "distance", "cosine", "weight_distance")
-        columns = zip(
-            self.blocks,
-            self.cuts,
-            self.cka,
-            self.distances,
-            self.cosines,
-            self.weight_distances,
-            strict=True,
-        )
+        # The fields but the last, in their order.
+        columns = zip(*list(vars(self).values())[:-1], strict=True)
         return [dict(zip(names, column, strict=True)) for column in columns]
 
     def plot(self, *, axes: "Axes | None" = None) -> "Figure":
@@ -323,11 +286,11 @@ def feature_drift(
         section 3 (distortion of features).
     """
     check_integer("batch_size", batch_size, 1)
-    pair = pair_states(before, after)
-    network = backbone_of(after)
-    ends = block_ends(network)
+    pair = _States.of(before, after)
+    network = _backbone_of(after)
+    ends = _block_ends(network)
     names = [layer.name for layer in network.operations]
-    places = tuple(names.index(cut) for cut in ends.values())
+    places = [names.index(cut) for cut in ends.values()]
     first, second = pair.features(
         images, at=places, batch_size=batch_size, progress=progress
     )
@@ -336,27 +299,23 @@ def feature_drift(
     pieces = zip(
         np.split(first, edges, axis=1), np.split(second, edges, axis=1), strict=True
     )
-    measured = [_compare(one, two) for one, two in pieces]
+    cka, distances, cosines = zip(*(_compare(*each) for each in pieces), strict=True)
     moved = _weight_distances(pair, network)
     return FeatureDrift(
         blocks=tuple(ends),
         cuts=tuple(ends.values()),
-        cka=tuple(row[0] for row in measured),
-        distances=tuple(row[1] for row in measured),
-        cosines=tuple(row[2] for row in measured),
+        cka=cka,
+        distances=distances,
+        cosines=cosines,
         weight_distances=tuple(moved[block] for block in ends),
         images=len(first),
     )
 
 
-def block_ends(network: keras.Model) -> dict[str, str]:
+def _block_ends(network: keras.Model) -> dict[str, str]:
     """Block name -> the last cut inside it, where features can be taken.
 
-    Args:
-        network: Functional model without a head.
-
-    Returns:
-        From input to output; blocks that end in no cut are left out.
+    From input to output; blocks that end in no cut are left out.
     """
     order = {layer.name: place for place, layer in enumerate(network.operations)}
     starts = {
@@ -365,7 +324,14 @@ def block_ends(network: keras.Model) -> dict[str, str]:
         if any(name in order for name in members)
     }
     stops = [*list(starts.values())[1:], len(order)]
-    legal = [name for name in cut_points(network) if _is_poolable(network, name)]
+    layers = {layer.name: layer for layer in network.operations}
+    # A feature map or a row, and not the image itself.
+    legal = [
+        name
+        for name in cut_points(network)
+        if not isinstance(layers[name], keras.layers.InputLayer)
+        and len(layers[name].output.shape) in (2, 4)
+    ]
     found = {}
     for (block, start), stop in zip(starts.items(), stops, strict=True):
         # By place, not by membership: a sum written `x + y` is in no block's list.
@@ -373,13 +339,6 @@ def block_ends(network: keras.Model) -> dict[str, str]:
         if cuts:
             found[block] = cuts[-1]
     return found
-
-
-def _is_poolable(network: keras.Model, name: str) -> bool:
-    """Whether a layer's output is a feature map or a row, and not the image."""
-    layer = next(each for each in network.operations if each.name == name)
-    is_input = isinstance(layer, keras.layers.InputLayer)
-    return not is_input and len(layer.output.shape) in (2, 4)
 
 
 def _compare(one: np.ndarray, two: np.ndarray) -> tuple[float, float, float]:
@@ -394,7 +353,7 @@ def _compare(one: np.ndarray, two: np.ndarray) -> tuple[float, float, float]:
     return linear_cka(first, second), distance, float(cosines.mean())
 
 
-def _weight_distances(pair: StatePair, network: keras.Model) -> dict[str, float]:
+def _weight_distances(pair: _States, network: keras.Model) -> dict[str, float]:
     """Relative distance of each block's weights."""
     layers = {layer.name: layer for layer in leaf_layers(network)}
     places = {id(weight): place for place, weight in enumerate(pair.after.weights)}
@@ -470,21 +429,13 @@ class ForgettingReport:
             f"probe on the features {name:6}  {value:6.1%} ({low:.1%} to {high:.1%})"
             for name, value, (low, high) in rows
         ]
-        lines.append(f"after - before: {self._difference()}")
+        lines.append(f"after - before: {self.comparison.summary}")
         lines.append(
             f"{self.neighbour_agreement:.0%} of the {self.neighbours} nearest "
             f"neighbours stayed (chance {self.chance_agreement:.0%}), "
             f"CKA {self.cka:.3f}, {self.images} images"
         )
         return "\n".join(lines)
-
-    def _difference(self) -> str:
-        low, high = self.comparison.interval
-        return (
-            f"{100 * self.comparison.difference:+.1f} points "
-            f"({100 * self.comparison.confidence:g} % interval {100 * low:+.1f} to "
-            f"{100 * high:+.1f}, p = {self.comparison.p_value:.2g})"
-        )
 
 
 def forgetting_report(
@@ -547,7 +498,7 @@ def forgetting_report(
     check_integer("neighbours", neighbours, 1)
     check_integer("batch_size", batch_size, 1)
     check_number("confidence", confidence, above=0.0, below=1.0)
-    pair = pair_states(before, after)
+    pair = _States.of(before, after)
     sample = stratified_sample(_labelled(source), images=images, per_class=2, seed=seed)
     total = len(sample)
     if neighbours >= total:
@@ -555,14 +506,14 @@ def forgetting_report(
     first, second = pair.features(sample, batch_size=batch_size, progress=progress)
     probes = [loo_ridge(features, sample.labels) for features in (first, second)]
     one, two = (int(probe.correct.sum()) for probe in probes)
-    decided = [_decisions(probe) for probe in probes]
+    decided = [p.classes[p.decisions.argmax(axis=1)] for p in probes]
     return ForgettingReport(
         accuracy_before=one / total,
         accuracy_after=two / total,
         interval_before=wilson_interval(one, total, confidence=confidence),
         interval_after=wilson_interval(two, total, confidence=confidence),
         comparison=compare_classifiers(sample.labels, *decided, confidence=confidence),
-        neighbour_agreement=neighbour_agreement(first, second, neighbours),
+        neighbour_agreement=_neighbour_agreement(first, second, neighbours),
         chance_agreement=neighbours / (total - 1),
         cka=linear_cka(first, second),
         neighbours=neighbours,
@@ -582,23 +533,13 @@ def _labelled(source: Any) -> ImageSet:
     return training_images(source)
 
 
-def _decisions(probe: LooRidge) -> np.ndarray:
-    """The class that each image's own probe names `(n,)`."""
-    return probe.classes[probe.decisions.argmax(axis=1)]
-
-
-def neighbour_agreement(
+def _neighbour_agreement(
     first: np.ndarray, second: np.ndarray, neighbours: int
 ) -> float:
     """Mean share of each row's nearest neighbours that are the same in two spaces.
 
     By cosine similarity, an image never its own neighbour; of equally near ones the
     first in order count.
-
-    Args:
-        first: Float `(n, d)`.
-        second: Float `(n, e)`, the same images.
-        neighbours: How many, 1 to n - 1.
     """
     total = len(first)
     spaces = [_units(first), _units(second)]

@@ -12,7 +12,7 @@ from networks import (
     values,
 )
 
-from kerastl.comparison import block_ends, feature_drift, linear_cka
+from kerastl.comparison import _block_ends, feature_drift, linear_cka
 from kerastl.evaluation.figures import alt_text
 
 
@@ -130,7 +130,7 @@ def test_a_backbone_of_ones_own_is_taken_as_it_is():
 
 
 def test_the_last_layer_of_each_block_is_compared():
-    assert list(block_ends(small_network()).values()) == ["relu1", "relu2", "relu3"]
+    assert list(_block_ends(small_network()).values()) == ["relu1", "relu2", "relu3"]
 
 
 def test_a_sum_written_with_a_plus_ends_its_block():
@@ -138,7 +138,7 @@ def test_a_sum_written_with_a_plus_ends_its_block():
     for number in (1, 2):
         name = f"conv{number}"
         x = x + keras.layers.Conv2D(3, 3, padding="same", name=name)(x)
-    ends = block_ends(keras.Model(images, x))
+    ends = _block_ends(keras.Model(images, x))
     assert len(ends) == 2
     assert all(name.startswith("add") for name in ends.values())
 

@@ -5,7 +5,7 @@ import pytest
 from networks import coloured, outputs, pixels, small_classifier, values
 from sklearn.neighbors import NearestNeighbors
 
-from kerastl.comparison import forgetting_report, linear_cka, neighbour_agreement
+from kerastl.comparison import _neighbour_agreement, forgetting_report, linear_cka
 from kerastl.data.sets import ImageSet
 from kerastl.evaluation.metrics import wilson_interval
 from kerastl.features.network import below_head
@@ -114,13 +114,13 @@ def test_neighbours_are_those_of_scikit_learn(neighbours):
     wanted = np.mean(
         [len(set(a) & set(b)) / neighbours for a, b in zip(*found, strict=True)]
     )
-    assert neighbour_agreement(one, two, neighbours) == pytest.approx(wanted)
+    assert _neighbour_agreement(one, two, neighbours) == pytest.approx(wanted)
 
 
 def test_unrelated_features_agree_as_chance_does():
     generator = np.random.default_rng(0)
     one, two = generator.normal(size=(2, 400, 16))
-    assert neighbour_agreement(one, two, 40) == pytest.approx(40 / 399, abs=0.01)
+    assert _neighbour_agreement(one, two, 40) == pytest.approx(40 / 399, abs=0.01)
     model = small_classifier()
     report = forgetting_report(values(model), model, coloured(7), neighbours=4)
     assert report.chance_agreement == 4 / 20

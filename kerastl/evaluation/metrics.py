@@ -117,15 +117,20 @@ class PairedComparison:
     only_a: int
     only_b: int
 
-    def __str__(self) -> str:
-        """One line: the difference in points, its interval and the p-value."""
+    @property
+    def summary(self) -> str:
+        """The difference in points, its interval and the p-value."""
         low, high = self.interval
         return (
             f"{100 * self.difference:+.1f} points "
             f"({100 * self.confidence:g} % interval {100 * low:+.1f} to "
-            f"{100 * high:+.1f}, p = {self.p_value:.2g}): "
-            f"{self.only_b} images only b gets right, {self.only_a} only a"
+            f"{100 * high:+.1f}, p = {self.p_value:.2g})"
         )
+
+    def __str__(self) -> str:
+        """One line: the summary, and how many images differ."""
+        only = f"{self.only_b} images only b gets right, {self.only_a} only a"
+        return f"{self.summary}: {only}"
 
 
 def wilson_interval(
