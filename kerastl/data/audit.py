@@ -90,24 +90,26 @@ class AuditReport:
             if table:
                 listed = ", ".join(f"{key} {count}" for key, count in table.items())
                 lines.append(f"{title}: {listed}")
-        found = [_section(title, items) for title, items in self._faults() if items]
-        lines += [line for section in found for line in section]
-        return "\n".join(lines if found else [*lines, "no faults found"])
+        faults = {title: items for title, items in self._faults().items() if items}
+        for title, items in faults.items():
+            lines += [f"{title}: {len(items)}", *(f"  {i}" for i in items[:_SHOWN])]
+            if len(items) > _SHOWN:
+                lines.append(f"  and {len(items) - _SHOWN} more")
+        return "\n".join(lines if faults else [*lines, "no faults found"])
 
-    def _faults(self) -> tuple[tuple[str, list[str]], ...]:
-        return (
-            ("unreadable", [f"{path} ({why})" for path, why in self.unreadable]),
-            (
-                "wrong extension",
-                [f"{p} is {kind}" for p, kind in self.wrong_extensions],
-            ),
-            ("ignored files", list(self.ignored)),
-            ("small classes", list(self.small_classes)),
-            ("missing classes", list(self.missing_classes)),
-            ("duplicates", [" = ".join(same) for same in self.duplicates]),
-            ("copies with different labels", [" = ".join(c) for c in self.conflicts]),
-            ("copies in several parts", [" = ".join(same) for same in self.leaks]),
-        )
+    def _faults(self) -> dict[str, list[str]]:
+        """Each kind of fault, one line for each case."""
+        misnamed = [f"{path} is {kind}" for path, kind in self.wrong_extensions]
+        return {
+            "unreadable": [f"{path} ({why})" for path, why in self.unreadable],
+            "wrong extension": misnamed,
+            "ignored files": list(self.ignored),
+            "small classes": list(self.small_classes),
+            "missing classes": list(self.missing_classes),
+            "duplicates": [" = ".join(same) for same in self.duplicates],
+            "copies with different labels": [" = ".join(c) for c in self.conflicts],
+            "copies in several parts": [" = ".join(same) for same in self.leaks],
+        }
 
 
 def audit(
@@ -179,19 +181,15 @@ def _audit_set(
     if image_set.paths is not None:
         records = inspect_files(image_set.paths, progress=progress)
     else:
-        records = _array_records(image_set)
+        height, width = image_set.images.shape[1:3]
+        channels = image_set.images.shape[3] if image_set.images.ndim == 4 else 1
+        mode = {1: "L", 3: "RGB", 4: "RGBA"}[channels]
+        records = [
+            FileRecord(f"image {i}", digest, "array", (width, height), mode, None)
+            for i, digest in enumerate(digests(image_set).tolist())
+        ]
     name = image_set.name or "image set"
     return _report(name, records, places, image_set.counts(), [], [], smallest_class)
-
-
-def _array_records(image_set: ImageSet) -> list[FileRecord]:
-    height, width = image_set.images.shape[1:3]
-    channels = image_set.images.shape[3] if image_set.images.ndim == 4 else 1
-    mode = {1: "L", 3: "RGB", 4: "RGBA"}[channels]
-    return [
-        FileRecord(f"image {i}", digest, "array", (width, height), mode, None)
-        for i, digest in enumerate(digests(image_set).tolist())
-    ]
 
 
 def _report(
@@ -203,50 +201,46 @@ def _report(
     missing: list[str],
     smallest_class: int,
 ) -> AuditReport:
-    groups: dict[str, list[tuple[str, ...]]] = {"same": [], "conflict": [], "leak": []}
+    """The report on files or arrays; `places` holds the part and class of each."""
+    duplicates, conflicts, leaks = [], [], []
     readable = [i for i, record in enumerate(records) if record.digest]
     for same in copies(np.array([records[i].digest for i in readable], str)):
         indices = [readable[i] for i in same]
         paths = tuple(records[i].path for i in indices)
-        parts = {places[i][0] for i in indices}
-        labels = {places[i][1] for i in indices}
+        parts, labels = (
+            set(each) for each in zip(*(places[i] for i in indices), strict=True)
+        )
         if len(labels) > 1:
-            groups["conflict"].append(paths)
+            conflicts.append(paths)
         if len(parts) > 1:
-            groups["leak"].append(paths)
+            leaks.append(paths)
         if len(labels) == len(parts) == 1:
-            groups["same"].append(paths)
+            duplicates.append(paths)
+    files = [record for record in records if record.format != "array"]
     sized = [record for record in records if record.size]
-    wrong = [(r.path, r.format or "") for r in records if _is_misnamed(r)]
     return AuditReport(
         name=name,
         num_images=len(records),
         counts=counts,
         unreadable=tuple((r.path, r.fault) for r in records if r.fault),
-        wrong_extensions=tuple(wrong),
+        wrong_extensions=tuple(
+            (r.path, r.format or "") for r in files if r.wrong_extension
+        ),
         ignored=tuple(ignored),
         small_classes=tuple(c for c, n in counts.items() if n < smallest_class),
         missing_classes=tuple(missing),
-        duplicates=tuple(groups["same"]),
-        conflicts=tuple(groups["conflict"]),
-        leaks=tuple(groups["leak"]),
-        widths=_spread([record.size[0] for record in sized]),
-        heights=_spread([record.size[1] for record in sized]),
+        duplicates=tuple(duplicates),
+        conflicts=tuple(conflicts),
+        leaks=tuple(leaks),
+        widths=_range([record.size[0] for record in sized]),
+        heights=_range([record.size[1] for record in sized]),
         modes=dict(Counter(record.mode for record in sized).most_common()),
         formats=dict(Counter(r.format or "unknown" for r in records).most_common()),
     )
 
 
-def _is_misnamed(record: FileRecord) -> bool:
-    return record.format != "array" and record.wrong_extension
-
-
-def _spread(sides: list[int]) -> tuple[float, float, float] | None:
+def _range(sides: list[int]) -> tuple[float, float, float] | None:
+    """Least, median and most; None of nothing."""
     if not sides:
         return None
     return float(min(sides)), float(np.median(sides)), float(max(sides))
-
-
-def _section(title: str, items: list[str]) -> list[str]:
-    more = [f"  and {len(items) - _SHOWN} more"] if items[_SHOWN:] else []
-    return [f"{title}: {len(items)}", *(f"  {item}" for item in items[:_SHOWN]), *more]

@@ -29,42 +29,25 @@ _FLOWERS = (
 )
 _FLOWERS_SHA256 = "4c54ace7911aaffe13a365c34f650e71dd5bf1be0a58b464e5a7183e3e595d9c"
 _FLOWER_NAMES = ("daisy", "dandelion", "roses", "sunflowers", "tulips")
-_CIFAR10 = (
-    "airplane",
-    "automobile",
-    "bird",
-    "cat",
-    "deer",
-    "dog",
-    "frog",
-    "horse",
-    "ship",
-    "truck",
+# Names in the order of the labels; one to a line would fill pages.
+_CIFAR10 = tuple(
+    "airplane automobile bird cat deer dog frog horse ship truck".split()  # noqa: SIM905
 )
 _FASHION = (
-    "t-shirt",
-    "trouser",
-    "pullover",
-    "dress",
-    "coat",
-    "sandal",
-    "shirt",
-    "sneaker",
-    "bag",
-    "ankle boot",
+    "t-shirt, trouser, pullover, dress, coat, sandal, shirt, sneaker, bag, ankle boot"
 )
-# In the order of the labels, which is the alphabet's.
 _CIFAR100 = tuple(
     """apple aquarium_fish baby bear beaver bed bee beetle bicycle bottle bowl boy
     bridge bus butterfly camel can castle caterpillar cattle chair chimpanzee clock
-    cloud cockroach couch crab crocodile cup dinosaur dolphin elephant flatfish forest
-    fox girl hamster house kangaroo keyboard lamp lawn_mower leopard lion lizard
-    lobster man maple_tree motorcycle mountain mouse mushroom oak_tree orange orchid
-    otter palm_tree pear pickup_truck pine_tree plain plate poppy porcupine possum
-    rabbit raccoon ray road rocket rose sea seal shark shrew skunk skyscraper snail
-    snake spider squirrel streetcar sunflower sweet_pepper table tank telephone
-    television tiger tractor train trout tulip turtle wardrobe whale willow_tree wolf
-    woman worm""".split()  # noqa: SIM905 - one name to a line would fill a page
+    cloud cockroach couch crab crocodile cup dinosaur dolphin elephant flatfish
+    forest fox girl hamster house kangaroo keyboard lamp lawn_mower leopard lion
+    lizard lobster man maple_tree motorcycle mountain mouse mushroom oak_tree orange
+    orchid otter palm_tree pear pickup_truck pine_tree plain plate poppy porcupine
+    possum rabbit raccoon ray road rocket rose sea seal shark shrew skunk skyscraper
+    snail snake spider squirrel streetcar sunflower sweet_pepper table tank
+    telephone television tiger tractor train trout tulip turtle wardrobe whale
+    willow_tree wolf
+    woman worm""".split()  # noqa: SIM905
 )
 _WITH_TEST = {
     "cifar10": (
@@ -75,7 +58,10 @@ _WITH_TEST = {
         "cifar-100-python.tar.gz, renamed cifar-100-python-target_archive,",
         _CIFAR100,
     ),
-    "fashion_mnist": ("its four .gz files, in a folder fashion-mnist,", _FASHION),
+    "fashion_mnist": (
+        "its four .gz files, in a folder fashion-mnist,",
+        tuple(_FASHION.split(", ")),
+    ),
 }
 DATASETS = ("digits", "shapes", "flowers", *_WITH_TEST)
 
@@ -150,38 +136,26 @@ def _digits() -> ImageSet:
 def _flowers_folder() -> Path:
     """Where the photos lie, after a download if they lie nowhere."""
     home = keras_home() / "datasets"
-    found = _flowers_below(home)
-    if found is None:
-        file = "flower_photos.tgz"
+    unpacked = ("", "flower_photos", "flower_photos_extracted")
+    places = [home / folder / "flower_photos" for folder in unpacked]
 
-        def download() -> object:
-            return keras.utils.get_file(
-                file,
-                _FLOWERS,
-                file_hash=_FLOWERS_SHA256,
-                extract=True,
-                cache_dir=str(keras_home()),
-            )
+    def found() -> list[Path]:
+        return [p for p in places if all((p / name).is_dir() for name in _FLOWER_NAMES)]
 
-        _fetch("flowers", file, download)
-        found = _flowers_below(home)
-    if found is None:
+    if not found():
+        options = {"extract": True, "cache_dir": str(keras_home())}
+        _fetch(
+            "flowers",
+            "flower_photos.tgz",
+            lambda: keras.utils.get_file(
+                "flower_photos.tgz", _FLOWERS, file_hash=_FLOWERS_SHA256, **options
+            ),
+        )
+    if not found():
         hint = f"Unpack flower_photos.tgz into {str(home)!r}."
         error = FileNotFoundError
         fail("name", "a data set that can be unpacked", "flowers", hint, error)
-    return found
-
-
-def _flowers_below(home: Path) -> Path | None:
-    places = (
-        home / "flower_photos",
-        home / "flower_photos" / "flower_photos",
-        home / "flower_photos_extracted" / "flower_photos",
-    )
-    for place in places:
-        if all((place / flower).is_dir() for flower in _FLOWER_NAMES):
-            return place
-    return None
+    return found()[0]
 
 
 def _with_own_test(name: str, validation: float, seed: int) -> Splits:
@@ -216,5 +190,4 @@ def _fetch(name: str, file: str, download: Callable[[], object]) -> object:
             "KERAS_HOME to a folder that has it in `datasets`."
         )
         expected = "a data set that is there or can be downloaded"
-        message = f"`name` must be {expected}. Received: name={name!r}. {hint}"
-        raise FileNotFoundError(message) from error
+        fail("name", expected, name, hint, FileNotFoundError)

@@ -1,8 +1,8 @@
-"""Outlines and textures of drawn shapes."""
+"""Drawn pictures of shapes, with the factors they were drawn from."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -16,6 +16,20 @@ if TYPE_CHECKING:
 
 SHAPES = ("circle", "cross", "crescent", "heart", "ring", "square", "star", "triangle")
 BACKGROUNDS = ("plain", "gradient", "stripes", "checks", "clouds")
+DEFAULT_CLASSES = ("circle", "cross", "ring", "square", "star", "triangle")
+STYLES = ("photo", "flat", "night", "sketch")
+TEXTURES = ("plain", "stripes", "checks", "speckles")
+COLOURS = {
+    "red": (205, 50, 45),
+    "orange": (235, 140, 40),
+    "yellow": (235, 215, 60),
+    "green": (60, 160, 70),
+    "cyan": (60, 180, 190),
+    "blue": (55, 90, 200),
+    "purple": (140, 70, 170),
+    "pink": (235, 130, 170),
+}
+_SMALLEST = 16
 # Drawn larger and reduced, edges come out smooth.
 _OVERSAMPLING = 3
 # A square stands on a side, not on a corner.
@@ -124,22 +138,6 @@ def _outline(shape: str) -> np.ndarray:
     return np.array(corners)
 
 
-DEFAULT_CLASSES = ("circle", "cross", "ring", "square", "star", "triangle")
-STYLES = ("photo", "flat", "night", "sketch")
-TEXTURES = ("plain", "stripes", "checks", "speckles")
-COLOURS = {
-    "red": (205, 50, 45),
-    "orange": (235, 140, 40),
-    "yellow": (235, 215, 60),
-    "green": (60, 160, 70),
-    "cyan": (60, 180, 190),
-    "blue": (55, 90, 200),
-    "purple": (140, 70, 170),
-    "pink": (235, 130, 170),
-}
-_SMALLEST = 16
-
-
 @dataclass(frozen=True, eq=False)
 class ShapeFactors:
     """What each drawn image was made of.
@@ -225,14 +223,27 @@ def make_shapes(
     check_integer("image_size", image_size, _SMALLEST)
     check_integer("seed", seed, 0)
     check_integer("clutter", clutter, 0)
-    classes = _checked_classes(classes)
-    menus = {
-        "colour": _menu("colour", colour, tuple(COLOURS)),
-        "texture": _menu("texture", texture, TEXTURES),
-        "background": _menu("background", background, BACKGROUNDS),
-        "style": _menu("style", style, STYLES),
-    }
-    labels = _balanced(num_images, len(classes), seed)
+    if isinstance(classes, str) or len(set(classes)) != len(classes) or not classes:
+        fail("classes", "a sequence of different names", classes)
+    for name in classes:
+        check_choice("classes", name, SHAPES)
+    menus = {}
+    for name, value, choices in (
+        ("colour", colour, tuple(COLOURS)),
+        ("texture", texture, TEXTURES),
+        ("background", background, BACKGROUNDS),
+        ("style", style, STYLES),
+    ):
+        if value is not None:
+            check_choice(name, value, choices)
+        menus[name] = choices if value is None else (value,)
+    # Blocks, each a permutation of the classes, keep the classes balanced.
+    blocks = range(-(-num_images // len(classes)))
+    orders = [
+        np.random.default_rng([seed, block, 0]).permutation(len(classes))
+        for block in blocks
+    ]
+    labels = np.concatenate(orders)[:num_images]
     pixels = np.empty((num_images, image_size, image_size, 3), np.uint8)
     masks = np.empty((num_images, image_size, image_size), bool)
     scenes = []
@@ -243,12 +254,25 @@ def make_shapes(
         scenes.append(scene)
         if progress is not None and (i % 50 == 49 or i + 1 == num_images):
             progress(i + 1, num_images)
-    drawn = ImageSet(pixels, labels, classes, "shapes")
-    return drawn, _factors(scenes, masks, image_size)
+    shapes, colours, textures, backgrounds, styles, x, y, radii, rotations = (
+        np.array(column) for column in zip(*scenes, strict=True)
+    )
+    factors = ShapeFactors(
+        shapes=shapes,
+        colours=colours,
+        textures=textures,
+        backgrounds=backgrounds,
+        styles=styles,
+        centres=np.stack([x, y], axis=1) * image_size,
+        radii=radii * image_size,
+        rotations=rotations,
+        boxes=_boxes(masks),
+        masks=masks,
+    )
+    return ImageSet(pixels, labels, tuple(classes), "shapes"), factors
 
 
-@dataclass(frozen=True)
-class _Scene:
+class _Scene(NamedTuple):
     """The drawn lots of one image; lengths as shares of the side."""
 
     shape: str
@@ -262,42 +286,14 @@ class _Scene:
     rotation: float
 
 
-def _checked_classes(classes: Sequence[str]) -> tuple[str, ...]:
-    if isinstance(classes, str) or len(set(classes)) != len(classes) or not classes:
-        fail("classes", "a sequence of different names", classes)
-    for name in classes:
-        check_choice("classes", name, SHAPES)
-    return tuple(classes)
-
-
-def _menu(name: str, value: str | None, choices: tuple[str, ...]) -> tuple[str, ...]:
-    if value is None:
-        return choices
-    check_choice(name, value, choices)
-    return (value,)
-
-
-def _balanced(count: int, classes: int, seed: int) -> np.ndarray:
-    """Labels in blocks, each a permutation of the classes."""
-    blocks = [
-        np.random.default_rng([seed, block, 0]).permutation(classes)
-        for block in range(-(-count // classes))
-    ]
-    return np.concatenate(blocks)[:count]
-
-
 def _draw_scene(
     random: np.random.Generator, shape: str, menus: dict[str, tuple[str, ...]]
 ) -> _Scene:
     # Each lot is drawn whether or not it is fixed: the rest stays as it was.
-    lots = {
-        name: menu[int(random.random() * len(menu))] for name, menu in menus.items()
-    }
+    lots = [menu[int(random.random() * len(menu))] for menu in menus.values()]
     radius = random.uniform(0.22, 0.4)
     x, y = random.uniform(0.9 * radius, 1 - 0.9 * radius, 2)
-    return _Scene(
-        shape, **lots, x=x, y=y, radius=radius, rotation=random.uniform(-30, 30)
-    )
+    return _Scene(shape, *lots, x, y, radius, random.uniform(-30, 30))
 
 
 def _paint(
@@ -378,24 +374,6 @@ def _sketch(
     ink = paper * (1 - line) + random.uniform(30, 90) * line
     ink = ink + random.standard_normal((size, size), np.float32) * random.uniform(2, 7)
     return np.clip(ink, 0, 255).astype(np.uint8)[..., None].repeat(3, axis=2)
-
-
-def _factors(scenes: list[_Scene], masks: np.ndarray, size: int) -> ShapeFactors:
-    def lots(name: str) -> np.ndarray:
-        return np.array([getattr(scene, name) for scene in scenes])
-
-    return ShapeFactors(
-        shapes=lots("shape"),
-        colours=lots("colour"),
-        textures=lots("texture"),
-        backgrounds=lots("background"),
-        styles=lots("style"),
-        centres=np.stack([lots("x"), lots("y")], axis=1) * size,
-        radii=lots("radius") * size,
-        rotations=lots("rotation"),
-        boxes=_boxes(masks),
-        masks=masks,
-    )
 
 
 def _boxes(masks: np.ndarray) -> np.ndarray:
