@@ -26,7 +26,7 @@ _PUBLIC = {
     "TrainableGuard": "kerastl.training.watching",
     "advise": "kerastl.selection.advice",
     "audit": "kerastl.data.audit",
-    "batches": "kerastl.data.batches",
+    "batches": "kerastl.data.sources",
     "build_backbone": "kerastl.models.backbones",
     "build_classifier": "kerastl.tasks.building",
     "calibrate": "kerastl.prediction",

@@ -164,7 +164,7 @@ def mix_labels(
     """The share of each class in a mixed batch, float32 `(b, num_classes)`.
 
     Args:
-        labels: Class indices `(b,)`, or float `(b, num_classes)`.
+        labels: Class indices `(b,)`, or numbers `(b, num_classes)`.
         mixture: The rows of `Mixing.draw`.
         num_classes: Number of classes.
     """
@@ -172,5 +172,6 @@ def mix_labels(
 
     if labels.shape.rank == 1:
         labels = tf.one_hot(labels, num_classes)
+    labels = tf.cast(labels, tf.float32)
     share = mixture["share"][:, None]
     return share * labels + (1 - share) * tf.gather(labels, mixture["partner"])

@@ -1,6 +1,5 @@
 """What a frozen part computes, kept in memory or on disk instead of computed again."""
 
-import hashlib
 import math
 import os
 import shutil
@@ -17,10 +16,11 @@ import numpy as np
 from kerastl._checks import check_choice, warn
 from kerastl._compat import graph_nodes, seed_generators, sublayers
 from kerastl._progress import Progress
+from kerastl.data.batches import only_or_all
 from kerastl.data.sets import ImageSet, digests
-from kerastl.features.keys import cache_key, images_key, network_key, views_key
+from kerastl.data.sources import ArraySource, ImageSource, Source
+from kerastl.features.keys import cache_key, network_key, views_key
 from kerastl.features.network import is_deterministic, output_blocks
-from kerastl.features.sources import ArraySource, ImageSource, Source
 from kerastl.features.store import CachedRows, CacheWriteError, DiskCache
 from kerastl.models.blocks import cut_points, node_multiplications, split_model
 from kerastl.models.layers import is_holding_statistics, is_noise
@@ -446,7 +446,8 @@ def cached_part(
 
 
 def _sample(source: ImageSource | ArraySource) -> np.ndarray:
-    return source.rows(np.arange(min(4, len(source)))).astype("float32")
+    rows = source.rows(np.arange(min(4, len(source))))
+    return only_or_all(rows).astype("float32")
 
 
 def _plan_frozen_part(
@@ -470,7 +471,7 @@ def _plan_frozen_part(
         cuts,
         rows=rows,
         epochs=epochs,
-        input_size=train.rows(np.arange(1)).size,
+        input_size=sum(math.prod(shape) for shape, _ in train.spec.values()),
         cache=cache,
         memory=int(share * available_memory()),
         disk=_room_on_disk() if cache in ("auto", "disk") else 0,
@@ -514,7 +515,7 @@ class _Keeping:
             for block in self._blocks(source, views):
                 rows[done : done + len(block)] = block
                 done += len(block)
-        return ArraySource(rows, source.labels, views.count)
+        return ArraySource(rows, source.targets, views.count)
 
     def _on_disk(
         self, source: ImageSource | ArraySource, views: Views, shape: tuple[int, ...]
@@ -535,18 +536,9 @@ class _Keeping:
 
     def _key(self, source: ImageSource | ArraySource, views: Views) -> str:
         """Stands for all that the rows depend on."""
-        if isinstance(source, ImageSource):
-            store = source.store
-            images = images_key(
-                source.images, image_size=store.image_size, resize=store.resize
-            )
-        else:
-            inputs = np.ascontiguousarray(source.inputs)
-            form = f"{inputs.shape} {inputs.dtype.str}"
-            images = cache_key(form, hashlib.sha256(inputs).hexdigest())
         form = f"{self.plan.dtype} {self.batch_size} {views.count}"
         made = views_key(views.augment, views.seed)
-        return cache_key(self.network_key, images, form, made)
+        return cache_key(self.network_key, source.key(), form, made)
 
     @cached_property
     def network_key(self) -> str:
@@ -572,7 +564,7 @@ class _Keeping:
         if views.augment is None or isinstance(source, ArraySource):
             for start in range(0, len(source), self.batch_size):
                 stop = min(start + self.batch_size, len(source))
-                yield source.rows(np.arange(start, stop))
+                yield only_or_all(source.rows(np.arange(start, stop)))
             return
         data = source.dataset(self.batch_size, seed=views.seed, augment=views.augment)
         for _ in range(views.count):

@@ -17,10 +17,10 @@ from kerastl._checks import check_choice, fail, image_size_pair
 from kerastl._compat import graph_nodes, is_functional, rerun_graph, sublayers
 from kerastl.data import augmentation as augmentation_code
 from kerastl.data import batches as batch_code
-from kerastl.data import images as image_code
 from kerastl.data.augmentation import Augmentation, as_augmentation
 from kerastl.data.images import RESIZES
-from kerastl.data.sets import ImageSet, digests
+from kerastl.data.sets import ImageSet
+from kerastl.data.sources import pixels_key
 from kerastl.models import layers as own_layers
 
 #: Packages whose layers are trusted to do the same wherever their version is.
@@ -292,12 +292,7 @@ def images_key(
     """
     height, width = image_size_pair("image_size", image_size)
     check_choice("resize", resize, RESIZES)
-    images, form = image_set.images, "files"
-    if isinstance(images, np.ndarray):
-        form = f"{images.dtype.str} {images.shape[1:]}"
-    return cache_key(
-        form, f"{height} {width}", resize, _decoder(), *digests(image_set).tolist()
-    )
+    return cache_key(pixels_key(image_set, (height, width), resize))
 
 
 def views_key(augment: str | Augmentation | None, seed: int) -> str:
@@ -352,13 +347,3 @@ def _kernels() -> str:
     devices = {name.partition(":")[0] for name in keras.distribution.list_devices()}
     version = getattr(sys.modules.get(backend), "__version__", "")
     return " ".join([backend, version, keras.__version__, *sorted(devices)])
-
-
-def _decoder() -> str:
-    """What decides the pixels of a file: our code, Pillow and its JPEG library."""
-    import PIL
-    from PIL import features
-
-    # The code itself: a version that someone must raise would be forgotten.
-    code = inspect.getsource(image_code)
-    return cache_key(code, PIL.__version__, str(features.version("jpg")))

@@ -13,9 +13,11 @@ import numpy as np
 
 from kerastl._checks import check_integer, check_number, fail
 from kerastl._progress import Progress
+from kerastl.data.batches import only_or_all
+from kerastl.data.sources import StreamSource
 from kerastl.evaluation.plots import plot_interpolation
 from kerastl.features.network import run_batches
-from kerastl.features.sources import StreamSource, make_source
+from kerastl.features.sources import make_source
 from kerastl.models.blocks import check_functional
 from kerastl.models.freezing import head_layers, leaf_layers
 from kerastl.models.layers import (
@@ -95,12 +97,12 @@ class Judge:
         source = self.source
         logits = run_batches(
             model,
-            source.rows,
+            lambda indices: only_or_all(source.rows(indices)),
             len(source),
             batch_size=self.batch_size,
             progress=progress,
         )
-        labels = np.asarray(source.labels)
+        labels = np.asarray(source.targets)
         return Score(*self.task.score(labels, self.task.decode(logits)))
 
 

@@ -7,7 +7,7 @@ import keras
 import numpy as np
 
 from kerastl._checks import fail, nearest
-from kerastl.features.sources import Source, StreamSource
+from kerastl.data.sources import Source, StreamSource
 from kerastl.models.freezing import resolve_trainable
 from kerastl.models.record import find_preprocessing
 from kerastl.tasks.compiling import make_optimizer, objective

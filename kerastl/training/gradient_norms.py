@@ -9,7 +9,8 @@ import numpy as np
 
 from kerastl._checks import check_integer, fail
 from kerastl._compat import own_variables, sublayers
-from kerastl.features.sources import Source, make_source
+from kerastl.data.sources import Source
+from kerastl.features.sources import make_source
 from kerastl.models.freezing import (
     KINDS,
     head_layers,

@@ -12,9 +12,10 @@ from kerastl._checks import check_integer, check_number, fail
 from kerastl._compat import sublayers
 from kerastl._progress import Progress, ProgressLine
 from kerastl.data.augmentation import as_augmentation
+from kerastl.data.sources import Source, StreamSource
 from kerastl.evaluation.plots import plot_learning_rates
 from kerastl.features.cache import cached_part
-from kerastl.features.sources import Source, StreamSource, make_source
+from kerastl.features.sources import make_source
 from kerastl.models.blocks import check_functional
 from kerastl.models.freezing import Trainable, unfreeze
 from kerastl.models.layers import make_freezable

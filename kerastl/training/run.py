@@ -14,15 +14,16 @@ from kerastl._checks import check_choice, check_integer, check_number, fail, nea
 from kerastl._compat import sublayers
 from kerastl._progress import ProgressLine
 from kerastl.data.augmentation import as_augmentation
-from kerastl.features.cache import CACHE_MODES, CachePlan, Views, cached_part
-from kerastl.features.network import replicas, run_batches
-from kerastl.features.sources import (
+from kerastl.data.batches import only_or_all
+from kerastl.data.sources import (
     ArraySource,
     ImageSource,
     Source,
     StreamSource,
-    make_source,
 )
+from kerastl.features.cache import CACHE_MODES, CachePlan, Views, cached_part
+from kerastl.features.network import replicas, run_batches
+from kerastl.features.sources import make_source
 from kerastl.models.freezing import unfreeze
 from kerastl.models.layers import is_noise
 from kerastl.models.record import is_pretrained
@@ -87,7 +88,10 @@ class PaddedValidation(keras.callbacks.Callback):
     def results(self, model: keras.Model) -> dict[str, float]:
         """Validation loss and metrics, named as Keras names them."""
         outputs = run_batches(
-            model, self.source.rows, len(self.source), batch_size=self.batch_size
+            model,
+            lambda indices: only_or_all(self.source.rows(indices)),
+            len(self.source),
+            batch_size=self.batch_size,
         )
         task = bind(model).task
         loss, metrics = self.settings["loss"], self.settings["metrics"]
@@ -95,7 +99,7 @@ class PaddedValidation(keras.callbacks.Callback):
             loss = task.loss(self.settings["label_smoothing"])
         if metrics is None:
             metrics = task.metrics() if task else []
-        labels = self.source.labels
+        labels = self.source.targets
         value = float(np.mean(_each(keras.losses.get(loss), labels, outputs)))
         found = {"val_loss": value + float(sum(model.losses))}
         for metric in metrics:
@@ -166,7 +170,7 @@ def class_weights(
         hint = "The images of a dataset of batches are not counted; pass the weights."
         fail("class_weight", "weights by name here", class_weight, hint)
     counts = np.bincount(
-        bound.task.strata(train.labels).astype(int), minlength=len(names)
+        bound.task.strata(train.targets).astype(int), minlength=len(names)
     )
     if not counts.all():
         missing = [name for name, count in zip(names, counts, strict=True) if not count]

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from kerastl.data.batches import batches
 from kerastl.data.mixing import Mixing, mix_images, mix_labels
 from kerastl.data.sets import ImageSet
+from kerastl.data.sources import batches
 
 SIZE = (12, 9)
 NAMES = ("ash", "beech", "cedar")

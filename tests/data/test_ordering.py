@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from kerastl.data.batches import epoch_order, epoch_views, in_batches, row_getter
+from kerastl.data.batches import epoch_order, epoch_views, in_batches
+from kerastl.data.sources import ArraySource
 
 
 def test_an_order_holds_everything_once():
@@ -42,26 +43,39 @@ def test_an_epoch_is_asked_for_once_and_given_out_in_batches(drop, sizes):
 
     def epoch():
         asked.append(len(asked))
-        return (np.arange(10) + 100 * asked[-1],)
+        return {"row": np.arange(10) + 100 * asked[-1]}
 
-    data = in_batches(epoch, (tf.TensorSpec((10,), tf.int64),), 10, 4, drop)
-    first, second = ([batch.numpy() for (batch,) in data] for _ in range(2))
+    data = in_batches(epoch, {"row": tf.TensorSpec((10,), tf.int64)}, 10, 4, drop)
+    first, second = ([batch["row"].numpy() for batch in data] for _ in range(2))
     assert [len(batch) for batch in first] == sizes
     assert len(data) == len(sizes)
     np.testing.assert_array_equal(np.concatenate(second), 100 + np.arange(sum(sizes)))
     assert asked == [0, 1]
 
 
+class Reader:
+    """Rows that are not in memory."""
+
+    def __init__(self, rows):
+        self.shape, self.dtype, self.rows = rows.shape, rows.dtype, rows.__getitem__
+
+
 def test_rows_come_alike_from_memory_and_from_a_reader():
-    rows = np.random.default_rng(0).integers(0, 256, (9, 2, 3), "uint8")
-    chosen = tf.constant([7, 0, 7], tf.int64)
-    for known in (rows, None):
-        get = row_getter(rows.__getitem__, (2, 3), rows.dtype, known)
-        np.testing.assert_array_equal(get(chosen), rows[[7, 0, 7]])
+    rows = np.random.default_rng(0).integers(0, 256, (18, 2, 3), "uint8")
+    options = {"shuffle": True, "seed": 1}
+    passes = []
+    for inputs in (rows, Reader(rows)):
+        data = ArraySource(inputs, np.arange(9), views=2).dataset(4, **options)
+        passes.append([(x.numpy(), y.numpy()) for _ in range(2) for x, y in data])
+    for (x, y), (other, same) in zip(*passes, strict=True):
+        np.testing.assert_array_equal(x, other)
+        np.testing.assert_array_equal(y, same)
+    # The first epoch has the first view, the second the second.
+    for place, (x, y) in enumerate(passes[0]):
+        np.testing.assert_array_equal(x, rows[y + 9 * (place > 2)])
 
 
 def test_a_readers_shape_is_known_beforehand():
-    rows = np.zeros((9, 2, 3), "uint8")
-    get = row_getter(rows.__getitem__, (2, 3), rows.dtype)
-    data = tf.data.Dataset.range(6).batch(3, drop_remainder=True).map(get)
-    assert data.element_spec.shape.as_list() == [3, 2, 3]
+    source = ArraySource(Reader(np.zeros((9, 2, 3), "uint8")), np.arange(9))
+    data = source.dataset(3, drop_remainder=True)
+    assert data.element_spec[0].shape.as_list() == [3, 2, 3]

@@ -6,9 +6,9 @@ import tensorflow as tf
 from PIL import Image
 
 from kerastl.data.augmentation import Augmentation
-from kerastl.data.batches import batches
 from kerastl.data.images import PixelStore, load_pixels
 from kerastl.data.sets import ImageSet
+from kerastl.data.sources import batches
 
 PRESETS = ["light", "standard", "strong", "resized_crop", "randaugment", "digits"]
 

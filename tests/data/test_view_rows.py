@@ -7,8 +7,8 @@ from scipy.special import softmax
 
 import kerastl
 from kerastl.data.augmentation import Augmentation
-from kerastl.data.batches import batches
 from kerastl.data.sets import ImageSet
+from kerastl.data.sources import batches
 
 IMAGES, LABELS = coloured(3)
 

@@ -6,8 +6,8 @@ import pytest
 from networks import CLASSES, coloured, small_classifier
 
 import kerastl
-from kerastl.data.batches import batches
 from kerastl.data.mixing import Mixing
+from kerastl.data.sources import batches
 from kerastl.tasks.compiling import compile_model
 
 IMAGES, LABELS = coloured(8)

@@ -8,9 +8,9 @@ from networks import CLASSES, coloured, pixels, small_classifier, small_network
 from PIL import Image
 
 import kerastl
-from kerastl.data.batches import batches
 from kerastl.data.mixing import Mixing
-from kerastl.features.sources import ArraySource, ImageSource, StreamSource, make_source
+from kerastl.data.sources import ArraySource, ImageSource, StreamSource, batches
+from kerastl.features.sources import make_source
 from kerastl.training.checks import check_end, check_first_batch, check_pixel_range
 
 IMAGES, LABELS = coloured(3)
@@ -133,7 +133,9 @@ def test_images_and_labels_become_a_set_of_the_models_classes(model):
     assert isinstance(source, ImageSource)
     assert source.images.class_names == CLASSES
     assert source.store.image_size == (16, 16)
-    np.testing.assert_array_equal(source.rows(np.array([4, 1])), IMAGES[[4, 1]])
+    np.testing.assert_array_equal(
+        source.rows(np.array([4, 1]))["images"], IMAGES[[4, 1]]
+    )
 
 
 def test_files_are_read_at_the_models_size_and_policy(tmp_path):
@@ -141,7 +143,9 @@ def test_files_are_read_at_the_models_size_and_policy(tmp_path):
     Image.fromarray(wide).save(tmp_path / "wide.png")
     images = kerastl.ImageSet((str(tmp_path / "wide.png"),), np.array([0]), CLASSES)
     source = make_source(small_classifier(resize="crop"), images, "train")
-    np.testing.assert_array_equal(source.rows(np.array([0]))[0], wide[:, 16:32])
+    np.testing.assert_array_equal(
+        source.rows(np.array([0]))["images"][0], wide[:, 16:32]
+    )
     ((batch, _),) = source.dataset(1)
     np.testing.assert_array_equal(batch[0], wide[:, 16:32])
 
@@ -149,7 +153,7 @@ def test_files_are_read_at_the_models_size_and_policy(tmp_path):
 def test_whole_floats_and_columns_are_labels(model):
     labels = LABELS.astype("float32")[:, None]
     source = make_source(model, (IMAGES, labels), "train")
-    np.testing.assert_array_equal(source.labels, LABELS)
+    np.testing.assert_array_equal(source.targets, LABELS)
 
 
 def test_labels_of_a_model_without_a_task_are_left_as_they_are():
@@ -160,14 +164,14 @@ def test_labels_of_a_model_without_a_task_are_left_as_they_are():
     model = keras.Model(backbone.input, keras.layers.Dense(1)(x))
     amounts = np.array([0.25, 1.75, 2.5])
     source = make_source(model, (pixels(3, 32), amounts), "train")
-    np.testing.assert_array_equal(source.labels, amounts)
+    np.testing.assert_array_equal(source.targets, amounts)
 
 
 def test_arrays_for_a_foreign_model_are_left_as_they_are():
     inputs = np.random.default_rng(0).normal(size=(3, 16, 16, 3))
     source = make_source(small_network(), (inputs, np.zeros((3, 2))), "train")
     assert isinstance(source, ArraySource)
-    np.testing.assert_array_equal(source.rows(np.arange(3)), inputs)
+    np.testing.assert_array_equal(source.rows(np.arange(3))["inputs"], inputs)
 
 
 def test_batches_of_somebody_else_are_used_as_they_are(model):

@@ -8,7 +8,8 @@ from sklearn.utils.class_weight import compute_class_weight
 
 import kerastl
 from kerastl._compat import sublayers
-from kerastl.features.sources import StreamSource, make_source
+from kerastl.data.sources import StreamSource
+from kerastl.features.sources import make_source
 from kerastl.training.run import class_weights, seed_noise
 
 LABELS = np.array([0, 0, 0, 0, 1, 2, 2])

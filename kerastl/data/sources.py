@@ -1,0 +1,414 @@
+"""Sources: examples as a network takes them, by index, with what is asked of each."""
+
+import hashlib
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+
+import numpy as np
+
+from kerastl._checks import check_integer, fail, image_size_pair
+from kerastl.data import images as image_code
+from kerastl.data.augmentation import Augmentation, as_augmentation
+from kerastl.data.batches import Epochs, source_batches
+from kerastl.data.images import MEMORY_LIMIT, PixelStore
+from kerastl.data.mixing import Mixing, as_mixing
+from kerastl.data.sets import ImageSet, digests
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+
+class StoredRows(Protocol):
+    """Rows in a file: what `ArraySource` needs of them."""
+
+    shape: tuple[int, ...]
+    dtype: np.dtype
+
+    def rows(self, indices: np.ndarray) -> np.ndarray:
+        """The rows at `indices`, in that order."""
+
+
+class Source:
+    """Examples by index: the inputs of a network by name, and what is asked of each.
+
+    A subclass brings `spec`, `targets`, `__len__`, `rows` and `key`; the order of an
+    epoch, augmentation, mixing and batches are the same for all.
+
+    Attributes:
+        targets: Labels or numbers, one row an example; None where nothing is asked.
+        views: How many versions of each example there are. Each epoch has another
+            one, all before any comes again.
+        is_pixels: Whether the inputs are images 0-255, which may be augmented.
+    """
+
+    targets: np.ndarray | None
+    views: int = 1
+    is_pixels: ClassVar[bool] = False
+
+    @property
+    def spec(self) -> dict[str, tuple[tuple[int, ...], np.dtype]]:
+        """Name of each input -> shape and type of one example's."""
+        raise NotImplementedError
+
+    @property
+    def num_classes(self) -> int:
+        """Columns of the targets once they are mixed."""
+        return self.targets.shape[-1]
+
+    def __len__(self) -> int:
+        """Number of examples in an epoch."""
+        raise NotImplementedError
+
+    def rows(
+        self,
+        indices: np.ndarray,
+        views: np.ndarray | None = None,
+        *,
+        threads: int | None = None,
+    ) -> dict[str, np.ndarray]:
+        """The inputs of the examples at `indices`, in that order.
+
+        Args:
+            indices: Integers `(b,)`.
+            views: Which version of each, `(b,)`; None: the first.
+            threads: Threads to decode with; None for one on each core.
+        """
+        raise NotImplementedError
+
+    def known(self) -> dict[str, np.ndarray] | None:
+        """All inputs, if they lie in memory: the first view, then the second ..."""
+        return None
+
+    def key(self) -> str:
+        """Text that stands for all that the rows depend on."""
+        raise NotImplementedError
+
+    def check_augment(self, augment: Any) -> Augmentation | None:
+        """The augmentation; raises where these examples cannot be augmented."""
+        if augment is not None and not self.is_pixels:
+            fail("augment", "None for arrays that are not images", augment)
+        return as_augmentation(augment)
+
+    def mixed(self, mixing: Mixing | None) -> Mixing | None:
+        """The mixing; raises where these examples cannot be mixed."""
+        return as_mixing(mixing)
+
+    def dataset(
+        self,
+        batch_size: int,
+        *,
+        seed: int = 0,
+        shuffle: bool = False,
+        augment: Any = None,
+        mixing: Mixing | None = None,
+        drop_remainder: bool = False,
+        epoch: int | Callable[[], int] = 0,
+    ) -> Any:
+        """Batches of `(inputs, targets)`, anew at each pass: see `batches`."""
+        epochs = Epochs(
+            self,
+            batch_size=batch_size,
+            seed=seed,
+            shuffle=shuffle,
+            augmentation=self.check_augment(augment) or Augmentation(),
+            mixing=self.mixed(mixing),
+        )
+        return source_batches(epochs, drop_remainder=drop_remainder, epoch=epoch)
+
+
+def pixels_key(image_set: ImageSet, size: tuple[int, int], resize: str) -> str:
+    """Text that stands for all pixels of a set at one size, in order."""
+    import PIL
+    from PIL import features
+
+    images, form = image_set.images, "files"
+    if isinstance(images, np.ndarray):
+        form = f"{images.dtype.str} {images.shape[1:]}"
+    # The code itself: a version that someone must raise would be forgotten.
+    code = hashlib.sha256(inspect.getsource(image_code).encode()).hexdigest()
+    decoder = f"{code} {PIL.__version__} {features.version('jpg')}"
+    return " ".join(
+        [form, str(tuple(size)), resize, decoder, *digests(image_set).tolist()]
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class ImageSource(Source):
+    """Images that are decoded once and may be augmented.
+
+    Attributes:
+        images: The images with their labels.
+        store: Their decoded pixels, shared by all phases.
+    """
+
+    images: ImageSet
+    store: PixelStore
+    is_pixels: ClassVar[bool] = True
+
+    @property
+    def spec(self) -> dict[str, tuple[tuple[int, ...], np.dtype]]:
+        """`images`: uint8 `(height, width, 3)`."""
+        return {"images": ((*self.store.image_size, 3), np.dtype(np.uint8))}
+
+    @property
+    def targets(self) -> np.ndarray | None:
+        """Class indices int32, or float32 rows; None without labels."""
+        labels = self.images.labels
+        if labels is None:
+            return None
+        whole = labels.ndim == 1 and labels.dtype.kind in "iu"
+        return labels.astype(np.int32 if whole else np.float32)
+
+    @property
+    def num_classes(self) -> int:
+        """Number of classes."""
+        return self.images.num_classes
+
+    def __len__(self) -> int:
+        """Number of images."""
+        return len(self.images)
+
+    def rows(
+        self,
+        indices: np.ndarray,
+        views: np.ndarray | None = None,
+        *,
+        threads: int | None = None,
+    ) -> dict[str, np.ndarray]:
+        """Pixels 0-255 of the images at `indices`."""
+        return {"images": self.store.rows(indices, threads=threads)}
+
+    def known(self) -> dict[str, np.ndarray] | None:
+        """All pixels, once they are decoded."""
+        pixels = self.store.known_pixels()
+        return None if pixels is None else {"images": pixels}
+
+    def key(self) -> str:
+        """The images' contents, how they are resized, and what decodes them."""
+        return pixels_key(self.images, self.store.image_size, self.store.resize)
+
+    def mixed(self, mixing: Mixing | None) -> Mixing | None:
+        """The mixing: all labelled images can be mixed."""
+        mixing = as_mixing(mixing)
+        if mixing is not None and self.images.labels is None:
+            fail("mixing", "None for images without labels", mixing)
+        if mixing is not None and self.images.target_names:
+            fail("mixing", "None for images with numbers", mixing)
+        return mixing
+
+
+@dataclass(frozen=True, eq=False)
+class ArraySource(Source):
+    """Arrays as they are: features, or the input of a model that was not built here.
+
+    Attributes:
+        inputs: `(n, ...)`, or a mapping of the input's name to such. With several
+            views `(views * n, ...)`: all of the first view, then all of the second.
+            In memory, or rows of a file.
+        targets: `(n, ...)`.
+        views: How many versions of each row there are.
+    """
+
+    inputs: np.ndarray | StoredRows | Mapping[str, np.ndarray | StoredRows]
+    targets: np.ndarray
+    views: int = 1
+
+    @property
+    def arrays(self) -> Mapping[str, np.ndarray | StoredRows]:
+        """The inputs by name."""
+        named = isinstance(self.inputs, Mapping)
+        return self.inputs if named else {"inputs": self.inputs}
+
+    @property
+    def spec(self) -> dict[str, tuple[tuple[int, ...], np.dtype]]:
+        """Shape and type of one row of each input."""
+        return {name: (a.shape[1:], a.dtype) for name, a in self.arrays.items()}
+
+    def __len__(self) -> int:
+        """Number of rows in an epoch."""
+        return len(self.targets)
+
+    def rows(
+        self,
+        indices: np.ndarray,
+        views: np.ndarray | None = None,
+        *,
+        threads: int | None = None,
+    ) -> dict[str, np.ndarray]:
+        """Inputs at `indices`, of the first view or of those given."""
+        places = indices if views is None else views * len(self) + indices
+        return {
+            name: rows[places] if isinstance(rows, np.ndarray) else rows.rows(places)
+            for name, rows in self.arrays.items()
+        }
+
+    def known(self) -> dict[str, np.ndarray] | None:
+        """The arrays, unless they are rows of a file."""
+        arrays = dict(self.arrays)
+        whole = all(isinstance(rows, np.ndarray) for rows in arrays.values())
+        return arrays if whole else None
+
+    def key(self) -> str:
+        """The bytes, shapes and types of all rows."""
+        parts = []
+        for name, rows in self.arrays.items():
+            whole = (
+                rows
+                if isinstance(rows, np.ndarray)
+                else rows.rows(np.arange(len(rows)))
+            )
+            array = np.ascontiguousarray(whole)
+            form = f"{array.shape} {array.dtype.str}"
+            parts.append(f"{name} {form} {hashlib.sha256(array).hexdigest()}")
+        return " ".join(parts)
+
+    def mixed(self, mixing: Mixing | None) -> Mixing | None:
+        """The mixing; raises unless these arrays can be mixed."""
+        mixing = as_mixing(mixing)
+        if mixing is None:
+            return None
+        if len(self.spec) > 1:
+            fail("mixing", "None for examples of several inputs", mixing)
+        # A column of indices would be averaged to the index of another class.
+        indices = self.targets.shape[1:] == (1,) and self.targets.max() > 1
+        if self.targets.ndim != 2 or indices:
+            hint = "Pass one column for each class: keras.utils.to_categorical(labels)."
+            shape = self.targets.shape
+            fail("labels", "of shape (n, classes) to be mixed", shape, hint)
+        ((shape, _),) = self.spec.values()
+        if mixing.cutmix and len(shape) != 3:
+            hint = "Only images have boxes to cut: take mixup alone."
+            fail("cutmix", "0 for these arrays", mixing.cutmix, hint)
+        return mixing
+
+
+@dataclass(frozen=True, eq=False)
+class StreamSource(Source):
+    """Batches made by someone else, used as they come.
+
+    They may be augmented or reshuffled at each pass, so nothing of them is cached:
+    they have no rows, no length and no key.
+
+    Attributes:
+        data: A `tf.data.Dataset` or anything else that `Model.fit` takes.
+    """
+
+    data: Any
+    targets: ClassVar[None] = None
+
+    def dataset(self, batch_size: int, **options: Any) -> Any:
+        """The data itself; the options were the maker's to choose."""
+        if options.get("augment") is not None:
+            hint = "Augment in the dataset's own pipeline."
+            fail("augment", "None for a dataset of batches", options["augment"], hint)
+        self.mixed(options.get("mixing"))
+        return self.data
+
+    def mixed(self, mixing: Mixing | None) -> None:
+        """Raise if these batches are to be mixed."""
+        if as_mixing(mixing) is not None:
+            hint = "Mix in the dataset's own pipeline."
+            fail("mixing", "None for a dataset of batches", mixing, hint)
+
+
+def batches(
+    image_set: ImageSet,
+    *,
+    image_size: int | tuple[int, int],
+    batch_size: int = 32,
+    augment: str | Augmentation | None = None,
+    mixing: Mixing | None = None,
+    shuffle: bool = False,
+    seed: int | None = None,
+    resize: str = "stretch",
+    drop_remainder: bool = False,
+    epoch: int | Callable[[], int] = 0,
+    memory_limit: int = MEMORY_LIMIT,
+    pixels: PixelStore | None = None,
+) -> "tf.data.Dataset":
+    """A `tf.data.Dataset` of batches of pixels 0-255 and labels.
+
+    Never rescale its images to 0-1: a network built here takes 0-255. Each
+    iteration is a new epoch, with an order and an augmentation of its own; both
+    follow from `seed`, the epoch's number and the image's index alone, whatever
+    the batch size and the number of threads.
+
+    Args:
+        image_set: Files or arrays.
+        image_size: Side, or (height, width), in pixels.
+        batch_size: Images in a batch.
+        augment: `None`, `"light"` (flip, small crop), `"standard"` (flip, crop,
+            mild colour), `"strong"` (also rotation), `"resized_crop"` (flip, crops
+            down to a twelfth, as ImageNet is trained), `"randaugment"` (flip, crop,
+            two random operations), `"digits"` (small rotation, shift and zoom, never
+            a flip), or an `Augmentation`.
+        mixing: Mixup and CutMix, for training only: a `Mixing`, or None.
+        shuffle: Whether each epoch has a new order, drawn over the whole set.
+        seed: Non-negative integer, or None for another one at each call.
+        resize: `"stretch"`, `"crop"` or `"pad"`, as in `decode_images`.
+        drop_remainder: Whether a last, smaller batch is left out.
+        epoch: Number of the first iteration's epoch; or a function that tells the
+            number whenever an iteration begins, for whoever begins some in vain.
+        memory_limit: Bytes of decoded pixels to keep between epochs; a larger set
+            is decoded in each epoch.
+        pixels: A `PixelStore` of this set, to share decoded pixels between calls.
+
+    Returns:
+        Dataset of `(float32 (b, height, width, 3), labels)`: labels int32 `(b,)`,
+        or float32 0/1 `(b, num_classes)` where an image may have several, or the
+        share of each class where images are mixed; without labels the images alone.
+
+    Raises:
+        ValueError: If the set is empty, holds less than a batch with
+            `drop_remainder`, has no labels to mix, or `pixels` belongs to another set
+            or size.
+
+    Example:
+        >>> import numpy as np
+        >>> one = ImageSet(np.zeros((5, 8, 8)), np.array([0, 1, 1, 0, 1]), ("a", "b"))
+        >>> data = batches(one, image_size=16, batch_size=2)
+        >>> [tuple(images.shape) for images, labels in data]
+        [(2, 16, 16, 3), (2, 16, 16, 3), (1, 16, 16, 3)]
+    """
+    size = image_size_pair("image_size", image_size)
+    check_integer("batch_size", batch_size, 1)
+    _check_length(len(image_set), batch_size, drop_remainder)
+    if seed is None:
+        seed = int(np.random.SeedSequence().generate_state(1)[0])
+    check_integer("seed", seed, 0)
+    store = pixels or PixelStore(
+        image_set, image_size=size, resize=resize, memory_limit=memory_limit
+    )
+    _check_store(store, image_set, size, resize)
+    return ImageSource(image_set, store).dataset(
+        batch_size,
+        seed=seed,
+        shuffle=shuffle,
+        augment=augment,
+        mixing=mixing,
+        drop_remainder=drop_remainder,
+        epoch=epoch,
+    )
+
+
+def _check_length(total: int, batch_size: int, drop_remainder: bool) -> None:
+    if not total:
+        fail("image_set", "a set with images", "an empty set")
+    if drop_remainder and total < batch_size:
+        hint = "With `drop_remainder=True` no batch would be left."
+        fail("batch_size", f"at most {total}, the number of images", batch_size, hint)
+
+
+def _check_store(
+    store: PixelStore, image_set: ImageSet, size: tuple[int, int], resize: str
+) -> None:
+    if (
+        store.image_set is not image_set
+        and store.image_set.images is not image_set.images
+    ):
+        fail("pixels", "the store of this image set", repr(store.image_set))
+    if (store.image_size, store.resize) != (size, resize):
+        expected = f"a store of size {size} and resize {resize!r}"
+        fail("pixels", expected, (store.image_size, store.resize))
