@@ -24,7 +24,7 @@ import numpy as np
 from PIL import Image
 
 import kerastl
-from kerastl.features.cache import possible_cuts
+from kerastl.features.planning import possible_cuts
 from kerastl.tasks.compiling import jit_mode
 
 HERE = Path(__file__).parent

@@ -17,8 +17,8 @@ import keras
 import numpy as np
 
 import kerastl
-from kerastl.features.cache import possible_cuts
 from kerastl.features.network import run_batches
+from kerastl.features.planning import possible_cuts
 from kerastl.models.blocks import split_model
 
 HERE = Path(__file__).parent

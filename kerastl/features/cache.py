@@ -1,213 +1,46 @@
 """What a frozen part computes, kept in memory or on disk instead of computed again."""
 
 import math
-import os
 import shutil
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Iterator, Sequence
-from dataclasses import dataclass
-from functools import cached_property
-from pathlib import Path
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import keras
 import numpy as np
 
 from kerastl._checks import check_choice, warn
-from kerastl._compat import graph_nodes, seed_generators, sublayers
 from kerastl._progress import Progress
 from kerastl.data.batches import only_or_all
 from kerastl.data.sets import ImageSet, digests
-from kerastl.data.sources import ArraySource, ImageSource, Source
-from kerastl.features.keys import cache_key, network_key, views_key
+from kerastl.data.sources import ArraySource, ImageSource, Source, StreamSource
+from kerastl.features.keys import (
+    UnknownCodeError,
+    cache_key,
+    network_key,
+    views_key,
+)
 from kerastl.features.network import is_deterministic, output_blocks
-from kerastl.features.store import CachedRows, CacheWriteError, DiskCache
-from kerastl.models.blocks import cut_points, node_multiplications, split_model
-from kerastl.models.layers import is_holding_statistics, is_noise
+from kerastl.features.planning import (
+    CACHE_MODES,
+    CachePlan,
+    available_memory,
+    is_understood,
+    plan_cache,
+    possible_cuts,
+)
+from kerastl.features.store import CacheWriteError, DiskCache
+from kerastl.models.blocks import (
+    cut_points,
+    split_model,
+    truncate,
+)
 
-CACHE_MODES = ("auto", "off", "memory", "disk")
-
-# Of a laptop with two cores. Only their ratios decide, and by large factors.
-_MULTIPLICATIONS_PER_SECOND = 2e10
-_BYTES_PER_SECOND = {"memory": 2e9, "disk": 5e8}
-
-
-@dataclass(frozen=True)
-class Cut:
-    """A place in a frozen network where its activations may be kept.
-
-    Attributes:
-        name: Name of the layer.
-        size: Numbers in its output, for one image.
-        below: Multiplications up to and with it, for one image.
-        dtype: NumPy's name of the type in which it computes.
-    """
-
-    name: str
-    size: int
-    below: int
-    dtype: str = "float32"
-
-
-@dataclass(frozen=True)
-class CachePlan:
-    """What is kept of the frozen part of a network during a phase.
-
-    Attributes:
-        mode: `"memory"`, `"disk"`, or `"off"`: nothing is kept.
-        cut: Name of the layer whose output is kept; empty when off.
-        dtype: NumPy's name of the type in which it is kept.
-        nbytes: Bytes in all.
-        reason: Why, in one sentence.
-    """
-
-    mode: str
-    cut: str = ""
-    dtype: str = ""
-    nbytes: int = 0
-    reason: str = ""
-
-    def __str__(self) -> str:
-        """One line for people."""
-        if self.mode == "off":
-            return f"not cached: {self.reason}"
-        return (
-            f"output of {self.cut!r} cached "
-            f"{'in memory' if self.mode == 'memory' else 'on disk'}, "
-            f"{self.nbytes / 1e6:.1f} MB of {self.dtype}"
-            f"{f' ({self.reason})' if self.reason else ''}"
-        )
-
-
-def plan_cache(
-    cuts: Sequence[Cut],
-    *,
-    rows: int,
-    epochs: int,
-    input_size: int,
-    cache: str = "auto",
-    memory: int,
-    disk: int,
-) -> CachePlan:
-    """Choose the cut, the place and the precision.
-
-    Full precision comes first: in memory, else on disk. Half precision is only for
-    what fits in neither place otherwise. Among the cuts that fit, the one that makes
-    an epoch shortest is taken: a late one saves work, a narrow one saves reading.
-
-    Args:
-        cuts: Possible cuts from input to output; the last has all that is frozen
-            below it.
-        rows: Images, those of the validation and all views included.
-        epochs: How often each is passed.
-        input_size: Numbers in one image.
-        cache: `"auto"`, `"off"`, or where to keep the activations.
-        memory: Bytes that may be taken of the memory.
-        disk: Bytes that may be taken of the disk; 0 if it cannot be used.
-
-    Returns:
-        The plan; `"off"` if keeping would not make the phase shorter.
-
-    Raises:
-        ValueError: If `cache` is none of those.
-
-    Example:
-        >>> cuts = [Cut("block", size=50_000, below=10**8)]
-        >>> given = dict(rows=1000, epochs=5, input_size=30_000, disk=0)
-        >>> print(plan_cache(cuts, memory=10**9, **given))
-        output of 'block' cached in memory, 200.0 MB of float32
-        >>> plan_cache(cuts, memory=10**6, **given).mode
-        'off'
-    """
-    check_choice("cache", cache, CACHE_MODES)
-    if cache == "off":
-        return CachePlan("off", reason="switched off")
-    if not cuts:
-        return CachePlan("off", reason="nothing is frozen below what trains")
-    if epochs < 2 and cache != "disk":
-        return CachePlan("off", reason="each image is passed once")
-    room = {"memory": memory, "disk": disk}
-    frozen = cuts[-1].below
-    direct = _seconds(frozen, 4 * input_size, "memory")
-    slow = False
-    for half, mode in ((h, m) for h in (False, True) for m in room):
-        if cache not in ("auto", mode) or (half and slow):
-            continue
-        fitting = [cut for cut in cuts if _bytes(cut, half) * rows <= room[mode]]
-        if not fitting:
-            continue
-        ranked = {c: _epoch(c, frozen, half, mode) for c in fitting}
-        # Of equals the latest, with the least left to compute.
-        chosen = min(reversed(fitting), key=ranked.__getitem__)
-        once = _seconds(chosen.below, _bytes(chosen, half), mode)
-        if cache == "auto" and once + epochs * ranked[chosen] >= epochs * direct:
-            slow = True
-            continue
-        return _plan(chosen, mode, half, rows)
-    if slow:
-        return CachePlan("off", reason="computing is quicker than reading it back")
-    smallest = rows * min(_bytes(cut, half=True) for cut in cuts)
-    free = [f"{_size(room[m])} of {m}" for m in room if cache in ("auto", m)]
-    reason = f"even half precision takes {_size(smallest)}, and there may be taken "
-    return CachePlan("off", reason=reason + " and ".join(free))
-
-
-def _size(number: int) -> str:
-    """Bytes, so that a few of them do not read as none."""
-    return f"{number / 1e9:.1f} GB" if number >= 1e8 else f"{number / 1e6:.1f} MB"
-
-
-def _plan(cut: Cut, mode: str, half: bool, rows: int) -> CachePlan:
-    dtype = "float16" if half else cut.dtype
-    reason = "half precision: all of it fits nowhere" if dtype != cut.dtype else ""
-    return CachePlan(mode, cut.name, dtype, rows * _bytes(cut, half), reason)
-
-
-def _bytes(cut: Cut, half: bool) -> int:
-    """Bytes of one image's activations."""
-    return cut.size * (2 if half or cut.dtype == "float16" else 4)
-
-
-def _seconds(multiplications: int, read: int, mode: str) -> float:
-    speed = _BYTES_PER_SECOND[mode]
-    return multiplications / _MULTIPLICATIONS_PER_SECOND + read / speed
-
-
-def _epoch(cut: Cut, frozen: int, half: bool, mode: str) -> float:
-    """Seconds an image costs in each epoch: reading it, and the rest of the way."""
-    return _seconds(frozen - cut.below, _bytes(cut, half), mode)
-
-
-def available_memory() -> int:
-    """Bytes of memory that programs may still take, the container's limit included."""
-    found = []
-    meminfo = Path("/proc/meminfo")
-    if meminfo.exists():
-        for line in meminfo.read_text().splitlines():
-            if line.startswith("MemAvailable:"):
-                found.append(1024 * int(line.split()[1]))
-    elif hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
-        # What is free is not told everywhere; half of all is a fair guess.
-        found.append(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2)
-    limit, used = (
-        _number(Path("/sys/fs/cgroup") / name)
-        for name in ("memory.max", "memory.current")
-    )
-    if limit is not None and used is not None:
-        found.append(max(limit - used, 0))
-    return min(found, default=4_000_000_000)
-
-
-def _number(path: Path) -> int | None:
-    """The number in a file; None if there is none, or no limit ("max")."""
-    try:
-        return int(path.read_text())
-    except (OSError, ValueError):
-        return None
-
-
-#: Bytes of features that one extractor and its clones keep.
+#: Bytes of rows that one cache keeps by image.
 MEMORY_LIMIT = 500_000_000
+#: Batches between two looks at what is missing.
+_CHUNK = 16
 
 
 def image_keys(images: ImageSet) -> list[str]:
@@ -220,22 +53,33 @@ def image_keys(images: ImageSet) -> list[str]:
     return [f"{form} {digest}" for digest in digests(images)]
 
 
-class FeatureStore:
-    """Rows of features by image, a bounded number of bytes of them.
+class FeatureCache:
+    """What frozen networks make of images: computed once, for all who ask.
+
+    Rows are kept by network, place in it, batch size and image, so that probing a
+    backbone, standardising its features and training a head on them run it over an
+    image once. Batches of one size round alike: rows of another size are others.
 
     Rows of a network that was not used for longest go first. A data set too large
-    for the store keeps the rows that came first: to drop them for later ones would
+    for the memory keeps the rows that came first: to drop them for later ones would
     leave none of them when the next pass begins.
 
     Args:
-        memory_limit: Bytes.
+        where: `"auto"`, `"off"`, `"memory"` or `"disk"`: see `run_phases`.
+        memory_limit: Bytes of rows kept by image. Those of a training phase, planned
+            by its number of epochs, do not count.
     """
 
-    def __init__(self, memory_limit: int = MEMORY_LIMIT) -> None:
+    def __init__(
+        self, where: str = "auto", *, memory_limit: int = MEMORY_LIMIT
+    ) -> None:
         """See the class."""
+        check_choice("cache", where, CACHE_MODES)
+        self.where = where
         self.memory_limit = memory_limit
         self.held = 0
         self._spaces: OrderedDict[Hashable, dict[str, np.ndarray]] = OrderedDict()
+        self._layers: set[str] = set()
 
     def space(self, key: Hashable) -> dict[str, np.ndarray]:
         """The rows of one network, by image; do not write to it."""
@@ -243,10 +87,12 @@ class FeatureStore:
         self._spaces.move_to_end(key)
         return found
 
-    def keep(self, key: Hashable, rows: dict[str, np.ndarray]) -> None:
+    def keep(self, key: Hashable, rows: Mapping[str, np.ndarray]) -> None:
         """Add rows of one network, as many as fit."""
         space = self.space(key)
         for image, row in rows.items():
+            if image in space:
+                continue
             while self.held + row.nbytes > self.memory_limit and len(self._spaces) > 1:
                 _, dropped = self._spaces.popitem(last=False)
                 self.held -= sum(old.nbytes for old in dropped.values())
@@ -256,36 +102,168 @@ class FeatureStore:
             space[image] = row.copy()
             self.held += row.nbytes
 
+    def remember(
+        self,
+        space: Hashable,
+        images: ImageSet,
+        compute: Callable[[ImageSet], np.ndarray],
+    ) -> np.ndarray:
+        """Features of images, computed for those whose content was not seen before.
 
-def remember(
-    store: FeatureStore,
-    space: Hashable,
-    images: ImageSet,
-    compute: Callable[[ImageSet], np.ndarray],
-) -> np.ndarray:
-    """Features of the images, computed for those whose content was not seen before.
+        Args:
+            space: All that decides the features besides the image.
+            images: The images.
+            compute: Makes `(n, d)` from images.
 
-    Args:
-        store: Where features are kept.
-        space: All that decides the features besides the image.
-        images: The images.
-        compute: Makes `(n, d)` from images.
+        Returns:
+            Float array `(n, d)`, in the order of `images`.
+        """
+        keys, held = image_keys(images), self.space(space)
+        first: dict[str, int] = {}
+        for position, key in enumerate(keys):
+            if key not in held:
+                first.setdefault(key, position)
+        made: dict[str, np.ndarray] = {}
+        if first:
+            features = compute(images.subset([*first.values()]))
+            made = dict(zip(first, features, strict=True))
+        rows = np.stack([made[key] if key in made else held[key] for key in keys])
+        self.keep(space, made)
+        return rows
 
-    Returns:
-        Float array `(n, d)`, in the order of `images`.
-    """
-    keys, held = image_keys(images), store.space(space)
-    first: dict[str, int] = {}
-    for position, key in enumerate(keys):
-        if key not in held:
-            first.setdefault(key, position)
-    made: dict[str, np.ndarray] = {}
-    if first:
-        features = compute(images.subset([*first.values()]))
-        made = dict(zip(first, features, strict=True))
-    rows = np.stack([made[key] if key in made else held[key] for key in keys])
-    store.keep(space, made)
-    return rows
+    def probe(
+        self,
+        network: keras.Model,
+        features: keras.KerasTensor,
+        at: Sequence[str],
+        source: ImageSource,
+        *,
+        batch_size: int,
+        progress: Progress | None = None,
+    ) -> np.ndarray:
+        """A row of features for each image, and what passes the cuts kept for later.
+
+        Args:
+            network: Backbone, from pixels 0-255.
+            features: A row of features in its graph.
+            at: Cut points of the network, from input to output: of the last of them
+                as many as fit are kept.
+            source: The images.
+            batch_size: Of what is to follow.
+            progress: Called with (done, total).
+
+        Returns:
+            Float array `(n, d)`.
+        """
+        spaces = self._open(network, at, source, batch_size)
+        tensors = {name: truncate(network, name).output for name in spaces}
+        # By number: a layer may be called as the features are.
+        whole = keras.Model(network.input, [features, *tensors.values()])
+        keys = image_keys(source.images) if spaces else []
+        rows = np.empty((len(source), features.shape[-1]), "float32")
+        done = 0
+        for block, *maps in output_blocks(
+            whole, _inputs(source, batch_size), batch_size
+        ):
+            here = slice(done, done + len(block))
+            rows[here] = block
+            for space, made in zip(spaces.values(), maps, strict=True):
+                self.keep(space, dict(zip(keys[here], made, strict=True)))
+            done = here.stop
+            if progress is not None:
+                progress(done, len(source))
+        return rows
+
+    def _open(
+        self,
+        network: keras.Model,
+        at: Sequence[str],
+        source: ImageSource,
+        batch_size: int,
+    ) -> dict[str, Hashable]:
+        """Spaces for the activations at the last cuts, as far as they fit."""
+        room, found = self.memory_limit - self.held, {}
+        for name in reversed(at):
+            part = truncate(network, name)
+            room -= (
+                4 * len(source) * math.prod(side or 1 for side in part.output.shape[1:])
+            )
+            if room < 0 or self.where == "off":
+                break
+            try:
+                found[name] = _space(part, source, batch_size)
+            except UnknownCodeError:
+                break
+        self._layers |= set(found)
+        return found
+
+    def outputs(
+        self, network: keras.Model, source: Source, *, batch_size: int
+    ) -> Iterator[Any]:
+        """A frozen network's outputs for all rows of a source, in order, in blocks.
+
+        What was kept of the network at a place inside it is not computed again.
+
+        Args:
+            network: From inputs to outputs; shares its layers with others.
+            source: Rows, unchanged by augmentation.
+            batch_size: Rows at a time.
+        """
+        found = self._nearest(network, source, batch_size)
+        if found is None:
+            yield from output_blocks(network, _inputs(source, batch_size), batch_size)
+            return
+        space, below, rest = found
+        keys = image_keys(source.images)
+        for start in range(0, len(source), _CHUNK * batch_size):
+            chunk = np.arange(start, min(start + _CHUNK * batch_size, len(source)))
+            held = dict(self.space(space))
+            first = {keys[i]: i for i in reversed(chunk) if keys[i] not in held}
+            missing = np.array(sorted(first.values()), int)
+            batches = _inputs(source, batch_size, missing)
+            made = [
+                m for block in output_blocks(below, batches, batch_size) for m in block
+            ]
+            held |= dict(zip((keys[i] for i in missing), made, strict=True))
+            self.keep(space, {keys[i]: held[keys[i]] for i in missing})
+            for place in range(0, len(chunk), batch_size):
+                here = chunk[place : place + batch_size]
+                maps = np.stack([held[keys[i]] for i in here])
+                if rest is None:
+                    yield maps
+                else:
+                    yield from output_blocks(rest, [maps], batch_size)
+
+    def _nearest(
+        self, network: keras.Model, source: Source, batch_size: int
+    ) -> tuple[Hashable, keras.Model, keras.Model | None] | None:
+        """The last place in the network of which rows are kept, and the parts there."""
+        if not self._layers or not isinstance(source, ImageSource):
+            return None
+        legal = cut_points(network)
+        for name in reversed(legal):
+            if name not in self._layers:
+                continue
+            below = truncate(network, name)
+            space = _space(below, source, batch_size)
+            if space in self._spaces:
+                rest = None if name == legal[-1] else split_model(network, name)[1]
+                return space, below, rest
+        return None
+
+
+def _space(part: keras.Model, source: ImageSource, batch_size: int) -> Hashable:
+    store = source.store
+    return network_key(part), store.image_size, store.resize, batch_size
+
+
+def _inputs(
+    source: Source, batch_size: int, indices: np.ndarray | None = None
+) -> Iterator[Any]:
+    """Batches of a source's rows as they are."""
+    indices = np.arange(len(source)) if indices is None else indices
+    for start in range(0, len(indices), batch_size):
+        yield only_or_all(source.rows(indices[start : start + batch_size]))
 
 
 def through_disk(key: str, compute: Callable[[], np.ndarray]) -> np.ndarray:
@@ -316,65 +294,6 @@ def through_disk(key: str, compute: Callable[[], np.ndarray]) -> np.ndarray:
     return features
 
 
-def possible_cuts(model: keras.Model) -> tuple[Cut, ...]:
-    """The places below everything that trains through which all must pass.
-
-    Args:
-        model: Functional model whose trainable flags are set.
-
-    Returns:
-        From input to output; only those with weights below them. Up to the last,
-        an image gives the same activations each time.
-    """
-    legal = set(cut_points(model)[:-1])
-    found, below, weights = [], 0, False
-    for node in graph_nodes(model):
-        layer = node.layer
-        if isinstance(layer, keras.Layer):
-            if changes(layer):
-                break
-            weights = weights or bool(layer.weights)
-        below += node_multiplications(layer, node.outputs)
-        shape = node.outputs[0].shape[1:]
-        if weights and layer.name in legal and None not in shape:
-            dtype = "float16" if node.outputs[0].dtype == "float16" else "float32"
-            found.append(Cut(layer.name, math.prod(shape), below, dtype))
-    return tuple(found)
-
-
-def changes(layer: keras.Layer) -> bool:
-    """Whether the layer's output may differ from one epoch to the next."""
-    return bool(layer.trainable_variables) or any(map(_varies, sublayers(layer)))
-
-
-def _varies(layer: keras.Layer) -> bool:
-    if is_noise(layer):
-        return layer.trainable
-    return bool(seed_generators(layer)) or _uses_batch_statistics(layer)
-
-
-def _uses_batch_statistics(layer: keras.Layer) -> bool:
-    """Whether it is a BatchNormalization whose statistics train."""
-    # Without gamma and beta it has nothing else by which to see that it trains.
-    return (
-        isinstance(layer, keras.layers.BatchNormalization)
-        and not is_holding_statistics(layer)
-        and layer.trainable
-    )
-
-
-def is_understood(model: keras.Model) -> bool:
-    """Whether every layer is Keras's or ours, so that `changes` knows what it does.
-
-    Wrappers are not: `SpectralNormalization` updates its state whenever it trains.
-    """
-    return not any(
-        isinstance(layer, keras.layers.Wrapper)
-        or type(layer).__module__.partition(".")[0] not in ("keras", "kerastl")
-        for layer in sublayers(model)
-    )
-
-
 #: Part of the free memory that cached activations may take when nobody says so.
 _SHARE_OF_MEMORY = 0.25
 _SHARE_WHEN_ASKED = 0.8
@@ -396,6 +315,32 @@ class Views:
     seed: int = 0
 
 
+@dataclass(frozen=True)
+class FrozenPart:
+    """What to fit on what: the model on its data, or its end on activations.
+
+    Attributes:
+        part: A model that shares the trainable variables; the model itself where
+            nothing is cached.
+        train: Training data for it.
+        validation: Validation data for it, or None.
+        plan: What is kept, or why nothing is.
+        augmented: Whether augmentation is done with: the rows are views already, or
+            of images as they are.
+    """
+
+    part: keras.Model
+    train: Source
+    validation: Source | None
+    plan: CachePlan
+    augmented: bool = False
+
+    @property
+    def cached(self) -> bool:
+        """Whether activations are kept."""
+        return self.plan.mode != "off"
+
+
 def cached_part(
     model: keras.Model,
     train: Source,
@@ -403,10 +348,10 @@ def cached_part(
     *,
     epochs: int,
     batch_size: int,
-    cache: str = "auto",
+    cache: str | FeatureCache = "auto",
     views: Views | None = None,
     progress: Progress | None = None,
-) -> tuple[keras.Model, Source, Source | None, CachePlan]:
+) -> FrozenPart:
     """The part of the model above the freeze boundary, and its inputs computed once.
 
     Args:
@@ -416,38 +361,51 @@ def cached_part(
         epochs: How often the data will be passed.
         batch_size: Inputs in a step of the training to come. Activations are
             computed in batches of that size, so that the kernels round alike.
-        cache: `"auto"`, `"off"`, `"memory"` or `"disk"`.
+        cache: `"auto"`, `"off"`, `"memory"` or `"disk"`, or a `FeatureCache` that
+            holds what was computed before.
         views: Augmented versions of the training images; None: the images as they are.
         progress: Called with (done, total).
 
     Returns:
-        `(part, train, validation, plan)`: a model that shares the trainable
-        variables, and features in place of images; the arguments themselves where
+        A model and features in place of images; the arguments themselves where
         nothing is gained or the result would not be the same, as the plan says.
     """
     views = views or Views()
-    plan = _plan_frozen_part(model, train, validation, epochs, cache, views)
+    cache = cache if isinstance(cache, FeatureCache) else FeatureCache(cache)
+
+    def off(reason: str) -> FrozenPart:
+        return FrozenPart(model, train, validation, CachePlan("off", reason=reason))
+
+    plan, layers = _plan_frozen_part(model, train, validation, epochs, cache, views)
     if plan.mode == "off":
-        return model, train, validation, plan
-    prefix, part = split_model(model, plan.cut)
+        return off(plan.reason)
+    prefix, part = split_model(model, layers)
     if not is_understood(prefix) and not is_deterministic(prefix, _sample(train)):
-        plan = CachePlan("off", reason="the frozen part is not the same in training")
-        return model, train, validation, plan
-    kept = _Keeping(prefix, plan, batch_size, progress)
+        return off("the frozen part is not the same in training")
+    try:
+        key = network_key(prefix) if plan.mode == "disk" else ""
+    except UnknownCodeError as error:
+        warn(f"Nothing is cached on disk: {error}", RuntimeWarning)
+        return off("on disk the frozen part could not be told from another")
+    names = tuple(x.name for x in part.inputs) if len(part.inputs) > 1 else ("inputs",)
+    kept = _Keeping(cache, prefix, names, plan, key, batch_size, progress)
     try:
         features = kept.source(train, views)
         checked = None if validation is None else kept.source(validation, Views())
-    except (CacheWriteError, TypeError) as error:
+    except CacheWriteError as error:
         # A full disk must not end a training that needs no disk.
         warn(f"Nothing is cached: {error}", RuntimeWarning)
-        plan = CachePlan("off", reason="the disk could not be used")
-        return model, train, validation, plan
-    return part, features, checked, plan
+        return off("the disk could not be used")
+    return FrozenPart(part, features, checked, plan, augmented=True)
 
 
-def _sample(source: ImageSource | ArraySource) -> np.ndarray:
+def _sample(source: Source) -> Any:
     rows = source.rows(np.arange(min(4, len(source))))
-    return only_or_all(rows).astype("float32")
+    rows = {
+        name: x if x.dtype.kind in "bi" else x.astype("float32")
+        for name, x in rows.items()
+    }
+    return only_or_all(rows)
 
 
 def _plan_frozen_part(
@@ -455,31 +413,32 @@ def _plan_frozen_part(
     train: Source,
     validation: Source | None,
     epochs: int,
-    cache: str,
+    cache: FeatureCache,
     views: Views,
-) -> CachePlan:
-    cacheable = (ImageSource, ArraySource)
+) -> tuple[CachePlan, str | tuple[str, ...]]:
+    """The plan, and the layers to split at."""
     sources = [train] if validation is None else [train, validation]
-    if not all(isinstance(source, cacheable) for source in sources):
+    if any(isinstance(source, StreamSource) for source in sources):
         reason = "a dataset of batches may be another in each epoch"
-        return CachePlan("off", reason=reason)
+        return CachePlan("off", reason=reason), ""
     rows = views.count * len(train)
     rows += 0 if validation is None else len(validation)
-    cuts = possible_cuts(model)
-    share = _SHARE_OF_MEMORY if cache == "auto" else _SHARE_WHEN_ASKED
+    cuts, where = possible_cuts(model), cache.where
+    share = _SHARE_OF_MEMORY if where == "auto" else _SHARE_WHEN_ASKED
     plan = plan_cache(
         cuts,
         rows=rows,
         epochs=epochs,
         input_size=sum(math.prod(shape) for shape, _ in train.spec.values()),
-        cache=cache,
+        cache=where,
         memory=int(share * available_memory()),
-        disk=_room_on_disk() if cache in ("auto", "disk") else 0,
+        disk=_room_on_disk() if where in ("auto", "disk") else 0,
     )
-    if plan.mode == "off" and cache in _WHERE and cuts:
-        message = f"Nothing is cached {_WHERE[cache]}: {plan.reason}."
+    if plan.mode == "off" and where in _WHERE and cuts:
+        message = f"Nothing is cached {_WHERE[where]}: {plan.reason}."
         warn(message, RuntimeWarning)
-    return plan
+    layers = {cut.name: cut.layers or cut.name for cut in cuts}
+    return plan, layers.get(plan.cut, "")
 
 
 _WHERE = {"memory": "in memory", "disk": "on disk"}
@@ -495,78 +454,126 @@ def _room_on_disk() -> int:
     return min(cache.limit, int(_SHARE_OF_DISK * free))
 
 
+@dataclass(frozen=True, eq=False)
+class PackedSource(ArraySource):
+    """Rows of several tensors, side by side as bytes in one file.
+
+    Attributes:
+        inputs: Rows of bytes.
+        layout: Name of each tensor -> shape and type of its rows.
+    """
+
+    layout: Mapping[str, tuple[tuple[int, ...], np.dtype]] = field(default_factory=dict)
+
+    @property
+    def spec(self) -> dict[str, tuple[tuple[int, ...], np.dtype]]:
+        """The layout."""
+        return dict(self.layout)
+
+    def rows(
+        self,
+        indices: np.ndarray,
+        views: np.ndarray | None = None,
+        *,
+        threads: int | None = None,
+    ) -> dict[str, np.ndarray]:
+        """Each tensor's rows at `indices`."""
+        packed, start, found = super().rows(indices, views)["inputs"], 0, {}
+        for name, (shape, dtype) in self.layout.items():
+            stop = start + math.prod(shape) * dtype.itemsize
+            own = np.ascontiguousarray(packed[:, start:stop])
+            found[name], start = own.view(dtype).reshape(len(own), *shape), stop
+        return found
+
+
+def _packed(block: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Rows of several tensors as rows of bytes."""
+    flat = (np.ascontiguousarray(x).reshape(len(x), -1) for x in block.values())
+    return np.concatenate([rows.view(np.uint8) for rows in flat], axis=1)
+
+
 @dataclass(frozen=True)
 class _Keeping:
     """Computes and keeps the outputs of one network, as planned."""
 
+    cache: FeatureCache
     prefix: keras.Model
+    names: tuple[str, ...]
     plan: CachePlan
+    key: str
     batch_size: int
     progress: Progress | None
 
-    def source(self, source: ImageSource | ArraySource, views: Views) -> ArraySource:
+    def source(self, source: Source, views: Views) -> ArraySource:
         """Features in place of images."""
-        shape = (views.count * len(source), *self.prefix.output_shape[1:])
+        total = views.count * len(source)
+        layout = self._layout()
         if self.plan.mode == "disk":
-            rows = self._on_disk(source, views, shape)
-        else:
-            rows = np.empty(shape, self.plan.dtype)
-            done = 0
-            for block in self._blocks(source, views):
-                rows[done : done + len(block)] = block
-                done += len(block)
-        return ArraySource(rows, source.targets, views.count)
+            return self._on_disk(source, views, total, layout)
+        arrays = {n: np.empty((total, *s), dtype) for n, (s, dtype) in layout.items()}
+        done = 0
+        for block in self._blocks(source, views):
+            for name, made in block.items():
+                arrays[name][done : done + len(made)] = made
+            done += len(made)
+        return ArraySource(arrays, source.targets, views.count)
+
+    def _layout(self) -> dict[str, tuple[tuple[int, ...], np.dtype]]:
+        """Shape and type in which each tensor is kept; whole numbers stay whole."""
+        found = {}
+        for name, x in zip(self.names, self.prefix.outputs, strict=True):
+            dtype = self.plan.dtype if "float" in x.dtype else x.dtype
+            found[name] = x.shape[1:], np.dtype(dtype)
+        return found
 
     def _on_disk(
-        self, source: ImageSource | ArraySource, views: Views, shape: tuple[int, ...]
-    ) -> CachedRows:
-        cache = DiskCache()
-        key = self._key(source, views)
-        found = cache.find(key)
-        if found is not None:
-            return found
-        note = {
-            "network": self.prefix.name.removesuffix("_prefix"),
-            "cut": self.plan.cut,
-            "images": len(source),
-            "views": views.count,
-        }
-        blocks = self._blocks(source, views)
-        return cache.store(key, shape, self.plan.dtype, blocks, note=note)
-
-    def _key(self, source: ImageSource | ArraySource, views: Views) -> str:
-        """Stands for all that the rows depend on."""
+        self, source: Source, views: Views, total: int, layout: dict[str, Any]
+    ) -> ArraySource:
+        disk = DiskCache()
         form = f"{self.plan.dtype} {self.batch_size} {views.count}"
         made = views_key(views.augment, views.seed)
-        return cache_key(self.network_key, source.key(), form, made)
+        key = cache_key(self.key, source.key(), form, made)
+        one = len(layout) == 1
+        rows = disk.find(key)
+        if rows is None:
+            note = {
+                "network": self.prefix.name.removesuffix("_prefix"),
+                "cut": self.plan.cut,
+                "images": len(source),
+                "views": views.count,
+            }
+            shape, dtype = next(iter(layout.values()))
+            if not one:
+                sizes = (math.prod(s) * d.itemsize for s, d in layout.values())
+                shape, dtype = (sum(sizes),), np.dtype(np.uint8)
+            blocks = self._blocks(source, views)
+            packed = (next(iter(b.values())) if one else _packed(b) for b in blocks)
+            rows = disk.store(key, (total, *shape), dtype.name, packed, note=note)
+        if one:
+            return ArraySource(rows, source.targets, views.count)
+        return PackedSource(rows, source.targets, views.count, layout)
 
-    @cached_property
-    def network_key(self) -> str:
-        """Computed once for training and validation: it hashes every weight."""
-        return network_key(self.prefix)
-
-    def _blocks(
-        self, source: ImageSource | ArraySource, views: Views
-    ) -> Iterator[np.ndarray]:
-        total, done = views.count * len(source), 0
-        for block in output_blocks(
-            self.prefix, self._inputs(source, views), self.batch_size
-        ):
-            done += len(block)
+    def _blocks(self, source: Source, views: Views) -> Iterator[dict[str, np.ndarray]]:
+        """Outputs by name: all of the first view, then all of the second."""
+        total, done, layout = views.count * len(source), 0, self._layout()
+        if views.augment is None:
+            made = self.cache.outputs(self.prefix, source, batch_size=self.batch_size)
+        else:
+            inputs = self._views(source, views)
+            made = output_blocks(self.prefix, inputs, self.batch_size)
+        for block in made:
+            arrays = keras.tree.flatten(block)
+            done += len(arrays[0])
             if self.progress is not None:
                 self.progress(done, total)
-            yield block.astype(self.plan.dtype, copy=False)
+            yield {
+                name: array.astype(dtype, copy=False)
+                for array, (name, (_, dtype)) in zip(arrays, layout.items(), strict=True)
+            }
 
-    def _inputs(
-        self, source: ImageSource | ArraySource, views: Views
-    ) -> Iterator[np.ndarray]:
-        """Batches of images: all of the first view, then all of the second."""
-        if views.augment is None or isinstance(source, ArraySource):
-            for start in range(0, len(source), self.batch_size):
-                stop = min(start + self.batch_size, len(source))
-                yield only_or_all(source.rows(np.arange(start, stop)))
-            return
+    def _views(self, source: Source, views: Views) -> Iterator[np.ndarray]:
+        """Batches of augmented images."""
         data = source.dataset(self.batch_size, seed=views.seed, augment=views.augment)
         for _ in range(views.count):
-            for images, _ in data:
+            for images, *_ in data:
                 yield images.numpy()

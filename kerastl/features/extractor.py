@@ -22,8 +22,13 @@ from kerastl._files import whole_file
 from kerastl.data.images import RESIZES, PixelStore
 from kerastl.data.inputs import as_image_set
 from kerastl.data.sets import ImageSet
-from kerastl.features.cache import FeatureStore, remember, through_disk
-from kerastl.features.keys import cache_key, images_key, network_key
+from kerastl.features.cache import FeatureCache, through_disk
+from kerastl.features.keys import (
+    UnknownCodeError,
+    cache_key,
+    images_key,
+    network_key,
+)
 from kerastl.features.network import extract_features, feature_network, open_backbone
 from kerastl.models.layers import FeatureColumns, feature_columns
 from kerastl.models.record import network_size
@@ -131,7 +136,7 @@ class Family:
     def __init__(self) -> None:
         """Begin with nothing."""
         self.lock = threading.RLock()
-        self.store = FeatureStore()
+        self.store = FeatureCache()
         self._networks: dict[Hashable, keras.Model] = {}
         self._packed: dict[str, PackedModel] = {}
         self._keys: WeakKeyDictionary[keras.Model, tuple[str, str]]
@@ -390,7 +395,7 @@ class FeatureExtractor(FamilyMember, TransformerMixin, BaseEstimator):
         with family.lock:
             compute = look_up if self.cache == "disk" else self._compute
             space = (key, *options.values())
-            return remember(family.store, space, images, compute)
+            return family.store.remember(space, images, compute)
 
     def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
         """A name for each column: the cut, the cell of the pyramid, the channel.
@@ -484,7 +489,7 @@ class FeatureExtractor(FamilyMember, TransformerMixin, BaseEstimator):
             return None
         try:
             return self._family().network_key(self.network_)
-        except TypeError:
+        except UnknownCodeError:
             # Code of the user's own may change without a trace.
             if self.cache == "auto":
                 return None

@@ -30,6 +30,10 @@ _LIBRARIES = {*_PACKAGES, *sys.stdlib_module_names, "numpy", "ml_dtypes", "wrapt
 _LIBRARIES |= {"tensorflow", "jax", "jaxlib", "torch", "optree"}
 
 
+class UnknownCodeError(TypeError):
+    """A network holds code that no key can stand for."""
+
+
 @dataclass(frozen=True)
 class _Place:
     """A tensor of the graph, by the order in which tensors are made."""
@@ -233,7 +237,8 @@ def _array(value: Any) -> list[Any]:
 def _refuse(part: Any, reason: str) -> Any:
     name = part.__name__ if isinstance(part, type) else getattr(part, "name", part)
     expected = "a network that can be told from any other"
-    fail("model", expected, str(name), f"{reason[0].upper()}{reason[1:]}.", TypeError)
+    hint = f"{reason[0].upper()}{reason[1:]}."
+    fail("model", expected, str(name), hint, UnknownCodeError)
 
 
 def network_key(model: keras.Model) -> str:

@@ -172,12 +172,12 @@ def run_batches(
 
 
 def output_blocks(
-    model: keras.Model, inputs: Iterable[np.ndarray], batch_size: int
-) -> Iterator[np.ndarray]:
+    model: keras.Model, inputs: Iterable[Any], batch_size: int
+) -> Iterator[Any]:
     """A network's outputs in inference mode, batch after batch.
 
     Args:
-        model: Network with one input and one output.
+        model: Network; several inputs and outputs go by name.
         inputs: Batches of at most `batch_size` inputs; smaller ones are filled up,
             and the outputs cut.
         batch_size: A multiple of the number of replicas.
@@ -186,18 +186,34 @@ def output_blocks(
     if model.jit_compile is not False:
         model.jit_compile = jit_mode()
     for batch in inputs:
-        batch = batch.astype("float32", copy=False)
-        count = len(batch)
+        batch = as_fed(model, batch)
+        count = len(keras.tree.flatten(batch)[0])
         if count < batch_size:
-            batch = batch[np.resize(np.arange(count), batch_size)]
-        yield _outputs(model, batch, replicas)[:count]
+            batch = _rows_of(batch, np.resize(np.arange(count), batch_size))
+        if replicas == 1:
+            made = model.predict_on_batch(batch)
+        else:
+            # predict_on_batch gives each replica the whole batch, not its share.
+            made = model.predict(batch, batch_size=batch_size, verbose=0)
+        yield _rows_of(made, slice(count))
 
 
-def _outputs(model: keras.Model, batch: np.ndarray, replicas: int) -> np.ndarray:
-    if replicas == 1:
-        return np.asarray(model.predict_on_batch(batch))
-    # predict_on_batch gives each replica the whole batch instead of its share.
-    return model.predict(batch, batch_size=len(batch), verbose=0)
+def _rows_of(arrays: Any, rows: Any) -> Any:
+    """The same rows of each array."""
+    return keras.tree.map_structure(lambda array: np.asarray(array)[rows], arrays)
+
+
+def as_fed(model: keras.Model, batch: Any) -> Any:
+    """Inputs in single precision, but for whole numbers where the model takes them."""
+    if isinstance(batch, dict):
+        types = {x.name: x.dtype for x in model.inputs}
+        whole = {name for name, dtype in types.items() if "int" in dtype}
+        return {
+            name: rows if name in whole else rows.astype("float32", copy=False)
+            for name, rows in batch.items()
+        }
+    whole = "int" in model.inputs[0].dtype
+    return batch if whole else batch.astype("float32", copy=False)
 
 
 def replica_count(model: keras.Model) -> int:
@@ -244,23 +260,21 @@ def is_deterministic(model: keras.Model, sample: Any) -> bool:
         model: The part of a network that is to be computed once.
         sample: A small batch of its inputs.
     """
-    sample = keras.ops.convert_to_tensor(sample)
-    calm = keras.ops.convert_to_numpy(model(sample, training=False))
-    return _same(calm, _training_outputs(model, sample))
-
-
-def _training_outputs(model: keras.Model, sample: Any) -> Iterator[np.ndarray]:
-    """Two passes in training mode, without leaving a trace in the weights."""
+    sample = keras.tree.map_structure(keras.ops.convert_to_tensor, sample)
+    calm = _flat(model(sample, training=False))
     trainable = [v.value for v in model.trainable_variables]
     others = [v.value for v in model.non_trainable_variables]
     for _ in range(2):
-        # The state goes on, so that noise is drawn anew.
+        # Without a trace in the weights; the state goes on, so noise is drawn anew.
         output, others = model.stateless_call(trainable, others, sample, training=True)
-        yield keras.ops.convert_to_numpy(output)
+        pairs = zip(calm, _flat(output), strict=True)
+        if not all(np.allclose(a, b, rtol=1e-4, atol=1e-5) for a, b in pairs):
+            return False
+    return True
 
 
-def _same(calm: np.ndarray, others: Iterator[np.ndarray]) -> bool:
-    return all(np.allclose(calm, other, rtol=1e-4, atol=1e-5) for other in others)
+def _flat(outputs: Any) -> list[np.ndarray]:
+    return [keras.ops.convert_to_numpy(x) for x in keras.tree.flatten(outputs)]
 
 
 POOLINGS = ("avg", "max", "spp")

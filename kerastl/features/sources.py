@@ -29,12 +29,14 @@ def make_source(
         ValueError: If the data have no labels or are empty.
         TypeError: If they are of no known kind.
     """
-    if isinstance(data, ImageSource | ArraySource | StreamSource):
+    if isinstance(data, Source):
         return data
     bound = bind(model)
     if isinstance(data, (tuple, list)) and any(isinstance(p, ImageSet) for p in data):
         hint = "Pass training and validation images as two arguments."
         fail(name, "one ImageSet", "several", hint, TypeError)
+    if isinstance(data, (tuple, list)) and isinstance(data[0], Mapping):
+        return _named_arrays(*data, name)
     if isinstance(data, (tuple, list)) and len(data) == 2:
         inputs, labels = (np.asarray(part) for part in data)
         if len(inputs) != len(labels):
@@ -58,6 +60,16 @@ def make_source(
         hint = "It ends after one epoch; pass a tf.data.Dataset or a PyDataset."
         fail(name, "data that can be passed more than once", "a generator", hint)
     return StreamSource(data)
+
+
+def _named_arrays(inputs: Mapping[str, Any], labels: Any, name: str) -> ArraySource:
+    """Several inputs by name, all of one length."""
+    arrays = {key: np.asarray(rows) for key, rows in inputs.items()}
+    labels = np.asarray(labels)
+    lengths = {key: len(rows) for key, rows in arrays.items()}
+    if set(lengths.values()) != {len(labels)}:
+        fail(name, f"of {len(labels)} rows each, as the labels", lengths)
+    return _check_length(ArraySource(arrays, labels), name)
 
 
 def _image_source(

@@ -14,7 +14,7 @@ from kerastl._progress import Progress, ProgressLine
 from kerastl.data.augmentation import as_augmentation
 from kerastl.data.sources import Source, StreamSource
 from kerastl.evaluation.plots import plot_learning_rates
-from kerastl.features.cache import cached_part
+from kerastl.features.cache import FrozenPart, cached_part
 from kerastl.features.sources import make_source
 from kerastl.models.blocks import check_functional
 from kerastl.models.freezing import Trainable, unfreeze
@@ -282,12 +282,12 @@ def find_learning_rate(
     with left_as_found(model), uncalibrated(model):
         _open(model, trainable, batch_norm)
         seed_noise(model, seed)
-        part = model
+        # Another model on the same layers: compiling it leaves this one's alone.
+        part = keras.Model(model.input, model.output, name=model.name)
         if augment is None:
-            part, source = _cached(model, source, steps, batch_size, cache)
-        if part is model:
-            # Another model on the same layers: compiling it leaves this one's alone.
-            part = keras.Model(model.input, model.output, name=model.name)
+            frozen = _cached(model, source, steps, batch_size, cache)
+            source = frozen.train
+            part = frozen.part if frozen.cached else part
         compile_model(
             part,
             learning_rate=rising_rate(low, high, steps),
@@ -341,13 +341,13 @@ def _open(model: keras.Model, trainable: Trainable | None, batch_norm: str) -> N
 
 def _cached(
     model: keras.Model, source: Source, steps: int, batch_size: int, cache: str
-) -> tuple[keras.Model, Source]:
+) -> FrozenPart:
     """What is fitted on what: the model on images, or its end on activations."""
     passes = steps
     if not isinstance(source, StreamSource):
         passes = -(-steps // -(-len(source) // batch_size))
     with ProgressLine("computing features") as progress:
-        part, found, _, _ = cached_part(
+        return cached_part(
             model,
             source,
             None,
@@ -356,7 +356,6 @@ def _cached(
             cache=cache,
             progress=progress,
         )
-    return part, found
 
 
 def _curve(

@@ -10,7 +10,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from kerastl._checks import check_choice, check_integer, check_number, fail, nearest
+from kerastl._checks import check_integer, check_number, fail, nearest
 from kerastl._compat import sublayers
 from kerastl._progress import ProgressLine
 from kerastl.data.augmentation import as_augmentation
@@ -21,7 +21,13 @@ from kerastl.data.sources import (
     Source,
     StreamSource,
 )
-from kerastl.features.cache import CACHE_MODES, CachePlan, Views, cached_part
+from kerastl.features.cache import (
+    CachePlan,
+    FeatureCache,
+    FrozenPart,
+    Views,
+    cached_part,
+)
 from kerastl.features.network import replicas, run_batches
 from kerastl.features.sources import make_source
 from kerastl.models.freezing import unfreeze
@@ -221,7 +227,7 @@ class Run:
         weights: Class weights by index, or None.
         settings: `loss`, `metrics` and `label_smoothing` for `compile_model`.
         replicas: Devices that share a batch.
-        cache: `"auto"`, `"off"`, `"memory"` or `"disk"`.
+        cache: Where the frozen part's outputs are kept.
         views: Augmented versions of each image to keep, or None.
         callbacks: The user's.
         seed: Non-negative integer.
@@ -240,7 +246,7 @@ class Run:
     weights: dict[int, float] | None
     settings: dict[str, Any]
     replicas: int
-    cache: str
+    cache: FeatureCache
     views: int | None
     callbacks: tuple[keras.callbacks.Callback, ...]
     seed: int
@@ -350,11 +356,12 @@ class Run:
     ) -> tuple[CachePlan, tuple[dict[str, float], ...]]:
         """Fit one phase; what of its frozen part was computed once, and its rates."""
         seed = np.random.SeedSequence([self.seed, number]).generate_state(1)[0]
-        part, train, validation, plan = self._cached(phase, int(seed))
+        frozen = self._cached(phase, int(seed))
+        part, train, plan = frozen.part, frozen.train, frozen.plan
         watch.tracker.hold(before, part)
         if self.verbose:
             sys.stdout.write(f"  {plan}\n")
-        augment = self.augment if phase.augment and part is self.model else None
+        augment = self.augment if phase.augment and not frozen.augmented else None
         data = train.dataset(
             self.batch_size,
             seed=int(seed),
@@ -367,7 +374,7 @@ class Run:
         )
         data, steps = with_length(data, needed=phase.is_scheduled)
         self._compile(part, phase, phase.rate_schedule(steps), phase.ema)
-        checked, scorer = self._validation_data(validation)
+        checked, scorer = self._validation_data(frozen.validation)
         rates = measured_rates(
             self.model,
             phase,
@@ -398,14 +405,12 @@ class Run:
         )
         return plan, tuple(rates[0].multipliers) if rates else ()
 
-    def _cached(
-        self, phase: Phase, seed: int
-    ) -> tuple[keras.Model, Source, Source | None, CachePlan]:
+    def _cached(self, phase: Phase, seed: int) -> FrozenPart:
         """What is fitted on what: the model on images, or its end on activations."""
         plain = self.model, self.train, self.validation
         obstacle = self.obstacle(phase)
-        if obstacle and self.cache != "off":
-            return *plain, CachePlan("off", reason=obstacle)
+        if obstacle and self.cache.where != "off":
+            return FrozenPart(*plain, CachePlan("off", reason=obstacle))
         views = None
         if self.augment is not None and phase.augment and self.views is not None:
             views = Views(self.views, self.augment, seed)
@@ -485,7 +490,7 @@ def run_phases(
     label_smoothing: float = 0.0,
     monitor: str = "auto",
     strategy: Any = None,
-    cache: str = "auto",
+    cache: str | FeatureCache = "auto",
     views: int | None = None,
     callbacks: Sequence[keras.callbacks.Callback] = (),
     seed: int | None = None,
@@ -519,7 +524,8 @@ def run_phases(
         cache: `"auto"` computes the frozen part once per phase where that gives the
             same result and is quicker, and keeps it in memory, else on disk;
             `"memory"` and `"disk"` say where; `"off"` never does. With `"disk"` no
-            decoded image stays in memory either.
+            decoded image stays in memory either. A `FeatureCache` brings what was
+            computed before.
         views: With augmentation, how many augmented versions of each image to keep:
             as many epochs are what they would be without, then the versions come
             again, each image's in an order of its own. None: nothing augmented is
@@ -552,11 +558,11 @@ def run_phases(
     """
     phases = _check_phases(phases)
     check_integer("batch_size", batch_size, 1)
-    check_choice("cache", cache, CACHE_MODES)
+    cache = cache if isinstance(cache, FeatureCache) else FeatureCache(cache)
     # Now, not in the second phase.
     as_augmentation(augment)
     _check_views(views, augment)
-    keep = cache != "disk"
+    keep = cache.where != "disk"
     train = make_source(model, train, "train", keep_pixels=keep)
     if validation is not None:
         validation = make_source(model, validation, "validation", keep_pixels=keep)

@@ -20,7 +20,7 @@ from sklearn.utils.estimator_checks import check_estimator
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 import kerastl
-from kerastl.features.cache import FeatureStore
+from kerastl.features.cache import FeatureCache
 from kerastl.features.extractor import FeatureExtractor
 from kerastl.models.backbones import adapt_backbone
 from kerastl.models.layers import SpatialPyramid
@@ -469,7 +469,7 @@ def test_a_network_with_code_of_ones_own_is_not_cached_but_runs(count):
 
 
 def test_the_store_never_holds_more_than_its_limit_and_keeps_what_came_first():
-    store, row = FeatureStore(memory_limit=3 * 8), np.ones(2, "float32")
+    store, row = FeatureCache(memory_limit=3 * 8), np.ones(2, "float32")
     store.keep("old", {"a": row, "b": row})
     store.keep("new", {str(i): row for i in range(5)})
     assert not store.space("old")

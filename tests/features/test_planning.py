@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from kerastl.features import cache as planning
-from kerastl.features.cache import Cut, available_memory, plan_cache
+from kerastl.features import planning
+from kerastl.features.planning import Cut, available_memory, plan_cache
 
 GB = 10**9
 WIDE = Cut("wide", size=600_000, below=10**9)

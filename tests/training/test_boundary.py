@@ -6,7 +6,7 @@ from keras import layers
 from networks import small_classifier, small_network
 
 import kerastl
-from kerastl.features.cache import is_understood, possible_cuts
+from kerastl.features.planning import is_understood, possible_cuts
 from kerastl.models.blocks import cut_points
 from kerastl.models.lora import add_lora
 

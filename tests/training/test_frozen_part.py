@@ -263,3 +263,55 @@ def test_bad_settings_are_refused(start, options, words):
 def test_a_users_callback_rules_caching_out_and_says_so(start):
     _, record = run(start, callbacks=[keras.callbacks.Callback()])
     assert record.cache == "not cached: callbacks are promised the whole model"
+
+
+def test_a_bug_while_caching_is_not_taken_for_a_full_disk(start, monkeypatch):
+    def broken(*_, **__):
+        raise TypeError("a bug")
+
+    monkeypatch.setattr(DiskCache, "store", broken)
+    with pytest.raises(TypeError, match="a bug"):
+        run(start, cache="disk")
+
+
+def skipping():
+    """A U-Net's skip and a mask: no single tensor carries all that follows."""
+    images = keras.Input((8, 8, 3), name="images")
+    mask = keras.Input((4,), name="mask", dtype="int32")
+    wide = layers.Conv2D(4, 3, padding="same", activation="relu", name="wide")(images)
+    deep = layers.Conv2D(6, 3, 2, padding="same", activation="relu", name="deep")(wide)
+    up = layers.UpSampling2D(name="up")(deep)
+    joined = layers.Add()(
+        [layers.Conv2D(4, 3, name="decode")(up), layers.Conv2D(4, 3, name="skip")(wide)]
+    )
+    words = layers.Flatten()(layers.Embedding(3, 2, name="words")(mask))
+    row = layers.Concatenate()([layers.GlobalAveragePooling2D()(joined), words])
+    outputs = layers.Dense(3, name="classes")(row)
+    return keras.Model({"images": images, "mask": mask}, outputs)
+
+
+@pytest.mark.parametrize("where", ["memory", "disk"])
+def test_several_tensors_pass_a_cut_and_give_the_same_weights(where):
+    random = np.random.default_rng(0)
+    inputs = {
+        "images": random.normal(size=(12, 8, 8, 3)).astype("float32"),
+        "mask": random.integers(0, 3, (12, 4), "int32"),
+    }
+    labels = random.integers(0, 3, 12)
+    first = skipping()
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    phase = kerastl.Phase(
+        "decoder", trainable=("decode", "skip", "words"), epochs=3, learning_rate=0.01
+    )
+    made = []
+    for cache in ("off", where):
+        model = keras.models.clone_model(first)
+        model.set_weights(first.get_weights())
+        history = kerastl.run_phases(
+            model, (inputs, labels), phases=[phase], loss=loss, metrics=[], seed=0,
+            batch_size=4, cache=cache,
+        )  # fmt: skip
+        made.append(values(model))
+    cut = history.phases[0].cache.split("'")[1]
+    assert set(cut.split(" + ")) == {"mask", "wide", "up"}
+    assert_alike(*made)
