@@ -568,7 +568,9 @@ class _Keeping:
                 self.progress(done, total)
             yield {
                 name: array.astype(dtype, copy=False)
-                for array, (name, (_, dtype)) in zip(arrays, layout.items(), strict=True)
+                for array, (name, (_, dtype)) in zip(
+                    arrays, layout.items(), strict=True
+                )
             }
 
     def _views(self, source: Source, views: Views) -> Iterator[np.ndarray]:
