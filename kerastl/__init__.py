@@ -2,21 +2,34 @@
 
 import importlib
 import os
+import sys
+from pathlib import Path
 from typing import Any
 
-# TensorFlow's C++ code warns in each epoch of a guess at costs that it could not make,
-# and a notebook shows that. Errors still show; who set a level, or imported TensorFlow
-# before, keeps theirs.
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+#: Whether this process is the `kerastl` command. Only there Keras may wait until it is
+#: needed: elsewhere a saved model must load after a bare `import kerastl`, and Keras
+#: finds classes that are not its own by no other way than registration.
+_IS_COMMAND = bool(sys.argv) and (
+    Path(sys.argv[0]).stem == "kerastl"
+    # So it looks while the packages above the module of `python -m` are imported.
+    or (sys.argv[0] == "-m" and "kerastl.cli" in sys.orig_argv)
+)
 
-# Registers what saved models are made of.
-import kerastl.models.layers
-import kerastl.models.optimizers
-import kerastl.tasks.classification
-import kerastl.training.schedules  # noqa: F401
+# TensorFlow's C++ code warns in each epoch of a guess at costs that it could not make,
+# and a notebook shows that. Errors still show, but in the command, whose users the
+# missing GPU that they are about is no news to; who set a level, or imported TensorFlow
+# before, keeps theirs.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3" if _IS_COMMAND else "2")
 
 __version__ = "0.1.0"
 
+#: Modules with classes that saved models are made of.
+_SAVED = (
+    "kerastl.models.layers",
+    "kerastl.models.optimizers",
+    "kerastl.tasks.classification",
+    "kerastl.training.schedules",
+)
 #: Public name -> module that holds it.
 _PUBLIC = {
     "Augmentation": "kerastl.data.augmentation",
@@ -74,6 +87,12 @@ _NAMESPACES = (
 __all__ = ["__version__", *_PUBLIC, *_NAMESPACES]
 
 
+def register_saved_classes() -> None:
+    """Tell Keras the classes that saved models are made of."""
+    for module in _SAVED:
+        importlib.import_module(module)
+
+
 def __getattr__(name: str) -> Any:
     """Import a public name when it is first used, so that importing stays quick."""
     if name in _NAMESPACES:
@@ -89,3 +108,7 @@ def __getattr__(name: str) -> Any:
 def __dir__() -> list[str]:
     """Public names, for completion."""
     return sorted(__all__)
+
+
+if not _IS_COMMAND:
+    register_saved_classes()

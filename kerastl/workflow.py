@@ -5,6 +5,7 @@ import io
 import json
 import tempfile
 import time
+import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass
@@ -35,6 +36,7 @@ from kerastl.tasks.task import (
     task_of_set,
 )
 from kerastl.training.phase import PhaseRecord, TrainingHistory
+from kerastl.training.rate_finder import RateCurve, find_learning_rate
 from kerastl.training.recipes import DEFAULT_RECIPE, default_augment, fine_tune
 
 
@@ -339,8 +341,8 @@ def transfer(
         patience: Epochs without a better validation result after which a phase
             stops; None: never.
         batch_size: Images in an optimizer step.
-        augment: `None`, a preset of `batches`, or `"auto"`: `"light"`, which mirrors
-            (take `"digits"` for signs and letters), `"digits"` for the data set of that
+        augment: A preset: see `batches`; or `"auto"`: `"light"`, which mirrors (take
+            `"digits"` for signs and letters), `"digits"` for the data set of that
             name, and none for `linear_probe`.
         views: Augmented versions of each image to compute the frozen part for, once,
             instead of another in each epoch: see `run_phases`.
@@ -356,7 +358,8 @@ def transfer(
             part holds too; `"error"` names it.
         precision: `"mixed_bfloat16"` or `"mixed_float16"` on devices that gain by
             it; None: as Keras is set.
-        strategy: What `device_strategy` takes or gives; None: the one device.
+        strategy: `"auto"`, `"cpu"`, `"mirrored"`, `"tpu"`, or what `device_strategy`
+            gives; None: the one device.
         seed: Splits, order, augmentation and dropout follow from it.
         output: Folder for model, report and pictures; None: nothing is written.
         overwrite: Whether files of an earlier run in `output` may be replaced.
@@ -498,3 +501,73 @@ def _score(model: keras.Model, images: ImageSet | None, part: str) -> Any:
         return None
     with ProgressLine(f"scoring {part}") as progress:
         return evaluate(model, images, progress=progress).to_dict()
+
+
+def images_chosen_by(model: str | Path, data: Any, **given: Any) -> ImageSet:
+    """The images that a run of `transfer` chose its weights by, cut again.
+
+    Args:
+        model: What the run wrote, with its report beside it.
+        data: What the run was given.
+        **given: `validation`, `test` and `seed` where not as in the report; what is
+            None there too is as `transfer` has it by itself.
+
+    Raises:
+        ValueError: If the data have no validation part.
+    """
+    report = _report_beside(Path(model))
+    known = {"validation": 0.15, "test": 0.0, "seed": 0}
+    settings = report.get("settings") or {}
+    cut = {name: settings.get(name, default) for name, default in known.items()}
+    cut |= {name: value for name, value in given.items() if value is not None}
+    images = _read(data, **cut).validation
+    if images is None:
+        hint = "Pass validation=0.15 to cut one off images that were not trained on."
+        fail("data", "data with a validation part", str(data), hint)
+    chosen = ((report.get("splits") or {}).get("validation") or {}).get("images")
+    if chosen not in (None, len(images)):
+        warnings.warn(
+            f"These are {len(images)} images, but the run chose by {chosen}; images "
+            "that were trained on make the model look too timid.",
+            UserWarning,
+            stacklevel=2,
+        )
+    return images
+
+
+def _report_beside(model: Path) -> dict[str, Any]:
+    """What a run wrote down beside its model; empty if it is not there."""
+    try:
+        report = json.loads((model.parent / "report.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return report if isinstance(report, dict) else {}
+
+
+def rate_curve(
+    data: Any,
+    backbone: str | keras.Model = "MobileNet",
+    *,
+    alpha: float | None = None,
+    weights: str | Path | None = "tiny",
+    image_size: int | tuple[int, int] | None = None,
+    resize: str = "stretch",
+    **sweep: Any,
+) -> RateCurve:
+    """The sweep of `find_learning_rate` for the model and images of `transfer`.
+
+    Args:
+        data: As for `transfer`; the sweep sees what `transfer` would train on.
+        backbone: As for `transfer`.
+        alpha: As for `transfer`.
+        weights: As for `transfer`.
+        image_size: As for `transfer`.
+        resize: As for `transfer`.
+        **sweep: Of `find_learning_rate`.
+    """
+    seed = sweep.get("seed", 0)
+    splits = _read(data, validation=0.15, seed=seed)
+    building = {"weights": weights, "image_size": image_size, "resize": resize}
+    model = _model(backbone, splits, seed=seed, alpha=alpha, **building)
+    with ProgressLine("trying learning rates") as progress:
+        return find_learning_rate(model, splits.train, progress=progress, **sweep)

@@ -120,5 +120,19 @@ def test_the_command_line_loads_no_more_than_the_package():
     assert not (loaded - plain) & {"keras", "tensorflow", *LIGHT}
 
 
+@pytest.mark.parametrize("order", ["kerastl, keras", "keras, kerastl"])
+def test_a_saved_model_loads_after_a_bare_import(order, tmp_path):
+    backbone = kerastl.build_backbone(
+        "MobileNet", alpha=0.25, image_size=32, weights=None
+    )
+    model = kerastl.build_classifier(backbone, ["a", "b"])
+    kerastl.freeze(model)
+    kerastl.save_model(model, tmp_path / "model.keras")
+    script = (
+        f"import {order}; keras.saving.load_model({str(tmp_path / 'model.keras')!r})"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True)
+
+
 def test_the_typing_marker_is_installed():
     assert (importlib.resources.files(kerastl) / "py.typed").is_file()

@@ -1,1 +1,1 @@
-"""The `kerastl` command: one module a command, and the program around them."""
+"""The `kerastl` command: a table of commands, and the program around them."""

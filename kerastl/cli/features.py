@@ -5,7 +5,6 @@ have several; -1 where there are none), `class_names`, `paths` (empty texts for 
 set of arrays), `split` ("train", "validation" or "test") and `feature_names`.
 """
 
-import argparse
 from pathlib import Path
 from typing import Any
 
@@ -14,55 +13,11 @@ import numpy as np
 from kerastl._checks import fail
 from kerastl._files import whole_file
 from kerastl._progress import ProgressLine
-from kerastl.cli.options import (
-    add_backbone,
-    add_data,
-    add_json,
-    add_resize,
-    library_options,
-)
-from kerastl.cli.printing import json_line
 from kerastl.data.inputs import open_data
 from kerastl.data.loading import list_files, subfolders
 from kerastl.data.sets import ImageSet
 
 _SUFFIX = ".npz"
-
-
-def add_command(commands: Any) -> argparse.ArgumentParser:
-    """Add the command's parser to `commands`."""
-    # A suppressed default stays out of the call: the library's is the only default.
-    command = commands.add_parser(
-        "features",
-        help="write the features of images to a file",
-        # DATA first: an option that takes several values would swallow it.
-        usage="%(prog)s DATA -o FILE [options]",
-        description=__doc__,
-        argument_default=argparse.SUPPRESS,
-    )
-    option = command.add_argument
-    add_data(
-        option,
-        "a folder of class folders, a plain folder of images, or the name of a dataset",
-    )
-    option("-o", "--output", metavar="FILE", required=True, help="an .npz file")
-    add_backbone(option)
-    option(
-        "--at",
-        metavar="LAYER",
-        nargs="+",
-        help="where to take them: names of cut points; the top if absent",
-    )
-    option("--pooling", metavar="P", help="avg, max or spp (a spatial pyramid)")
-    add_resize(option)
-    option(
-        "--overwrite",
-        action="store_true",
-        default=False,
-        help="replace FILE if it exists",
-    )
-    add_json(option)
-    return command
 
 
 def check_file(output: Path, overwrite: bool) -> None:
@@ -100,7 +55,7 @@ def write_arrays(output: Path, arrays: dict[str, np.ndarray]) -> None:
 
 
 def compute(
-    arguments: argparse.Namespace, parts: dict[str, ImageSet]
+    parts: dict[str, ImageSet], backbone: str, given: dict[str, Any]
 ) -> tuple[np.ndarray, list[str], Any]:
     """Features of all parts, the names of their columns, and the network."""
     # Imported here: `kerastl --help` need not wait for it.
@@ -112,12 +67,10 @@ def compute(
     from kerastl.models.layers import feature_columns
     from kerastl.models.record import network_size
 
-    given = library_options(arguments)
     building = {k: given[k] for k in ("alpha", "image_size", "weights") if k in given}
     taking = {k: given[k] for k in ("at", "pooling") if k in given}
     reading = {k: given[k] for k in ("resize",) if k in given}
-    backbone = open_backbone(given.get("backbone", "MobileNet"), **building)
-    network = feature_network(backbone, **taking)
+    network = feature_network(open_backbone(backbone, **building), **taking)
     made = []
     for name, part in parts.items():
         with ProgressLine(f"computing features, {name}") as progress:
@@ -133,12 +86,13 @@ def compute(
     return np.concatenate(made), feature_columns(network).column_names(), network
 
 
-def run(arguments: argparse.Namespace) -> str:
+def write_features(
+    data: str, output: Path, overwrite: bool, backbone: str, **given: Any
+) -> tuple[dict[str, Any], str]:
     """Compute and write the features, and return what to print."""
-    output = Path(arguments.output)
-    check_file(output, arguments.overwrite)
-    parts = read_parts(arguments.data)
-    features, names, network = compute(arguments, parts)
+    check_file(output, overwrite)
+    parts = read_parts(data)
+    features, names, network = compute(parts, backbone, given)
     paths = [part.paths or ("",) * len(part) for part in parts.values()]
     class_names = next(iter(parts.values())).class_names
     arrays = {
@@ -152,10 +106,9 @@ def run(arguments: argparse.Namespace) -> str:
     write_arrays(output, arrays)
     images, width = features.shape
     counts = {name: len(part) for name, part in parts.items()}
-    if arguments.json:
-        report = {"images": images, "features": width, "splits": counts}
-        size = list(network.input_shape[1:3])
-        report |= {"class_names": list(class_names), "image_size": size}
-        return json_line({**report, "output": str(output)})
+    report = {"images": images, "features": width, "splits": counts}
+    size = list(network.input_shape[1:3])
+    report |= {"class_names": list(class_names), "image_size": size}
     shown = ", ".join(f"{count} {name}" for name, count in counts.items())
-    return f"{images} images ({shown}), {width} features each, written to {output}"
+    text = f"{images} images ({shown}), {width} features each, written to {output}"
+    return {**report, "output": str(output)}, text

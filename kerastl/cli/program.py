@@ -1,7 +1,7 @@
 """The program: parser, exit statuses, and what goes to which stream.
 
-Every command returns its text. While it runs, standard output points at standard
-error, so that no progress bar of Keras can come between a script and its JSON.
+While a command runs, standard output points at standard error, so that no progress
+bar of Keras can come between a script and its JSON.
 """
 
 import argparse
@@ -9,62 +9,108 @@ import contextlib
 import os
 import re
 import sys
+import tempfile
 import traceback
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+import shtab
 
 import kerastl
-from kerastl.cli import (
-    advising,
-    auditing,
-    backbones,
-    caching,
-    calibration,
-    evaluation,
-    features,
-    prediction,
-    ranking,
-    rates,
-    training,
-)
+from kerastl.cli.commands import COMMANDS
+from kerastl.cli.printing import say
+from kerastl.cli.signatures import REQUIRED, parameters, summary
 
 FAILED, BAD_ARGUMENTS, INTERRUPTED = 1, 2, 130
 
 # A pipe closed by its reader, such as `| head`, ends a program with this status.
 CLOSED_PIPE = 141
+_STANDARD_ERROR = 2
+_FILES = {"data", "model", "paths", "output", "plot", "folder"}
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """The parser of all commands. An option that is not given is not in its result."""
+def build_parser(only: str | None = None) -> argparse.ArgumentParser:
+    """The parser. An option that is not given is not in its result.
+
+    Args:
+        only: The one command whose arguments are needed; None: of all.
+    """
     parser = argparse.ArgumentParser(
         prog="kerastl", description="Transfer learning for Keras 3."
     )
     parser.add_argument(
         "--version", action="version", version=f"kerastl {kerastl.__version__}"
     )
+    shtab.add_argument_to(
+        parser, help="print the script that completes words in this shell"
+    )
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for module in (
-        training,
-        prediction,
-        evaluation,
-        calibration,
-        features,
-        ranking,
-        rates,
-        advising,
-        auditing,
-        backbones,
-        caching,
-    ):
-        command = module.add_command(commands)
-        command.set_defaults(run=module.run, usage=command.format_help())
-        command.add_argument(
-            "--debug",
-            action="store_true",
-            default=False,
-            help="when the work fails, print the traceback as well",
+    for name, (run, _) in COMMANDS.items():
+        line, text = summary(run)
+        command = commands.add_parser(
+            name,
+            help=line,
+            description=text.replace("`", ""),
+            argument_default=argparse.SUPPRESS,
         )
+        if only in (None, name):
+            _add_arguments(command, name)
     return parser
+
+
+def _add_arguments(command: argparse.ArgumentParser, name: str) -> None:
+    """Add the arguments of a command's function, and of the library's."""
+    run, sources = COMMANDS[name]
+    own = parameters(f"cli.commands:{name}")
+    known = {parameter.name: parameter for parameter in own}
+    for source in sources:
+        for parameter in parameters(source):
+            # The library's data arguments are the command's own.
+            if not (parameter.positional and parameter.default is REQUIRED):
+                option = replace(parameter, positional=False)
+                known.setdefault(parameter.name, option)
+    # DATA first: an option that takes several values would swallow it.
+    words = [parameter.usage for parameter in own if parameter.usage]
+    command.usage = " ".join(["%(prog)s", *words, "[options]"])
+    for parameter in known.values():
+        added = parameter.add_to(command)
+        if parameter.name in _FILES:
+            added.complete = shtab.FILE  # type: ignore[attr-defined]
+    if "jsonl" not in known:
+        command.add_argument(
+            "--json",
+            action="store_true",
+            help="print one JSON object as the last line on standard output",
+        )
+    command.add_argument(
+        "--debug",
+        action="store_true",
+        help="when the work fails, print the traceback as well",
+    )
+    command.set_defaults(command=name, run=run, known=known, json=False, debug=False)
+
+
+@contextlib.contextmanager
+def held_back() -> Iterator[None]:
+    """Hold what the process writes to standard error; show it only if this fails."""
+    try:
+        screen = os.dup(_STANDARD_ERROR)
+    except OSError:
+        # Closed by whoever started the program: there is nothing to keep clean.
+        yield
+        return
+    with tempfile.TemporaryFile() as held, os.fdopen(screen, "wb") as shown:
+        os.dup2(held.fileno(), _STANDARD_ERROR)
+        try:
+            yield
+        except BaseException:
+            held.seek(0)
+            shown.write(held.read())
+            raise
+        finally:
+            shown.flush()
+            os.dup2(screen, _STANDARD_ERROR)
 
 
 def one_line(error: BaseException) -> str:
@@ -76,21 +122,6 @@ def one_line(error: BaseException) -> str:
     return f"{type(error).__name__}: {message}".removesuffix(": ")
 
 
-def blames_an_option(error: BaseException, given: set[str]) -> bool:
-    """Whether `error` is the library's sentence about an option that was given."""
-    named = re.match(r"`(\w+)` must be ", str(error))
-    return (
-        isinstance(error, ValueError | TypeError)
-        and named is not None
-        and named[1] in given
-    )
-
-
-def say(line: str) -> None:
-    """Write one line to standard error, under the program's name."""
-    print(f"kerastl: {line}", file=sys.stderr, flush=True)
-
-
 def show_warning(message: Warning | str, *_: object) -> None:
     """Show a warning as one line, without the place in the source."""
     say(f"warning: {' '.join(str(message).split())}")
@@ -98,15 +129,16 @@ def show_warning(message: Warning | str, *_: object) -> None:
 
 def in_words_of(arguments: argparse.Namespace, line: str) -> str:
     """The library's way out, as it is written on this command's line."""
-    for name in (name for name, value in vars(arguments).items() if value is False):
-        line = line.replace(f"{name}=True", f"--{name}")
 
     def option(found: re.Match[str]) -> str:
-        flag = f"--{found[1].replace('_', '-')} "
-        return f"{flag}{found[2]}" if flag in arguments.usage else found[0]
+        parameter = arguments.known.get(found[1])
+        if parameter is None or parameter.positional:
+            return found[0]
+        return f"{parameter.flag} {found[2] or ''}".rstrip()
 
+    line = re.sub(r"(?<=Pass )(\w+)=([\d.]*\d)", option, line)
     # What was received is in single quotes, and stays.
-    return re.sub(r'(\w+)="(\w+)"', option, line)
+    return re.sub(r'(\w+)=(?:"(\w+)"|True\b)', option, line)
 
 
 def failure(error: BaseException, arguments: argparse.Namespace) -> int:
@@ -117,8 +149,11 @@ def failure(error: BaseException, arguments: argparse.Namespace) -> int:
     expected = isinstance(error, ValueError | TypeError | OSError)
     hint = "" if expected or arguments.debug else " (--debug shows the traceback)"
     say(f"error: {line}{hint}")
-    options = set(vars(arguments)) - {"data", "model", "paths", "run", "usage"}
-    return BAD_ARGUMENTS if blames_an_option(error, options) else FAILED
+    named = re.match(r"`(\w+)` must be ", str(error))
+    blamed = arguments.known.get(named[1]) if named else None
+    given = blamed is not None and not blamed.positional and blamed.name in arguments
+    wrong = given and isinstance(error, ValueError | TypeError)
+    return BAD_ARGUMENTS if wrong else FAILED
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -135,11 +170,25 @@ def main(argv: Sequence[str] | None = None) -> int:
         SystemExit: By `--help` and `--version` (0), and for arguments that cannot
             be parsed (2).
     """
-    arguments = build_parser().parse_args(argv)
+    words = sys.argv[1:] if argv is None else argv
+    # Reading what all commands take would be felt.
+    named = next((word for word in words if word in COMMANDS), "")
+    completing = any(word.startswith("--print-completion") for word in words)
+    arguments = build_parser(None if completing else named).parse_args(words)
+    options = {
+        name: parameter.value(getattr(arguments, name))
+        for name, parameter in arguments.known.items()
+        if name in arguments
+    }
     try:
         with contextlib.redirect_stdout(sys.stderr), warnings.catch_warnings():
             warnings.showwarning = show_warning
-            text = arguments.run(arguments)
+            if "keras" not in sys.modules:
+                # TensorFlow writes when it is imported.
+                with held_back():
+                    kerastl.register_saved_classes()
+            reply = arguments.run(**options)
+        text = reply.shown(as_json=arguments.json, terminal=sys.stdout.isatty())
         print(text, flush=True)
     except KeyboardInterrupt:
         say("interrupted")

@@ -25,14 +25,14 @@ def test_json_holds_the_advice_and_its_evidence(command, image_folder):
     assert len(record["reasons"]) >= 4
 
 
-def test_options_reach_the_library(command, image_folder, monkeypatch):
+def test_options_reach_the_library(command, image_folder, stand_in):
     seen = []
 
     def fake(data, backbone, *, progress, **options):
         seen.append((data, backbone, options))
         raise ValueError("`images` must be good. Received: images=7.")
 
-    monkeypatch.setattr("kerastl.selection.advice.advise", fake)
+    stand_in("advise", fake)
     done = command(
         *("advise", image_folder, "--backbone", "VGG16", "--weights", "none"),
         *("--images", "7", "--seed", "3", "--resize", "crop"),

@@ -6,7 +6,7 @@ import time
 import numpy as np
 import pytest
 
-from kerastl.cli.caching import size_text
+from kerastl.cli.printing import size_text
 from kerastl.features.store import DiskCache
 
 

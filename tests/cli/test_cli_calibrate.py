@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 import kerastl
-from kerastl.cli import calibration
+from kerastl import workflow
 from kerastl.models.record import read_record
 
 
@@ -20,7 +20,7 @@ def model(trained, tmp_path):
 
 
 @pytest.fixture
-def fitted(monkeypatch):
+def fitted(stand_in):
     """A stand-in for `calibrate`, and the images that it got."""
     seen = []
 
@@ -33,7 +33,7 @@ def fitted(monkeypatch):
         scores = {"log_loss": 0.5, "expected_calibration_error": 0.1}
         return CalibrationResult(2.5, len(images), scores, scores)
 
-    monkeypatch.setattr(calibration, "calibrate", fake)
+    stand_in("calibrate", fake)
     return seen
 
 
@@ -53,6 +53,7 @@ def test_the_images_are_those_the_run_chose_by(command, trained, model, fitted):
     assert "temperature 2.500" in done.out
 
 
+@pytest.mark.filterwarnings("always:These are")
 def test_the_seed_is_that_of_the_report(trained, model, monkeypatch):
     report = json.loads((model.parent / "report.json").read_text())
     report["settings"]["seed"] = 7
@@ -63,10 +64,9 @@ def test_the_seed_is_that_of_the_report(trained, model, monkeypatch):
         asked.append(options)
         return SimpleNamespace(validation=[0] * 5)
 
-    monkeypatch.setattr(calibration, "open_data", open_data)
+    monkeypatch.setattr(workflow, "open_data", open_data)
     for extra in ({}, {"seed": 3, "validation": 0.4}):
-        given = SimpleNamespace(model=model, data="x", **extra)
-        calibration.validation_images(given)
+        workflow.images_chosen_by(model, "x", **extra)
     assert [options["seed"] for options in asked] == [7, 3]
     assert [options["validation"] for options in asked] == [0.15, 0.4]
 
@@ -77,11 +77,12 @@ def test_the_shares_are_those_of_the_report(command, image_folder, tmp_path):
     run = tmp_path / "run"
     command("train", image_folder, *options.split(), *shares.split(), "--output", run)
     report = json.loads((run / "report.json").read_text())
-    given = SimpleNamespace(model=run / "model.keras", data=str(image_folder))
-    counted = calibration.validation_images(given).counts()
+    model = run / "model.keras"
+    counted = workflow.images_chosen_by(model, str(image_folder)).counts()
     assert counted == report["splits"]["validation"]["classes"]
 
 
+@pytest.mark.filterwarnings("always:These are")
 def test_another_cut_than_that_of_training_warns(command, trained, model, fitted):
     done = command("calibrate", model, trained.data, "--validation", "0.5")
     assert done.status == 0
@@ -105,6 +106,7 @@ def test_an_output_that_cannot_be_is_refused_before_the_work(
     assert not fitted
 
 
+@pytest.mark.filterwarnings("always:These are")
 def test_the_score_improves_on_those_images(command, trained, model, tmp_path):
     # Every third image of red is called blue: nobody could be right and certain.
     data = shutil.copytree(trained.data / "train", tmp_path / "doubtful")
@@ -123,7 +125,16 @@ def test_data_without_validation_images_fail_and_write_nothing(command, trained,
     assert model.read_bytes() == before
 
 
-def test_a_folder_without_a_report_takes_what_train_takes(tmp_path):
-    assert calibration.report_beside(tmp_path / "model.keras") == {}
-    (tmp_path / "report.json").write_text("not json")
-    assert calibration.report_beside(tmp_path / "model.keras") == {}
+@pytest.mark.parametrize("report", [None, "not json", "[1]"])
+def test_without_a_report_it_takes_what_train_takes(tmp_path, monkeypatch, report):
+    if report is not None:
+        (tmp_path / "report.json").write_text(report)
+    asked = []
+
+    def open_data(data, *, progress, **options):
+        asked.append(options)
+        return SimpleNamespace(validation=[0] * 5)
+
+    monkeypatch.setattr(workflow, "open_data", open_data)
+    workflow.images_chosen_by(tmp_path / "model.keras", "x")
+    assert asked == [{"validation": 0.15, "test": 0.0, "seed": 0}]

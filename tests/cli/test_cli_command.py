@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from kerastl_command import held_back
+from kerastl.cli.program import held_back
 
 
 def run(*command):
@@ -23,7 +23,7 @@ def run(*command):
 
 def test_the_command_says_its_own_line_and_nothing_else():
     with pytest.raises(subprocess.CalledProcessError) as failed:
-        run("-m", "kerastl_command", "evaluate", "no-such-model.keras", "no-such-data")
+        run("-m", "kerastl.cli", "evaluate", "no-such-model.keras", "no-such-data")
     assert failed.value.returncode == 1
     assert failed.value.stderr.startswith("kerastl: error: ")
     assert failed.value.stderr.count("\n") == 1
@@ -61,3 +61,47 @@ def test_a_level_that_somebody_set_is_kept():
     line = "import os; os.environ['TF_CPP_MIN_LOG_LEVEL'] = '0'; import kerastl;"
     done = run("-c", line + "print(os.environ['TF_CPP_MIN_LOG_LEVEL'])")
     assert done.stdout == "0\n"
+
+
+HEAVY = {"tensorflow", "keras", "jax", "torch", "sklearn", "rich", "numpy"}
+
+
+@pytest.mark.parametrize("arguments", ["--help", "train --help", "--version"])
+def test_help_imports_nothing_heavy(arguments):
+    done = run("-X", "importtime", "-m", "kerastl.cli", *arguments.split())
+    lines = [
+        line for line in done.stderr.splitlines() if line.startswith("import time")
+    ]
+    imported = {line.split("|")[2].strip() for line in lines}
+    assert "kerastl.cli.commands" in imported
+    assert not {name.split(".")[0] for name in imported} & HEAVY
+
+
+def test_the_installed_script_is_as_light(tmp_path):
+    script = tmp_path / "kerastl"
+    script.write_text(
+        "import atexit, sys\n"
+        "atexit.register(lambda: print('keras' in sys.modules))\n"
+        "from kerastl.cli.program import main\n"
+        "sys.exit(main())"
+    )
+    assert run(script, "--version").stdout.splitlines()[-1] == "False"
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh"])
+def test_a_shell_completes_commands_and_options(shell):
+    script = run("-m", "kerastl.cli", "--print-completion", shell).stdout
+    for word in ("backbones", "--older-than", "--recipe", "--json"):
+        assert word in script
+
+
+def test_bash_reads_the_completion(tmp_path):
+    script = run("-m", "kerastl.cli", "--print-completion", "bash").stdout
+    asked = (
+        f"{script}\nCOMP_WORDS=(kerastl tr) COMP_CWORD=1\n"
+        "_shtab_kerastl 2>/dev/null; echo ${COMPREPLY[*]}"
+    )
+    done = subprocess.run(
+        ["bash", "-c", asked], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split() == ["train"]

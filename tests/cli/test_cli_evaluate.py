@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import kerastl
-from kerastl.cli.evaluation import images_to_score
+from kerastl.cli.commands import images_to_score
 from kerastl.data.sets import ImageSet, Splits
 
 

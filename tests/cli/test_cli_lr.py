@@ -22,7 +22,7 @@ def sweep(monkeypatch):
         found = {"valley": 1e-3, "steepest": 2e-3, "minimum": 1e-2}
         return RateCurve(rates, np.ones(5), np.full(5, np.nan), found, "stopped")
 
-    monkeypatch.setattr("kerastl.training.rate_finder.find_learning_rate", fake)
+    monkeypatch.setattr("kerastl.workflow.find_learning_rate", fake)
     return calls
 
 

@@ -4,7 +4,7 @@ import csv
 import json
 from types import SimpleNamespace
 
-from kerastl.cli.prediction import csv_row
+from kerastl.cli.commands import csv_row
 
 
 def test_csv_has_a_header_and_a_line_for_each_file_in_order(command, trained):

@@ -178,9 +178,9 @@ def test_what_the_library_prints_stays_off_standard_output(command, stand_in):
 
 def test_a_closed_pipe_ends_quietly():
     script = (
-        "import sys, kerastl.cli.auditing as auditing\n"
+        "import sys, kerastl\n"
         "from kerastl.cli.program import main\n"
-        "auditing.run = lambda arguments: sys.stdin.readline()\n"
+        "kerastl.audit = lambda data, progress: sys.stdin.readline()\n"
         "sys.exit(main(['audit', 'x']))"
     )
     streams = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)

@@ -38,6 +38,13 @@ def test_columns_line_up_and_numbers_stand_right():
     ]
 
 
+def test_on_a_terminal_the_names_are_bold_and_nothing_else_differs():
+    rows = [{"name": "a", "parameters": 1_234_567}]
+    header, row = table(rows, terminal=True).splitlines()
+    assert "\x1b[1m" in header
+    assert row.split() == table(rows).splitlines()[1].split()
+
+
 def test_a_table_without_rows_says_so():
     assert table([]) == "(none)"
 

@@ -1,0 +1,400 @@
+"""The commands, each a function, and the table of what else they take.
+
+An argument of the function becomes an argument of the command. `**options` are those
+of the library's functions that the table names; only what was given is passed on.
+"""
+
+import csv
+import io
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import kerastl
+from kerastl._checks import fail
+from kerastl._progress import ProgressLine
+from kerastl.cli.printing import Reply, json_line, percent, say, size_text
+
+if TYPE_CHECKING:
+    from kerastl.data.sets import ImageSet
+    from kerastl.features.store import CacheEntry
+
+_PICTURES = (".png", ".svg", ".pdf")
+
+
+def train(
+    data: str,
+    *,
+    output: str | None = None,
+    overwrite: bool = False,
+    **options: Any,
+) -> Reply:
+    """Train a model on your images, score it and save it.
+
+    Args:
+        data: A folder of class folders, one with train/ and test/ inside, or the name
+            of a dataset: digits, shapes, flowers, cifar10, ...
+        output: Where to write; a fresh dated folder if absent.
+        overwrite: Replace what the output folder holds.
+        **options: Of `transfer`.
+    """
+    folder = Path(output or _fresh_folder(data))
+    try:
+        result = kerastl.transfer(data, output=folder, overwrite=overwrite, **options)
+    except KeyboardInterrupt:
+        if (folder / "model.keras").exists():
+            say(f"the best weights so far are in {folder / 'model.keras'}")
+        raise
+    if "weights" not in options:
+        say(
+            "this started from the bundled weights; --weights imagenet starts from "
+            "ImageNet's, downloaded once"
+        )
+    report = result.report
+    scores = {
+        part: (report[part] or {}).get("accuracy") for part in ("validation", "test")
+    }
+    seconds = report["seconds"]["total"]
+    record = {
+        **{f"{part}_accuracy": score for part, score in scores.items()},
+        "seconds": seconds,
+        "output": str(folder),
+        "settings": report["settings"],
+    }
+    lines = [
+        f"validation accuracy  {percent(scores['validation'])}",
+        f"test accuracy        {percent(scores['test'])}",
+        f"time                 {seconds:.0f} s",
+        f"written to           {folder}",
+        f"next                 kerastl predict {folder / 'model.keras'} IMAGE ...",
+    ]
+    return Reply(record, "\n".join(lines))
+
+
+def _fresh_folder(data: str) -> Path:
+    """A folder named after the data and the time, that does not exist."""
+    name = Path(data).resolve().name if Path(data).is_dir() else data
+    stem = f"kerastl-{name}-{datetime.now():%Y%m%d-%H%M%S}"
+    folder, number = Path(stem), 2
+    while folder.exists():
+        folder, number = Path(f"{stem}-{number}"), number + 1
+    return folder
+
+
+def predict(
+    model: str, paths: Sequence[str], *, jsonl: bool = False, **options: Any
+) -> Reply:
+    """Name the class of images, as CSV or one JSON object a line.
+
+    Args:
+        model: A model.keras of `train`.
+        paths: An image, or a folder of images.
+        jsonl: One JSON object a line instead of CSV.
+        **options: Of `predict`.
+    """
+    classifier = kerastl.load_model(model)
+    with ProgressLine("predicting") as progress:
+        found = kerastl.predict(classifier, paths, progress=progress, **options)
+    rows = [{**row, "probability": round(row["probability"], 6)} for row in found]
+    if jsonl:
+        return Reply(None, "\n".join(json_line(row) for row in rows))
+    text = io.StringIO()
+    fields = ["path", "label", "probability"]
+    writer = csv.DictWriter(text, fields, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(map(csv_row, rows))
+    return Reply(None, text.getvalue().rstrip("\n"))
+
+
+def csv_row(row: dict[str, Any]) -> dict[str, Any]:
+    """`row` with several labels, or none, as one field."""
+    label = row["label"]
+    return {**row, "label": label if isinstance(label, str) else ";".join(label)}
+
+
+def evaluate(model: str, data: str, **options: Any) -> Reply:
+    """Score a model on labelled images.
+
+    Args:
+        model: A model.keras of `train`.
+        data: A folder of class folders, or the name of a dataset; where it has a test
+            part, that part is scored.
+        **options: Of `evaluate`.
+    """
+    classifier = kerastl.load_model(model)
+    images = images_to_score(data)
+    with ProgressLine("scoring") as progress:
+        report = kerastl.evaluate(classifier, images, progress=progress, **options)
+    return Reply(report)
+
+
+def images_to_score(data: str) -> "ImageSet":
+    """The test part of `data`, else its validation part, else all of it."""
+    with ProgressLine("reading images") as progress:
+        splits = kerastl.open_data(data, validation=0.0, progress=progress)
+    if splits.test is not None:
+        return splits.test
+    if splits.validation is not None:
+        say(f"{data} has no test part; scoring its validation part")
+        return splits.validation
+    say(
+        f"{data} has no test part; scoring all of its {len(splits.train)} images, "
+        "those that the model may have been trained on included"
+    )
+    return splits.train
+
+
+def calibrate(
+    model: str,
+    data: str,
+    *,
+    validation: float | None = None,
+    test: float | None = None,
+    seed: int | None = None,
+    output: str | None = None,
+    **options: Any,
+) -> Reply:
+    """Make the probabilities of a classifier honest, by a temperature kept in it.
+
+    Args:
+        model: A model.keras of `train`.
+        data: What `train` was given: the validation part is cut from it in the same
+            way, and calibrates.
+        validation: As given to `train`.
+        test: As given to `train`.
+        seed: As given to `train`.
+        output: Where to write; the model itself if absent.
+        **options: Of `calibrate`.
+    """
+    from kerastl.tasks.building import model_path
+    from kerastl.workflow import images_chosen_by
+
+    path = model_path(output or model)
+    classifier = kerastl.load_model(model)
+    given = {"validation": validation, "test": test, "seed": seed}
+    images = images_chosen_by(model, data, **given)
+    with ProgressLine("calibrating") as progress:
+        result = kerastl.calibrate(classifier, images, progress=progress, **options)
+    kerastl.save_model(classifier, path)
+    record = {**result.to_dict(), "output": str(path)}
+    return Reply(record, f"{result}\nwritten to {path}")
+
+
+def features(
+    data: str,
+    *,
+    output: str,
+    overwrite: bool = False,
+    backbone: str = "MobileNet",
+    **options: Any,
+) -> Reply:
+    """Write the features of images to a file, as arrays in one .npz.
+
+    The file holds `features` (n, d) float32, `labels` (n,) (0/1 rows where an image may
+    have several; -1 where there are none), `class_names`, `paths` (empty texts for a
+    data set of arrays), `split` (train, validation or test) and `feature_names`.
+
+    Args:
+        data: A folder of class folders, a plain folder of images, or the name of a
+            dataset.
+        output: An .npz file.
+        overwrite: Replace the file if it exists.
+        backbone: See `kerastl backbones`.
+        **options: Of `feature_network`.
+    """
+    from kerastl.cli.features import write_features
+
+    return Reply(*write_features(data, Path(output), overwrite, backbone, **options))
+
+
+def rank(data: str, *, plot: str | None = None, **options: Any) -> Reply:
+    """Compare backbones on your images, without training.
+
+    Args:
+        data: A folder of class folders, or a dataset's name.
+        plot: A picture of accuracy against time: .png, .svg or .pdf.
+        **options: Of `rank_backbones`.
+    """
+    _check_picture("plot", plot)
+    from kerastl.selection.ranking import rank_backbones
+
+    with ProgressLine("computing features") as progress:
+        ranking = rank_backbones(data, progress=progress, **options)
+    _save_picture(ranking, plot)
+    record = {
+        "best": ranking.best,
+        "images": ranking.images,
+        "classes": ranking.classes,
+        "backbones": ranking.to_rows(),
+        "agreement": ranking.agreement,
+        "unavailable": ranking.unavailable,
+    }
+    return Reply(record, str(ranking))
+
+
+def lr(
+    data: str,
+    *,
+    backbone: str = "MobileNet",
+    output: str | None = None,
+    **options: Any,
+) -> Reply:
+    """Find a learning rate for your images, by one short sweep of rates.
+
+    Args:
+        data: A folder of class folders, or a dataset's name.
+        backbone: See `kerastl backbones`.
+        output: A picture of the loss against the rate: .png, .svg or .pdf.
+        **options: Of `find_learning_rate`.
+    """
+    _check_picture("output", output)
+    from kerastl.workflow import rate_curve
+
+    curve = rate_curve(data, backbone, **options)
+    _save_picture(curve, output)
+    return Reply(curve)
+
+
+def _check_picture(name: str, picture: str | None) -> None:
+    """Raise unless a picture may be written there: before the work, not after."""
+    if picture is None:
+        return
+    path = Path(picture)
+    if path.suffix.lower() not in _PICTURES:
+        fail(name, f"a file name ending in {', '.join(_PICTURES)}", str(path))
+    if not path.parent.is_dir():
+        hint = f"Make the folder {str(path.parent)!r} first."
+        fail(name, "in a folder that exists", str(path), hint)
+
+
+def _save_picture(result: Any, picture: str | None) -> None:
+    if picture is not None:
+        from kerastl.evaluation.figures import save_figure
+
+        save_figure(result.plot(), picture)
+
+
+def advise(data: str, *, backbone: str = "MobileNet", **options: Any) -> Reply:
+    """Say how much of a backbone to train on your images, and why.
+
+    Args:
+        data: A folder of class folders, or a dataset's name.
+        backbone: See `kerastl backbones`.
+        **options: Of `advise`.
+    """
+    with ProgressLine("computing features") as progress:
+        advice = kerastl.advise(data, backbone, progress=progress, **options)
+    return Reply(advice)
+
+
+def audit(data: str, **options: Any) -> Reply:
+    """Look for unreadable, duplicate, leaking and mislabelled files.
+
+    Args:
+        data: A folder of class folders, or of train/ and test/.
+        **options: Of `audit`.
+    """
+    with ProgressLine("reading images") as progress:
+        report = kerastl.audit(data, progress=progress, **options)
+    return Reply(report)
+
+
+def backbones() -> Reply:
+    """List the backbones that can be transferred."""
+    from kerastl.models.backbones import backbone_table
+
+    rows = backbone_table()
+    return Reply({"backbones": rows}, "", rows)
+
+
+def cache(
+    action: Literal["list", "clear"] = "list",
+    *,
+    folder: str | None = None,
+    older_than: float | None = None,
+) -> Reply:
+    """List or clear the features that are kept on disk between runs.
+
+    Args:
+        action: list (when left out) or clear.
+        folder: Where the cache is; otherwise in the environment variable
+            KERASTL_CACHE, or kerastl/features in Keras's own folder.
+        older_than: Clear only what was not used for so many days.
+    """
+    from kerastl.features.store import DiskCache
+
+    store = DiskCache(folder)
+    if action == "clear":
+        if older_than is not None and not older_than >= 0:
+            fail("older_than", "a number of days of at least 0", older_than)
+        freed = store.clear(older_than_days=older_than)
+        record = {"folder": str(store.folder), "freed": freed}
+        return Reply(record, f"freed {size_text(freed)} in {store.folder}")
+    if older_than is not None:
+        fail("older_than", "given together with clear", older_than)
+    entries = store.entries()
+    total = sum(entry.bytes for entry in entries)
+    record = {
+        "folder": str(store.folder),
+        "limit": store.limit,
+        "bytes": total,
+        "entries": [_entry_record(entry) for entry in entries],
+    }
+    used = f"{size_text(total)} of at most {size_text(store.limit)} in {store.folder}"
+    return Reply(record, used, [_entry_row(entry) for entry in entries])
+
+
+def _entry_record(entry: "CacheEntry") -> dict[str, Any]:
+    """An entry for JSON, with its times in UTC."""
+    return {
+        **entry.note,
+        "key": entry.key,
+        "bytes": entry.bytes,
+        "created": datetime.fromtimestamp(entry.created, UTC).isoformat(),
+        "last_used": datetime.fromtimestamp(entry.last_used, UTC).isoformat(),
+        "damaged": entry.damaged,
+    }
+
+
+def _entry_row(entry: "CacheEntry") -> dict[str, Any]:
+    """An entry as a row of the table, with local times."""
+    return {
+        "key": entry.key[:12],
+        "size": size_text(entry.bytes),
+        "made": f"{datetime.fromtimestamp(entry.created):%Y-%m-%d %H:%M}",
+        "last_used": f"{datetime.fromtimestamp(entry.last_used):%Y-%m-%d %H:%M}",
+        "network": "(damaged)" if entry.damaged else entry.note.get("network"),
+        "cut": entry.note.get("cut"),
+        "images": entry.note.get("images"),
+    }
+
+
+#: Command -> the function that runs it, and the functions below kerastl whose
+#: options it takes too; names after one are the only ones taken of it.
+COMMANDS: dict[str, tuple[Callable[..., Reply], tuple[str, ...]]] = {
+    "train": (train, ("workflow:transfer",)),
+    "predict": (predict, ("prediction:predict",)),
+    "evaluate": (evaluate, ("prediction:evaluate",)),
+    "calibrate": (calibrate, ("prediction:calibrate",)),
+    "features": (
+        features,
+        (
+            "features.network:open_backbone alpha weights image_size",
+            "features.network:feature_network at pooling",
+            "features.network:extract_features resize",
+        ),
+    ),
+    "rank": (rank, ("selection.ranking:rank_backbones",)),
+    "lr": (
+        lr,
+        (
+            "training.rate_finder:find_learning_rate",
+            "workflow:transfer alpha weights image_size resize",
+        ),
+    ),
+    "advise": (advise, ("selection.advice:advise",)),
+    "audit": (audit, ("data.audit:audit",)),
+    "backbones": (backbones, ()),
+    "cache": (cache, ()),
+}
