@@ -5,7 +5,6 @@ import io
 import json
 import tempfile
 import time
-import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from kerastl._checks import check_integer, fail
+from kerastl._checks import check_integer, fail, warn
 from kerastl._files import whole_file
 from kerastl._progress import ProgressLine
 from kerastl.data.images import load_pixels
@@ -526,11 +525,9 @@ def images_chosen_by(model: str | Path, data: Any, **given: Any) -> ImageSet:
         fail("data", "data with a validation part", str(data), hint)
     chosen = ((report.get("splits") or {}).get("validation") or {}).get("images")
     if chosen not in (None, len(images)):
-        warnings.warn(
+        warn(
             f"These are {len(images)} images, but the run chose by {chosen}; images "
-            "that were trained on make the model look too timid.",
-            UserWarning,
-            stacklevel=2,
+            "that were trained on make the model look too timid."
         )
     return images
 
@@ -548,6 +545,7 @@ def rate_curve(
     data: Any,
     backbone: str | keras.Model = "MobileNet",
     *,
+    task: str | Task = "auto",
     alpha: float | None = None,
     weights: str | Path | None = "tiny",
     image_size: int | tuple[int, int] | None = None,
@@ -559,6 +557,7 @@ def rate_curve(
     Args:
         data: As for `transfer`; the sweep sees what `transfer` would train on.
         backbone: As for `transfer`.
+        task: As for `transfer`.
         alpha: As for `transfer`.
         weights: As for `transfer`.
         image_size: As for `transfer`.
@@ -567,7 +566,7 @@ def rate_curve(
     """
     seed = sweep.get("seed", 0)
     splits = _read(data, validation=0.15, seed=seed)
-    building = {"weights": weights, "image_size": image_size, "resize": resize}
-    model = _model(backbone, splits, seed=seed, alpha=alpha, **building)
+    building = {"task": task, "alpha": alpha, "weights": weights, "seed": seed}
+    model = _model(backbone, splits, image_size=image_size, resize=resize, **building)
     with ProgressLine("trying learning rates") as progress:
         return find_learning_rate(model, splits.train, progress=progress, **sweep)

@@ -390,7 +390,7 @@ COMMANDS: dict[str, tuple[Callable[..., Reply], tuple[str, ...]]] = {
         lr,
         (
             "training.rate_finder:find_learning_rate",
-            "workflow:transfer alpha weights image_size resize",
+            "workflow:transfer task alpha weights image_size resize",
         ),
     ),
     "advise": (advise, ("selection.advice:advise",)),

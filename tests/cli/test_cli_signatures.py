@@ -3,6 +3,7 @@
 import argparse
 import importlib
 import inspect
+import itertools
 
 import pytest
 
@@ -11,6 +12,8 @@ from kerastl.cli.program import build_parser
 from kerastl.cli.signatures import _NOT_OPTIONS, REQUIRED, parameters
 
 SOURCES = [source for _, sources in COMMANDS.values() for source in sources]
+
+NUMBERS = itertools.count()
 
 # Scripts rely on these names: one that goes needs a line in the changelog.
 OPTIONS = """
@@ -62,7 +65,7 @@ def read(tmp_path, monkeypatch):
     monkeypatch.setattr("kerastl.__file__", str(tmp_path / "__init__.py"))
 
     def write(annotation, default="None", text="What it is."):
-        module = f"written_{len(list(tmp_path.iterdir()))}"
+        module = f"written_{next(NUMBERS)}"
         (tmp_path / f"{module}.py").write_text(
             "Several = int | tuple[str, ...]\nSIZE = 7\n\n"
             f"def work(data, *, it: {annotation} = {default}):\n"
