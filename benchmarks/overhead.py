@@ -1,11 +1,13 @@
 """What kerastl costs over plain Keras: at import, and for each epoch of training.
 
+Help: `kerastl --help` from start to end, against a Python that does nothing.
 Import: `import keras` against `import keras, kerastl` in fresh processes, in turns.
 Training: `model.fit` against `run_phases` without caches on the same model, images
 and batches. The slope over the number of epochs is the cost of an epoch, whatever
 either side does once; in wall time and in processor time, which other programs on
 the machine disturb less.
 
+    python benchmarks/overhead.py help
     python benchmarks/overhead.py import
     python benchmarks/overhead.py epoch
 """
@@ -29,7 +31,7 @@ STATEMENTS = {"keras": "import keras", "both": "import keras, kerastl"}
 
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("what", choices=("import", "epoch"))
+    parser.add_argument("what", choices=("help", "import", "epoch"))
     parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument("--images", type=int, default=640)
     parser.add_argument("--image-size", type=int, default=64)
@@ -74,6 +76,31 @@ def measure_imports(repeats: int) -> dict[str, Any]:
             "added_range": [round(min(added), 3), round(max(added), 3)],
         }
     return results
+
+
+def measure_help(repeats: int) -> dict[str, Any]:
+    """Seconds that a person waits for help, and for Python alone, in turns."""
+    sides = {"python": ["-c", "pass"], "help": ["-m", "kerastl.cli", "--help"]}
+    times: dict[str, list[float]] = {name: [] for name in sides}
+    # The first turn reads files that the later ones find in memory.
+    for turn in range(repeats + 1):
+        for name, words in sides.items():
+            start = time.perf_counter()
+            subprocess.run(
+                [sys.executable, *words],
+                cwd=HERE.parent,
+                stdout=subprocess.DEVNULL,
+                check=True,
+            )
+            if turn:
+                times[name].append(time.perf_counter() - start)
+    return {
+        f"{name}_seconds": {
+            "median": round(statistics.median(seconds), 3),
+            "range": [round(min(seconds), 3), round(max(seconds), 3)],
+        }
+        for name, seconds in times.items()
+    }
 
 
 def classifier(image_size: int) -> Any:
@@ -173,7 +200,10 @@ def medians(
 
 def main() -> None:
     arguments = parse_arguments()
-    if arguments.what == "import":
+    if arguments.what == "help":
+        result = measure_help(arguments.repeats)
+        name = "overhead_help"
+    elif arguments.what == "import":
         result = measure_imports(arguments.repeats)
         name = "overhead_import"
     else:

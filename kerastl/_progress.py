@@ -1,25 +1,16 @@
-"""Progress of long work: a line on a terminal or in a notebook, nothing in a pipe."""
+"""Progress of long work: a bar on a terminal, a line in a notebook, else nothing."""
 
 import sys
 import time
 from collections.abc import Callable
 from types import TracebackType
-from typing import Self, TextIO
+from typing import Any, Self, TextIO
 
 #: What long work calls with the steps done so far and all there are.
 Progress = Callable[[int, int], None]
 
 # Redrawing more often than this is not seen and slows a fast loop.
 SECONDS_BETWEEN_DRAWS = 0.1
-
-
-def is_watched(stream: TextIO | None) -> bool:
-    """Whether a person sees `stream` as it is written."""
-    if stream is None:
-        return False
-    if type(stream).__module__.startswith("ipykernel"):
-        return True
-    return stream.isatty()
 
 
 class ProgressLine:
@@ -42,24 +33,40 @@ class ProgressLine:
         self.description = description
         # Looked up now, not at import: notebooks and tests replace sys.stderr.
         self._stream = sys.stderr if stream is None else stream
-        self._watched = is_watched(self._stream)
+        self._in_notebook = type(self._stream).__module__.startswith("ipykernel")
+        self._on_terminal = self._stream is not None and self._stream.isatty()
         self._drawn_at = float("-inf")
         self._width = 0
+        self._bar: Any = None
 
     def __call__(self, done: int, total: int) -> None:
         """Show that `done` of `total` steps are finished."""
         now = time.monotonic()
         due = done >= total or now - self._drawn_at >= SECONDS_BETWEEN_DRAWS
-        if not self._watched or not due:
+        if not due or not (self._in_notebook or self._on_terminal):
             return
-        line = f"{self.description}: {done}/{total}"
-        # Spaces wipe a longer line that stood there: notebooks know no erase code.
+        self._drawn_at = now
+        if self._in_notebook:
+            self._draw_line(f"{self.description}: {done}/{total}")
+            return
+        if self._bar is None:
+            self._bar = _terminal_bar(self._stream)
+            self._bar.add_task(self.description, total=total, completed=done)
+            self._bar.start()
+        self._bar.update(0, completed=done, total=total, refresh=True)
+
+    def _draw_line(self, line: str) -> None:
+        # Spaces wipe a longer line that stood there: notebooks know no erase code,
+        # and rich draws in them only with a package of widgets.
         self._stream.write("\r" + line.ljust(self._width))
         self._stream.flush()
-        self._drawn_at, self._width = now, len(line)
+        self._width = len(line)
 
     def close(self) -> None:
         """End the line, if one was drawn."""
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None
         if self._width:
             self._stream.write("\n")
             self._stream.flush()
@@ -75,3 +82,32 @@ class ProgressLine:
         traceback: TracebackType | None,
     ) -> None:
         self.close()
+
+
+def _terminal_bar(stream: TextIO) -> Any:
+    """A bar with the steps and the time that is left."""
+    # Imported here: most processes draw none.
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+    from rich.progress import Progress as Bar
+
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(compact=True),
+    )
+    return Bar(
+        *columns,
+        console=Console(file=stream),
+        # No thread: it is drawn when the work says so.
+        auto_refresh=False,
+        # What others print is theirs.
+        redirect_stdout=False,
+        redirect_stderr=False,
+    )
