@@ -1,6 +1,8 @@
-"""Features on disk: written once, checked when read."""
+"""Features on disk: `.npy` files with checksums, written once, checked when read."""
 
+import base64
 import contextlib
+import io
 import json
 import math
 import os
@@ -15,7 +17,7 @@ import uuid
 import weakref
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -24,193 +26,29 @@ import numpy as np
 
 from kerastl._checks import check_integer, check_number, fail, warn
 
-_SUFFIX = ".part"
-#: Key, machine, process, and a part that no other draft has.
-_NAME = re.compile(r".+-([0-9a-f]{8})-(\d+)-[0-9a-f]{32}" + re.escape(_SUFFIX))
-_DAY = 86_400.0
-
-
-def draft_path(folder: Path, key: str) -> Path:
-    """A name for a file that is being written, unlike that of any other writer."""
-    name = f"{key}-{_machine()}-{os.getpid()}-{uuid.uuid4().hex}{_SUFFIX}"
-    return folder / name
-
-
-def remove_leftovers(folder: Path) -> int:
-    """Remove the drafts of killed processes.
-
-    Returns:
-        Bytes freed.
-    """
-    freed = 0
-    for path in folder.glob(f"*{_SUFFIX}"):
-        # Another process may be removing it, too.
-        with contextlib.suppress(OSError):
-            state = path.stat()
-            if _is_abandoned(path.name, state.st_mtime):
-                path.unlink()
-                freed += state.st_size
-    return freed
-
-
-def _machine() -> str:
-    return f"{zlib.crc32(platform.node().encode()):08x}"
-
-
-def _is_abandoned(name: str, written: float) -> bool:
-    """Whether the writer of a draft is dead, as far as can be told from here."""
-    parts = _NAME.fullmatch(name)
-    if parts is None:
-        return False
-    machine, process = parts[1], int(parts[2])
-    # A process's number means nothing on another machine, and Windows cannot ask.
-    if machine == _machine() and os.name == "posix":
-        try:
-            os.kill(process, 0)
-        except ProcessLookupError:
-            return True
-        except (OSError, OverflowError):
-            pass
-    return written < time.time() - _DAY
-
-
+FOLDER_VARIABLE, LIMIT_VARIABLE = "KERASTL_CACHE", "KERASTL_CACHE_LIMIT"
+#: Bytes of all files together.
+DEFAULT_LIMIT = 20_000_000_000
 #: To be raised when the layout changes. Rows are in the machine's order of bytes.
-FORMAT = f"1 {sys.byteorder}"
-#: The first bytes, the length of the header in bytes, and its checksum.
-PREAMBLE = struct.Struct("<8sII")
-MAGIC = b"KERASTL\n"
-#: After the rows: one checksum for each, and one of these checksums.
-CHECKSUM = np.dtype("<u4")
-
-
-@dataclass(frozen=True)
-class Header:
-    """What a file of rows holds.
-
-    Attributes:
-        key: Stands for the content of the rows.
-        shape: `(rows, ...)`.
-        dtype: NumPy's name of their type, such as `"float16"`.
-        created: Seconds since 1970.
-        note: What people are told about the rows.
-    """
-
-    key: str
-    shape: tuple[int, ...]
-    dtype: str
-    created: float = 0.0
-    note: Mapping[str, str | int] = field(default_factory=dict)
-
-    @property
-    def row_bytes(self) -> int:
-        """Bytes of one row."""
-        return math.prod(self.shape[1:]) * np.dtype(self.dtype).itemsize
-
-    @property
-    def start(self) -> int:
-        """Bytes before the first row."""
-        return len(self.encode())
-
-    @property
-    def file_bytes(self) -> int:
-        """Bytes of the whole file."""
-        rows = self.shape[0]
-        return self.start + rows * self.row_bytes + (rows + 1) * CHECKSUM.itemsize
-
-    def encode(self) -> bytes:
-        """The bytes before the first row."""
-        text = json.dumps({"format": FORMAT, **asdict(self)}).encode()
-        return PREAMBLE.pack(MAGIC, len(text), zlib.crc32(text)) + text
-
-
-def write_rows(path: Path, header: Header, blocks: Iterable[np.ndarray]) -> None:
-    """Write a new file, and wait until it is on the disk.
-
-    Args:
-        path: A file that does not exist yet.
-        header: What the file will hold.
-        blocks: Consecutive rows, in order.
-
-    Raises:
-        ValueError: If the blocks are not the rows that the header announces.
-        CacheWriteError: If the file cannot be written.
-    """
-    checksums = np.zeros(header.shape[0], CHECKSUM)
-    done = 0
-    with explained(path.parent):
-        file = _create(path)
-    try:
-        with explained(path.parent):
-            file.write(header.encode())
-        for block in blocks:
-            rows = _as_bytes(block, header, done)
-            for row in rows:
-                checksums[done] = zlib.crc32(row.data)
-                done += 1
-            with explained(path.parent):
-                file.write(rows.data)
-        if done != header.shape[0]:
-            fail("blocks", f"{header.shape[0]} rows in all", done)
-        table = checksums.tobytes()
-        with explained(path.parent):
-            file.write(table + zlib.crc32(table).to_bytes(CHECKSUM.itemsize, "little"))
-            file.flush()
-            os.fsync(file.fileno())
-    finally:
-        # After a failure, closing may fail as well: what is buffered has no place.
-        with contextlib.suppress(OSError):
-            file.close()
+FORMAT = f"2 {sys.byteorder}"
+_SUFFIX, _DRAFT_SUFFIX = ".rows", ".part"
+_KEY = re.compile(r"[0-9a-z_-]{1,100}")
+#: Key, machine, process, and a part that no other draft has.
+_DRAFT = re.compile(rf".+-([0-9a-f]{{8}})-(\d+)-[0-9a-f]{{32}}\{_DRAFT_SUFFIX}")
+_DAY = 86_400.0
+_CHECKSUM = np.dtype("<u4")
+#: Length of the description in bytes, and its checksum.
+_FOOTER = struct.Struct("<II")
+#: Bytes that `verify` reads at once.
+_AT_ONCE = 4_000_000
 
 
 class CacheWriteError(OSError):
     """The cache cannot be written: one sentence that says why, and the way out."""
 
 
-@contextlib.contextmanager
-def explained(folder: Path) -> Iterator[None]:
-    """Say in one sentence why a file in `folder` cannot be written, and what to do.
-
-    Raises:
-        CacheWriteError: In place of any `OSError`.
-    """
-    try:
-        yield
-    except OSError as error:
-        raise CacheWriteError(
-            f"The cache in {folder} cannot be written ({error.strerror or error}). "
-            "Make room there, run `kerastl cache clear`, or name another folder in the "
-            "environment variable KERASTL_CACHE."
-        ) from error
-
-
-def _create(path: Path) -> BinaryIO:
-    """Open a new file; a full disk raises here or when it is written to."""
-    return path.open("xb")
-
-
-def _as_bytes(block: Any, header: Header, done: int) -> np.ndarray:
-    """A block as bytes, `(rows, row_bytes)`, if it is what the header announces."""
-    block = np.asarray(block)
-    if block.ndim != len(header.shape) or block.shape[1:] != header.shape[1:]:
-        fail("blocks", f"of shape (rows, {str(header.shape[1:])[1:]}", block.shape)
-    if block.dtype != np.dtype(header.dtype):
-        fail("blocks", f"of type {header.dtype}", str(block.dtype))
-    if done + len(block) > header.shape[0]:
-        fail("blocks", f"{header.shape[0]} rows in all", done + len(block))
-    data = np.ascontiguousarray(block).reshape(-1).view(np.uint8)
-    return data.reshape(len(block), header.row_bytes)
-
-
-_AT_ONCE = 4_000_000
-
-
 class DamagedFileError(OSError):
-    """A cache file that does not hold what was written to it.
-
-    Args:
-        path: The file.
-        reason: In what it differs.
-    """
+    """A cache file that does not hold what was written to it."""
 
     def __init__(self, path: Path, reason: str) -> None:
         """See the class."""
@@ -221,14 +59,25 @@ class DamagedFileError(OSError):
         self.reason = reason
 
 
-class RowFile:
-    """An open file that several threads may read at any position.
+class CachedRows:
+    """Rows in a file that stays open: no harm if it is replaced or removed.
 
-    Args:
-        path: The file.
+    The file is a `.npy`, which `numpy.load` reads, then a description as JSON with a
+    CRC-32 of each row, then the length and the CRC-32 of that description. Each row is
+    checked when it is read, so none comes out other than it went in. Threads may read
+    at the same time. No memory map: one of a file that is cut kills the process.
+
+    Attributes:
+        key: Stands for the content of the rows.
+        shape: `(rows, ...)`.
+        dtype: Type of the rows.
+        nbytes: Bytes of all rows.
+        created: Seconds since 1970.
+        note: What people are told about the rows.
+        close: Lets go of the file; no row can be read any more.
 
     Raises:
-        OSError: If it cannot be opened.
+        DamagedFileError: If anything but the rows is not what was written.
     """
 
     def __init__(self, path: Path) -> None:
@@ -238,120 +87,18 @@ class RowFile:
         self._lock = threading.Lock()
         # A finalizer closes what was forgotten, without a ResourceWarning.
         self.close = weakref.finalize(self, self._file.close)
-
-    def __len__(self) -> int:
-        """Bytes of the file."""
-        return os.fstat(self._file.fileno()).st_size
-
-    def fill(self, array: np.ndarray, offset: int) -> None:
-        """Fill a contiguous array with the bytes from `offset` on.
-
-        Raises:
-            DamagedFileError: If the file ends before, or the disk cannot read it.
-        """
-        view = array.reshape(-1).view(np.uint8).data
-        while len(view):
-            try:
-                count = self._read(view, offset)
-            except OSError as error:
-                raise DamagedFileError(
-                    self.path, str(error.strerror or error)
-                ) from error
-            if not count:
-                raise DamagedFileError(self.path, "it ends too early")
-            view, offset = view[count:], offset + count
-
-    def _read(self, view: memoryview, offset: int) -> int:
-        if hasattr(os, "preadv"):
-            return os.preadv(self._file.fileno(), [view], offset)
-        # Windows has one position for all threads.
-        with self._lock:
-            self._file.seek(offset)
-            return self._file.readinto(view) or 0
-
-    def header(self) -> Header:
-        """What the file says that it holds.
-
-        Raises:
-            DamagedFileError: If the header is not what was written.
-        """
-        start = np.zeros(PREAMBLE.size, np.uint8)
-        self.fill(start, 0)
-        magic, length, checksum = PREAMBLE.unpack(start.tobytes())
-        if magic != MAGIC or length > len(self):
-            raise DamagedFileError(self.path, "it is no file of rows")
-        text = np.zeros(length, np.uint8)
-        self.fill(text, PREAMBLE.size)
-        if zlib.crc32(text.data) != checksum:
-            raise DamagedFileError(self.path, "its header has changed")
-        fields = json.loads(text.tobytes())
-        if fields.pop("format") != FORMAT:
-            raise DamagedFileError(self.path, "another version of kerastl wrote it")
-        return Header(**{**fields, "shape": tuple(fields["shape"])})
-
-
-class CachedRows:
-    """Rows in a file that stays open: no harm if it is replaced or removed.
-
-    Each row is checked when it is read, so none comes out other than it went in.
-    Threads may read at the same time.
-
-    Args:
-        path: The file.
-        key: What it must say that its rows are of.
-
-    Raises:
-        FileNotFoundError: If there is no such file.
-        DamagedFileError: If the file is not what was written, as far as its length, its
-            header and its checksums tell; the rows come later.
-    """
-
-    def __init__(self, path: Path, key: str) -> None:
-        """See the class."""
-        self._file = RowFile(path)
         try:
-            self.header = self._file.header()
-            if self.header.key != key:
-                raise DamagedFileError(path, "it holds something else")
-            if len(self._file) != self.header.file_bytes:
-                raise DamagedFileError(path, "its length has changed")
-            self._start = self.header.start
-            self._checksums = self._read_checksums()
+            self._read_description()
         except BaseException:
             self.close()
             raise
 
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """`(rows, ...)`."""
-        return self.header.shape
-
-    @property
-    def dtype(self) -> np.dtype:
-        """Type of the rows."""
-        return np.dtype(self.header.dtype)
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes of all rows."""
-        return len(self) * self.header.row_bytes
-
     def __len__(self) -> int:
         """Number of rows."""
-        return self.header.shape[0]
-
-    def close(self) -> None:
-        """Let go of the file; no row can be read any more."""
-        self._file.close()
+        return self.shape[0]
 
     def rows(self, indices: np.ndarray) -> np.ndarray:
-        """The rows at `indices`, in that order, as a new array.
-
-        Args:
-            indices: Integers `(b,)` from 0; one may come several times.
-
-        Returns:
-            Array `(b, ...)`.
+        """The rows at `indices` `(b,)`, in that order, as a new array `(b, ...)`.
 
         Raises:
             ValueError: If an index is out of range, or the file was closed.
@@ -367,53 +114,150 @@ class CachedRows:
         data = found.reshape(-1).view(np.uint8).reshape(len(indices), -1)
         # Neighbours come in one read.
         breaks = np.flatnonzero(np.diff(indices) != 1) + 1
-        edges = [0, *breaks.tolist(), len(indices)]
-        for first, stop in pairwise(edges):
-            offset = self._start + int(indices[first]) * self.header.row_bytes
-            self._file.fill(data[first:stop], offset)
+        for first, stop in pairwise([0, *breaks.tolist(), len(indices)]):
+            offset = self._start + int(indices[first]) * data.shape[1]
+            self._fill(data[first:stop], offset)
         expected = self._checksums[indices].tolist()
         for row, checksum in zip(data, expected, strict=True):
             if zlib.crc32(row.data) != checksum:
-                raise DamagedFileError(self._file.path, "rows in it have changed")
+                raise DamagedFileError(self.path, "rows in it have changed")
         return found
 
     def verify(self) -> None:
-        """Read all rows once, a few megabytes at a time.
-
-        Raises:
-            DamagedFileError: If one is not what was written.
-        """
-        step = max(1, _AT_ONCE // max(1, self.header.row_bytes))
+        """Read all rows once, a few megabytes at a time; raises if one has changed."""
+        step = max(1, _AT_ONCE * len(self) // max(1, self.nbytes))
         for start in range(0, len(self), step):
             self.rows(np.arange(start, min(start + step, len(self))))
 
-    def _read_checksums(self) -> np.ndarray:
-        table = np.zeros(len(self) + 1, CHECKSUM)
-        self._file.fill(table, self._start + self.nbytes)
-        if zlib.crc32(table[:-1].data) != table[-1]:
-            raise DamagedFileError(self._file.path, "its checksums have changed")
-        return table[:-1]
+    def _read_description(self) -> None:
+        end = os.fstat(self._file.fileno()).st_size - _FOOTER.size
+        length, checksum = _FOOTER.unpack(self._bytes(end, _FOOTER.size))
+        text = self._bytes(end - length, length)
+        # A file of zeros says that its empty description has the checksum 0.
+        if not text or zlib.crc32(text) != checksum:
+            raise DamagedFileError(self.path, "its description has changed")
+        fields = json.loads(text)
+        if fields["format"] != FORMAT:
+            raise DamagedFileError(self.path, "another version of kerastl wrote it")
+        self.key, self.created, self.note = map(fields.get, ("key", "created", "note"))
+        self.shape, self.dtype = tuple(fields["shape"]), _dtype(fields["dtype"])
+        self.nbytes = math.prod(self.shape) * self.dtype.itemsize
+        table = base64.b64decode(fields["checksums"])
+        self._checksums = np.frombuffer(table, _CHECKSUM)
+        header = _npy_header(self.shape, self.dtype)
+        self._start = len(header)
+        if end - length != len(header) + self.nbytes:
+            raise DamagedFileError(self.path, "its length has changed")
+        if self._bytes(0, len(header)) != header:
+            raise DamagedFileError(self.path, "its header has changed")
+
+    def _bytes(self, offset: int, length: int) -> bytes:
+        found = np.empty(length, np.uint8)
+        self._fill(found, offset)
+        return found.tobytes()
+
+    def _fill(self, array: np.ndarray, offset: int) -> None:
+        """Fill a contiguous array with the bytes from `offset` on."""
+        view = array.reshape(-1).data
+        try:
+            # The file has one position for all threads.
+            with self._lock:
+                self._file.seek(offset)
+                while view and (count := self._file.readinto(view)):
+                    view = view[count:]
+        except OSError as error:
+            reason = str(error.strerror or error)
+            raise DamagedFileError(self.path, reason) from error
+        if view:
+            raise DamagedFileError(self.path, "it ends too early")
 
 
-def read_header(path: Path) -> Header:
-    """What a file says that it holds.
+def _dtype(name: str) -> np.dtype:
+    """A type of numbers by NumPy's name, or the one of machine learning."""
+    if str(name) == "bfloat16":
+        from ml_dtypes import bfloat16
 
-    Raises:
-        OSError: If it cannot be read, or is damaged.
-    """
-    file = RowFile(path)
+        return np.dtype(bfloat16)
+    dtype = np.dtype(name)
+    if dtype.kind not in "biuf":
+        fail("dtype", "a type of numbers", str(name), error=TypeError)
+    return dtype
+
+
+def _npy_header(shape: tuple[int, ...], dtype: np.dtype) -> bytes:
+    # The format knows NumPy's own types: to it, bfloat16 is two bytes.
+    kind = dtype if dtype.isbuiltin == 1 else np.dtype(f"u{dtype.itemsize}")
+    header = {"descr": kind.str, "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(file := io.BytesIO(), header)
+    return file.getvalue()
+
+
+def _description(fields: Mapping[str, Any], checksums: np.ndarray) -> bytes:
+    """What stands after the rows."""
+    table = base64.b64encode(checksums).decode()
+    text = json.dumps({**fields, "checksums": table}).encode()
+    return text + _FOOTER.pack(len(text), zlib.crc32(text))
+
+
+def _write(path: Path, fields: Mapping[str, Any], blocks: Iterable[np.ndarray]) -> None:
+    """Write a new file, and wait until it is on the disk."""
+    shape, dtype = fields["shape"], _dtype(fields["dtype"])
+    checksums, done = np.zeros(shape[0], _CHECKSUM), 0
+    with explained(path.parent):
+        file = _create(path)
     try:
-        return file.header()
+        with explained(path.parent):
+            file.write(_npy_header(shape, dtype))
+        for block in blocks:
+            rows = _as_bytes(block, shape, dtype, done)
+            for row in rows:
+                checksums[done] = zlib.crc32(row.data)
+                done += 1
+            with explained(path.parent):
+                file.write(rows.data)
+        if done != shape[0]:
+            fail("blocks", f"{shape[0]} rows in all", done)
+        with explained(path.parent):
+            file.write(_description(fields, checksums))
+            file.flush()
+            os.fsync(file.fileno())
     finally:
-        file.close()
+        # After a failure, closing may fail as well: what is buffered has no place.
+        with contextlib.suppress(OSError):
+            file.close()
 
 
-FOLDER_VARIABLE, LIMIT_VARIABLE = "KERASTL_CACHE", "KERASTL_CACHE_LIMIT"
-#: Bytes of all files together.
-DEFAULT_LIMIT = 20_000_000_000
-_DAY_disk_cache = 86_400.0
-_SUFFIX_disk_cache = ".rows"
-_KEY = re.compile(r"[0-9a-z_-]{1,100}")
+def _create(path: Path) -> BinaryIO:
+    """Open a new file; a full disk raises here or when it is written to."""
+    return path.open("xb")
+
+
+def _as_bytes(
+    block: Any, shape: tuple[int, ...], dtype: np.dtype, done: int
+) -> np.ndarray:
+    """A block as bytes, one row each, if it is what was announced."""
+    block = np.asarray(block)
+    if block.ndim != len(shape) or block.shape[1:] != shape[1:]:
+        fail("blocks", f"of shape (rows, {str(shape[1:])[1:]}", block.shape)
+    if block.dtype != dtype:
+        fail("blocks", f"of type {dtype.name}", str(block.dtype))
+    if done + len(block) > shape[0]:
+        fail("blocks", f"{shape[0]} rows in all", done + len(block))
+    data = np.ascontiguousarray(block).reshape(-1).view(np.uint8)
+    return data.reshape(len(block), math.prod(shape[1:]) * dtype.itemsize)
+
+
+@contextlib.contextmanager
+def explained(folder: Path) -> Iterator[None]:
+    """Say in one sentence why a file in `folder` cannot be written, and what to do."""
+    try:
+        yield
+    except OSError as error:
+        raise CacheWriteError(
+            f"The cache in {folder} cannot be written ({error.strerror or error}). "
+            "Make room there, run `kerastl cache clear`, or name another folder in the "
+            f"environment variable {FOLDER_VARIABLE}."
+        ) from error
 
 
 @dataclass(frozen=True)
@@ -426,7 +270,7 @@ class CacheEntry:
         created: When it was written, in seconds since 1970.
         last_used: When it was last found or written, in seconds since 1970.
         note: What its writer told about it: network, images, cut.
-        damaged: Whether it is of no use: another version, or a damaged header.
+        damaged: Whether it is of no use: another version, or a damaged description.
     """
 
     key: str
@@ -474,34 +318,30 @@ class DiskCache:
 
         A file that is not what was written is removed, with a warning.
 
-        Args:
-            key: 1 to 100 of the characters 0-9, a-z, `_` and `-`.
-
-        Returns:
-            Rows in an open file, or None.
-
         Raises:
-            ValueError: If the key is not one.
+            ValueError: If the key is not 1 to 100 of the characters 0-9, a-z, _ and -.
         """
-        path = self._path(key)
-        rows = None
+        path, rows = self._path(key), None
         try:
-            rows = CachedRows(path, key)
+            rows = CachedRows(path)
+            if rows.key != key:
+                raise DamagedFileError(path, "it holds something else")
             rows.verify()
         except DamagedFileError as error:
             if rows is not None:
                 rows.close()
             with contextlib.suppress(OSError):
                 path.unlink()
-            _warn(f"{path} is damaged ({error.reason}); it is computed again.")
-            return None
+            reason = f"is damaged ({error.reason})"
         except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as error:
-            _warn(f"{path} cannot be read ({error.strerror}); it is computed again.")
-            return None
-        _touch(path)
-        return rows
+            reason = f"cannot be read ({error.strerror})"
+        else:
+            _touch(path)
+            return rows
+        warn(f"The cache file {path} {reason}; it is computed again.", RuntimeWarning)
+        return None
 
     def store(
         self,
@@ -524,25 +364,25 @@ class DiskCache:
             blocks: Arrays `(b, ...)` of that type: consecutive rows, in order.
             note: Words and numbers for `kerastl cache list`.
 
-        Returns:
-            The rows, in an open file.
-
         Raises:
             ValueError: If the blocks are not of that shape and type in all.
-            TypeError: If the type cannot be stored, or the note is not words and
+            TypeError: If the type cannot be stored, or the note is no words and
                 integers.
             CacheWriteError: If the rows are larger than the limit or the disk, or
-                cannot be written; nothing of them stays. It is an `OSError`; those of
-                whoever makes the blocks pass through.
+                cannot be written; nothing of them stays. Errors of whoever makes the
+                blocks pass through.
         """
         path = self._path(key)
-        header = _header(key, shape, dtype, dict(note or {}))
+        fields = _fields(key, shape, dtype, dict(note or {}))
         with explained(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
-        self._make_room(path, header.file_bytes)
+        needed = math.prod(fields["shape"]) * _dtype(dtype).itemsize
+        needed += len(_npy_header(fields["shape"], _dtype(dtype)))
+        needed += len(_description(fields, np.zeros(fields["shape"][0], _CHECKSUM)))
+        self._make_room(path, needed)
         draft = draft_path(self.folder, key)
         try:
-            write_rows(draft, header, blocks)
+            _write(draft, fields, blocks)
             _touch(draft)
             with explained(self.folder):
                 draft.replace(path)
@@ -550,9 +390,9 @@ class DiskCache:
             with contextlib.suppress(OSError):
                 draft.unlink(missing_ok=True)
         # Another process may have written meanwhile.
-        self._evict(self.limit - header.file_bytes, keep=path)
+        self._evict(self.limit - needed, keep=path)
         with explained(self.folder):
-            return CachedRows(path, key)
+            return CachedRows(path)
 
     def entries(self) -> tuple[CacheEntry, ...]:
         """All that is stored, used last first."""
@@ -567,16 +407,12 @@ class DiskCache:
 
         Returns:
             Bytes freed.
-
-        Raises:
-            ValueError: If the number of days is negative.
-            CacheWriteError: If a file cannot be removed.
         """
         before = float("inf")
         if older_than_days is not None:
             check_number("older_than_days", older_than_days, 0)
-            before = time.time() - older_than_days * _DAY_disk_cache
-        freed = remove_leftovers(self.folder)
+            before = time.time() - older_than_days * _DAY
+        freed = self._remove_abandoned()
         for path, state in self._files():
             if state.st_mtime < before:
                 with explained(self.folder):
@@ -589,9 +425,9 @@ class DiskCache:
             fail("key", "1 to 100 of the characters 0-9, a-z, _ and -", key)
         return self.folder / f"{key}{_SUFFIX}"
 
-    def _files(self) -> Iterator[tuple[Path, os.stat_result]]:
+    def _files(self, suffix: str = _SUFFIX) -> Iterator[tuple[Path, os.stat_result]]:
         """The files of the folder, with their sizes and times."""
-        for path in sorted(self.folder.glob(f"*{_SUFFIX}")):
+        for path in sorted(self.folder.glob(f"*{suffix}")):
             # Another process may have removed it.
             with contextlib.suppress(OSError):
                 yield path, path.stat()
@@ -603,7 +439,7 @@ class DiskCache:
                 f"The features need {needed:,} bytes and the cache may hold "
                 f"{self.limit:,}. Set the environment variable {LIMIT_VARIABLE}."
             )
-        remove_leftovers(self.folder)
+        self._remove_abandoned()
         self._evict(self.limit - needed, keep=path)
         with explained(self.folder):
             free = shutil.disk_usage(self.folder).free
@@ -622,6 +458,41 @@ class DiskCache:
                 path.unlink()
                 total -= state.st_size
 
+    def _remove_abandoned(self) -> int:
+        """Remove the drafts of killed processes; returns the bytes freed."""
+        freed = 0
+        for path, state in self._files(_DRAFT_SUFFIX):
+            if _is_abandoned(path.name, state.st_mtime):
+                # Another process may be removing it, too.
+                with contextlib.suppress(OSError):
+                    path.unlink()
+                    freed += state.st_size
+        return freed
+
+
+def draft_path(folder: Path, key: str) -> Path:
+    """A name for a file that is being written, unlike that of any other writer."""
+    name = f"{key}-{_machine()}-{os.getpid()}-{uuid.uuid4().hex}{_DRAFT_SUFFIX}"
+    return folder / name
+
+
+def _machine() -> str:
+    return f"{zlib.crc32(platform.node().encode()):08x}"
+
+
+def _is_abandoned(name: str, written: float) -> bool:
+    """Whether the writer of a draft is dead, as far as can be told from here."""
+    parts = _DRAFT.fullmatch(name)
+    # A process's number means nothing on another machine, and Windows cannot ask.
+    if parts and parts[1] == _machine() and os.name == "posix":
+        try:
+            os.kill(int(parts[2]), 0)
+        except ProcessLookupError:
+            return True
+        except (OSError, OverflowError):
+            pass
+    return parts is not None and written < time.time() - _DAY
+
 
 def _default_folder() -> Path:
     named = os.environ.get(FOLDER_VARIABLE)
@@ -634,36 +505,33 @@ def _default_folder() -> Path:
 
 
 def _default_limit() -> int:
-    named = os.environ.get(LIMIT_VARIABLE)
-    if not named:
-        return DEFAULT_LIMIT
+    named = os.environ.get(LIMIT_VARIABLE) or DEFAULT_LIMIT
     try:
         return int(float(named))
     except (ValueError, OverflowError):
         return fail(LIMIT_VARIABLE, "a number of bytes, such as 5e9", named)
 
 
-def _header(key: str, shape: Any, dtype: str, note: dict[str, Any]) -> Header:
-    """The header of a file that is to be written, its fields checked."""
+def _fields(key: str, shape: Any, dtype: str, note: dict[str, Any]) -> dict[str, Any]:
+    """The description of a file that is to be written, all but the checksums."""
     shape = tuple(int(side) for side in shape)
     if not shape or min(shape) < 0:
         fail("shape", "(rows, ...)", shape)
-    kind = np.dtype(dtype)
-    if kind.kind not in "biuf" and kind.name != "bfloat16":
-        fail("dtype", "a type of numbers", str(dtype), error=TypeError)
     for name, value in note.items():
         if not isinstance(name, str) or not isinstance(value, str | int):
             fail("note", "names with words or integers", note, error=TypeError)
-    return Header(key, shape, kind.name, time.time(), note)
+    fields = {"format": FORMAT, "key": key, "shape": shape, "dtype": _dtype(dtype).name}
+    return {**fields, "created": time.time(), "note": note}
 
 
 def _entry(path: Path, state: os.stat_result) -> CacheEntry:
-    key, used = path.name.removesuffix(_SUFFIX_disk_cache), state.st_mtime
+    key, used = path.name.removesuffix(_SUFFIX), state.st_mtime
     try:
-        header = read_header(path)
+        rows = CachedRows(path)
     except OSError:
         return CacheEntry(key, state.st_size, used, used, {}, damaged=True)
-    return CacheEntry(key, state.st_size, header.created, used, header.note)
+    rows.close()
+    return CacheEntry(key, state.st_size, rows.created, used, rows.note)
 
 
 def _touch(path: Path) -> None:
@@ -671,7 +539,3 @@ def _touch(path: Path) -> None:
     with contextlib.suppress(OSError):
         # The system's own clock for files is too coarse to tell which was first.
         os.utime(path, ns=(time.time_ns(), time.time_ns()))
-
-
-def _warn(message: str) -> None:
-    warn(f"The cache file {message}", RuntimeWarning)

@@ -36,9 +36,9 @@ def test_the_list_tells_size_times_network_and_images(command, cache):
     entry = cache.entries()[1]
     used = time.strftime("%Y-%m-%d %H:%M", time.localtime(entry.last_used))
     made = time.strftime("%Y-%m-%d %H:%M", time.localtime(entry.created))
-    row = ["1" * 12, "10.3", "kB", *made.split(), *used.split()]
+    row = ["1" * 12, "10.4", "kB", *made.split(), *used.split()]
     assert old.split() == [*row, "MobileNet", "pool", "3,670"]
-    assert total.startswith("20.5 kB of at most 20.0 GB in ")
+    assert total.startswith("20.8 kB of at most 20.0 GB in ")
     assert total.endswith(str(cache.folder))
 
 
@@ -78,7 +78,7 @@ def test_damaged_entries_are_marked(command, cache):
 
 def test_clear_removes_all(command, cache):
     done = command("cache", "clear", "--folder", cache.folder)
-    assert done.lines == [f"freed 20.5 kB in {cache.folder}"]
+    assert done.lines == [f"freed 20.8 kB in {cache.folder}"]
     assert keys(cache) == []
 
 

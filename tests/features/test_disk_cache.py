@@ -69,6 +69,24 @@ def test_bfloat16_comes_back(cache):
     np.testing.assert_array_equal(cache.find("a").rows([6, 0]), rows[[6, 0]])
 
 
+def test_numpy_reads_the_file(cache):
+    for dtype in ("float16", "bool", "int64"):
+        rows = (numbers() > 0).astype(dtype)
+        store(cache, rows=rows).close()
+        for options in ({}, {"mmap_mode": "r"}):
+            found = np.load(cache.folder / "a.rows", **options)
+            np.testing.assert_array_equal(found, rows)
+            assert found.dtype == rows.dtype
+
+
+def test_a_cache_of_bfloat16_is_listed_where_nobody_has_loaded_it(cache):
+    kind = pytest.importorskip("ml_dtypes").bfloat16
+    store(cache, rows=numbers().astype(kind)).close()
+    code = "print(DiskCache(sys.argv[1]).entries()[0].damaged)"
+    with process(code, cache.folder) as lister:
+        assert lister.stdout.read() == "False\n"
+
+
 def test_nan_infinity_and_negative_zero_come_back(cache):
     rows = np.array([[np.nan], [-np.inf], [-0.0]], "float32")
     made = store(cache, rows=rows).rows([2, 1, 0])
