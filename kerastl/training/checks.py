@@ -134,6 +134,30 @@ def check_phases(model: keras.Model, phases: Sequence[Phase]) -> None:
         )
 
 
+def check_callbacks(
+    phases: Sequence[Phase], callbacks: Sequence[keras.callbacks.Callback]
+) -> None:
+    """Raise if a callback would set a learning rate that a phase's schedule sets.
+
+    Keras refuses that as late as at the first plateau, in the middle of a run.
+
+    Raises:
+        ValueError: If one of Keras's two is given together with a scheduled phase.
+    """
+    scheduled = [phase.name for phase in phases if phase.is_scheduled]
+    setters = [type(each).__name__ for each in callbacks if isinstance(each, _SETTERS)]
+    if scheduled and setters:
+        expected = f"without {setters[0]}, as phase {scheduled[0]!r} schedules its rate"
+        hint = "Take schedule='constant' and no warm-up there, or leave it out."
+        fail("callbacks", expected, setters[0], hint)
+
+
+_SETTERS = (
+    keras.callbacks.ReduceLROnPlateau,
+    keras.callbacks.LearningRateScheduler,
+)
+
+
 def check_monitor(model: keras.Model, metrics: Sequence[Any], monitor: str) -> None:
     """Raise if no epoch's logs can have the monitored quantity.
 

@@ -9,7 +9,6 @@ import numpy as np
 
 from kerastl._checks import check_integer, fail
 from kerastl._compat import own_variables, sublayers
-from kerastl.data.sources import Source
 from kerastl.features.sources import make_source
 from kerastl.models.freezing import (
     KINDS,
@@ -369,14 +368,14 @@ class RelativeGradientRates(keras.callbacks.Callback):
     Args:
         whole: The model in which blocks are counted; what is fitted may be its end.
         loss: Called on labels and outputs.
-        batches: Given an epoch's number, the batches to measure from.
+        batches: Makes the batches to measure from, those of the coming epoch.
     """
 
     def __init__(
         self,
         whole: keras.Model,
         loss: Any,
-        batches: Callable[[int], Iterable[tuple[Any, ...]]],
+        batches: Callable[[], Iterable[tuple[Any, ...]]],
     ) -> None:
         """See the class."""
         super().__init__()
@@ -405,42 +404,9 @@ class RelativeGradientRates(keras.callbacks.Callback):
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Measure, and set; BatchNorm learns as fast as its block."""
-        batches = islice(self.batches(epoch), _BATCHES)
+        batches = islice(self.batches(), _BATCHES)
         found = over_largest(block_norms(self._blocks, self._norms, batches))
         self.multipliers.append(found)
         find_layerwise(self.model.optimizer).set_multipliers(
             (variable, found.get(block, 1.0)) for variable, block in self._owned
         )
-
-
-def measured_rates(
-    model: keras.Model,
-    phase: Phase,
-    train: Source,
-    *,
-    batch_size: int,
-    seed: int,
-    loss: Any,
-    label_smoothing: float,
-) -> list[RelativeGradientRates]:
-    """The callback that measures a phase's multipliers, if one is to.
-
-    Args:
-        model: The whole model.
-        phase: The phase that is to run.
-        train: What is fitted on: images, or activations.
-        batch_size: Images in a batch.
-        seed: Of the order.
-        loss: The user's, or None.
-        label_smoothing: For the task's loss.
-    """
-    if not phase.has_auto_rates:
-        return []
-
-    def batches(epoch: int) -> Any:
-        # As they are: augmented ones would be other batches than the next ones.
-        return train.dataset(batch_size, seed=seed, shuffle=True, epoch=epoch)
-
-    return [
-        RelativeGradientRates(model, task_loss(model, loss, label_smoothing), batches)
-    ]

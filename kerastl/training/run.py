@@ -36,6 +36,7 @@ from kerastl.models.record import is_pretrained
 from kerastl.tasks.compiling import compile_model, trainable_paths
 from kerastl.tasks.task import bind
 from kerastl.training.checks import (
+    check_callbacks,
     check_end,
     check_first_batch,
     check_mixing,
@@ -43,11 +44,16 @@ from kerastl.training.checks import (
     check_phases,
     with_length,
 )
-from kerastl.training.gradient_norms import check_rates, measured_rates
+from kerastl.training.gradient_norms import (
+    RelativeGradientRates,
+    check_rates,
+    task_loss,
+)
 from kerastl.training.phase import Phase, PhaseRecord, TrainingHistory
 from kerastl.training.watching import (
     EXPLOSION,
     BestWeights,
+    OneTraining,
     PhaseMonitor,
     TrainableGuard,
     averaging,
@@ -248,7 +254,7 @@ class Run:
     replicas: int
     cache: FeatureCache
     views: int | None
-    callbacks: tuple[keras.callbacks.Callback, ...]
+    callbacks: OneTraining
     seed: int
     verbose: int
     history: dict[str, list[float]] = field(default_factory=dict)
@@ -280,6 +286,7 @@ class Run:
         # The optimizer's moments belong to the last step, not to the best weights.
         self._compile(self.model, phases[-1], phases[-1].learning_rate)
         self.model.optimizer.build(self.model.trainable_variables)
+        self.callbacks.end()
         return TrainingHistory(self.history, tuple(self.records), tracker.best)
 
     def obstacle(self, phase: Phase) -> str:
@@ -289,7 +296,7 @@ class Run:
         """
         if self.replicas > 1:
             return "several devices share a batch"
-        if self.callbacks:
+        if self.callbacks.callbacks:
             return "callbacks are promised the whole model"
         if self.augment is not None and phase.augment and self.views is None:
             return "each epoch augments anew"
@@ -329,7 +336,6 @@ class Run:
         before, trainable = snapshot(model), trainable_paths(model)
         if self.verbose:
             self._announce(number, phase, count)
-        first = max((len(column) for column in self.history.values()), default=0)
         with ExitStack() as penalties:
             for penalty in phase.penalties:
                 penalties.enter_context(penalty.applied(model, self.start))
@@ -339,8 +345,8 @@ class Run:
             settle(model, watch, tracker.weights or before, self.chance_loss())
         record = PhaseRecord(
             name=phase.name,
-            start=first,
-            stop=first + watch.epochs,
+            start=watch.first,
+            stop=watch.first + watch.epochs,
             trainable=trainable,
             moved=moved,
             seconds=time.perf_counter() - began,
@@ -375,20 +381,13 @@ class Run:
         data, steps = with_length(data, needed=phase.is_scheduled)
         self._compile(part, phase, phase.rate_schedule(steps), phase.ema)
         checked, scorer = self._validation_data(frozen.validation)
-        rates = measured_rates(
-            self.model,
-            phase,
-            train,
-            batch_size=self.batch_size,
-            seed=int(seed),
-            loss=self.settings["loss"],
-            label_smoothing=self.settings["label_smoothing"],
-        )
+        rates = self._gradient_rates(phase, train, int(seed), watch)
         first, last = averaging(phase.ema)
         part.fit(
             data,
             validation_data=checked,
-            epochs=phase.epochs,
+            initial_epoch=watch.first,
+            epochs=watch.first + phase.epochs,
             class_weight=self.weights,
             # Averages first, for all to see; the guard last: a user's may meddle.
             callbacks=[
@@ -396,7 +395,7 @@ class Run:
                 *scorer,
                 watch,
                 *rates,
-                *self.callbacks,
+                self.callbacks,
                 *last,
                 TrainableGuard(),
             ],
@@ -404,6 +403,23 @@ class Run:
             shuffle=False,
         )
         return plan, tuple(rates[0].multipliers) if rates else ()
+
+    def _gradient_rates(
+        self, phase: Phase, train: Source, seed: int, watch: PhaseMonitor
+    ) -> list[RelativeGradientRates]:
+        """The callback that measures a phase's multipliers, if one is to."""
+        if not phase.has_auto_rates:
+            return []
+
+        def batches() -> Any:
+            # As they are: augmented ones would be other batches than the next ones.
+            return train.dataset(
+                self.batch_size, seed=seed, shuffle=True, epoch=watch.epoch
+            )
+
+        smoothing = self.settings["label_smoothing"]
+        loss = task_loss(self.model, self.settings["loss"], smoothing)
+        return [RelativeGradientRates(self.model, loss, batches)]
 
     def _cached(self, phase: Phase, seed: int) -> FrozenPart:
         """What is fitted on what: the model on images, or its end on activations."""
@@ -530,8 +546,10 @@ def run_phases(
             as many epochs are what they would be without, then the versions come
             again, each image's in an order of its own. None: nothing augmented is
             kept.
-        callbacks: Keras callbacks for each `fit`. They see the whole model, so
-            nothing is cached when there are any.
+        callbacks: Keras callbacks. They see one training, whose epochs go on over
+            the phases, and end with the best weights in the model; `EarlyStopping`
+            and `ReduceLROnPlateau` wait anew in each phase. They see the whole model,
+            so nothing is cached when there are any.
         seed: Order, augmentation and dropout follow from it; None: another each time.
         verbose: As for `Model.fit`; `"auto"`: a bar on a terminal or in a notebook.
 
@@ -571,6 +589,7 @@ def run_phases(
         check_first_batch(model, source, name)
     _check_patience(phases, validation)
     check_mixing(phases, train, class_weight, loss, metrics)
+    check_callbacks(phases, keras.tree.flatten(callbacks))
     if seed is None:
         seed = int(np.random.SeedSequence().generate_state(1)[0])
     check_integer("seed", seed, 0)
@@ -592,12 +611,12 @@ def run_phases(
         replicas=count,
         cache=cache,
         views=views,
-        callbacks=tuple(callbacks),
+        callbacks=OneTraining(keras.tree.flatten(callbacks)),
         seed=seed,
         verbose=_verbosity(verbose),
     )
     # Callbacks may log what nobody knows of; without validation nothing is compared.
-    known = validation is not None and not run.callbacks
+    known = validation is not None and not callbacks
     check_objective(model, run.settings, monitor if known else None)
     check_phases(model, phases)
     check_rates(model, phases, count)

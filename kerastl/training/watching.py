@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -83,6 +83,79 @@ def averaging(
         return [], []
     averages = keras.callbacks.SwapEMAWeights(swap_on_epoch=True)
     return [averages], [KeepAverages(averages)]
+
+
+#: Those that wait for a plateau wait anew in each phase, as its own patience does.
+_WAITING = (keras.callbacks.EarlyStopping, keras.callbacks.ReduceLROnPlateau)
+
+_FORWARDED = (
+    "on_epoch_begin",
+    "on_epoch_end",
+    "on_train_batch_begin",
+    "on_train_batch_end",
+    "on_test_begin",
+    "on_test_end",
+    "on_test_batch_begin",
+    "on_test_batch_end",
+)
+
+
+class OneTraining(keras.callbacks.Callback):
+    """Shows the user's callbacks one training, where `fit` runs once for each phase.
+
+    They begin once and end once, so that a log that is opened at the beginning holds
+    the epochs of all phases. Their epochs go on because `fit` is given its first one.
+
+    Args:
+        callbacks: The user's.
+    """
+
+    def __init__(self, callbacks: Sequence[keras.callbacks.Callback]) -> None:
+        """See the class."""
+        super().__init__()
+        self.callbacks = tuple(callbacks)
+        self._began = False
+        self._logs: dict[str, Any] | None = None
+
+    def set_params(self, params: dict[str, Any]) -> None:
+        """Pass on what `fit` was asked for."""
+        super().set_params(params)
+        for callback in self.callbacks:
+            callback.set_params(params)
+
+    def set_model(self, model: keras.Model) -> None:
+        """Pass on the model, once: it is the whole one in every phase."""
+        super().set_model(model)
+        for callback in () if self._began else self.callbacks:
+            callback.set_model(model)
+
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
+        """Begin in the first phase."""
+        for callback in self.callbacks:
+            if not self._began or isinstance(callback, _WAITING):
+                callback.on_train_begin(logs)
+        self._began = True
+
+    def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
+        """A phase has ended, which is not the end."""
+        self._logs = logs
+
+    def end(self) -> None:
+        """The last phase has ended, and the best weights are in the model."""
+        for callback in self.callbacks:
+            callback.on_train_end(self._logs)
+
+
+def _forwarded(hook: str) -> Callable[..., None]:
+    def call(self: OneTraining, *args: Any, **options: Any) -> None:
+        for callback in self.callbacks:
+            getattr(callback, hook)(*args, **options)
+
+    return call
+
+
+for _hook in _FORWARDED:
+    setattr(OneTraining, _hook, _forwarded(_hook))
 
 
 class TrainableGuard(keras.callbacks.Callback):
@@ -267,10 +340,16 @@ class BestWeights:
         self.weights = self.snapshot()
 
 
+def history_length(history: Mapping[str, Sequence[float]]) -> int:
+    """Number of epochs in a history so far."""
+    return max((len(column) for column in history.values()), default=0)
+
+
 class PhaseMonitor(keras.callbacks.Callback):
     """Records epochs, keeps the best weights and stops a phase that goes wrong.
 
-    Its `epoch` is the number, from 0, of the epoch that runs.
+    Its `epoch` is the number, from 0 in each phase, of the epoch that runs; `fit`
+    and the callbacks count over all phases, from `first` in this one.
 
     Args:
         tracker: Best weights over all phases.
@@ -294,6 +373,7 @@ class PhaseMonitor(keras.callbacks.Callback):
         self.history = history
         self.phase = phase
         self.ceiling = ceiling
+        self.first = history_length(history)
         self.stopped = ""
         self.diverged = False
         self.epoch = 0
@@ -306,7 +386,7 @@ class PhaseMonitor(keras.callbacks.Callback):
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Start the clock, and tell the data which epoch begins."""
-        self.epoch = epoch
+        self.epoch = epoch - self.first
         self._began = time.perf_counter()
 
     def on_train_batch_end(
@@ -331,7 +411,7 @@ class PhaseMonitor(keras.callbacks.Callback):
             values["val_loss"] -= sum(p.value(whole) for p in self.phase.penalties)
         values["learning_rate"] = float(keras.ops.convert_to_numpy(rate))
         values["seconds"] = time.perf_counter() - self._began
-        length = max((len(column) for column in self.history.values()), default=0)
+        length = history_length(self.history)
         for name in {**self.history, **values}:
             column = self.history.setdefault(name, [])
             missing = length - len(column)
