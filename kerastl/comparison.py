@@ -153,7 +153,7 @@ class _States:
         # Decoded once for both passes.
         store = PixelStore(found, image_size=size, resize=resize)
 
-        def extract(model: keras.Model, told: Progress | None = None) -> np.ndarray:
+        def extract(model: keras.Model, progress: Progress | None) -> np.ndarray:
             network = _backbone_of(model)
             names = None if at is None else [network.operations[i].name for i in at]
             return extract_features(
@@ -162,15 +162,15 @@ class _States:
                 image_size=store.image_size,
                 store=store,
                 batch_size=batch_size,
-                progress=told,
+                progress=progress,
             )
 
         second = extract(self.after, progress)
         if self.before is not None:
-            return extract(self.before), second
+            return extract(self.before, None), second
         try:
             restore(self.after, self.start)
-            return extract(self.after), second
+            return extract(self.after, None), second
         finally:
             restore(self.after, self.end)
 

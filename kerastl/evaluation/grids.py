@@ -174,8 +174,10 @@ def show_images(
         fail("images", "at least one image", "none")
     captions = image_captions(total, labels, class_names, probabilities)[:count]
     shown = len(captions)
-    opening = f"Grid of {shown} of {plural(total, 'image')}"
-    return _fill([images[i] for i in range(shown)], captions, opening, columns, figure)
+    subject = f"Grid of {shown} of {plural(total, 'image')}"
+    return _draw_grid(
+        [images[i] for i in range(shown)], captions, subject, columns, figure
+    )
 
 
 def plot_mistakes(
@@ -219,19 +221,21 @@ def plot_mistakes(
     chosen = most_confident_mistakes(labels, probabilities, count)
     if chosen.size == 0:
         total = len(labels)
-        return _nothing(f"No mistakes: {total} of {total} images right.", figure)
+        return _sentence_instead(
+            f"No mistakes: {total} of {total} images right.", figure
+        )
     captions = image_captions(
         len(chosen), labels[chosen], class_names, probabilities[chosen]
     )
     wrong = [images[int(index)] for index in chosen]
-    opening = f"The {len(chosen)} most confident mistakes in {len(labels)} images"
-    return _fill(wrong, captions, opening, columns, figure)
+    subject = f"The {len(chosen)} most confident mistakes in {len(labels)} images"
+    return _draw_grid(wrong, captions, subject, columns, figure)
 
 
-def _fill(
+def _draw_grid(
     images: list[Any],
     captions: list[Caption],
-    opening: str,
+    subject: str,
     columns: int | None,
     figure: "Figure | None",
 ) -> "Figure":
@@ -251,13 +255,13 @@ def _fill(
     for axes in grid[len(images) :]:
         axes.remove()
     for axes, image, caption in zip(grid, pixels, captions, strict=False):
-        _draw(axes, image, caption)
+        _draw_image(axes, image, caption)
     listed = "; ".join(" ".join(each.text.split()) for each in captions if each.text)
-    describe(grid[0], f"{opening}: {listed}." if listed else f"{opening}.")
+    describe(grid[0], f"{subject}: {listed}." if listed else f"{subject}.")
     return figure.figure
 
 
-def _draw(axes: "Axes", pixels: np.ndarray, caption: Caption) -> None:
+def _draw_image(axes: "Axes", pixels: np.ndarray, caption: Caption) -> None:
     """One image; a wrong answer shows in its caption and its thick border."""
     # Smoothing would blur the few pixels of a small image into nothing.
     smooth = None if min(pixels.shape[:2]) > 48 else "nearest"
@@ -270,7 +274,7 @@ def _draw(axes: "Axes", pixels: np.ndarray, caption: Caption) -> None:
         spine.set_linewidth(2.5 if caption.wrong else 0.5)
 
 
-def _nothing(sentence: str, figure: "Figure | None") -> "Figure":
+def _sentence_instead(sentence: str, figure: "Figure | None") -> "Figure":
     """A panel that holds a sentence instead of images."""
     figure = new_figure(4.5, 1.2) if figure is None else figure
     axes = figure.subplots()

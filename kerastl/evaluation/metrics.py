@@ -38,17 +38,28 @@ def as_labels(
 
 
 def _as_pair(
-    labels: ArrayLike, predicted: ArrayLike, axes: int | None = None, hint: str = ""
+    labels: ArrayLike,
+    predicted: ArrayLike,
+    *,
+    axes: int | None = None,
+    hint: str = "",
+    num_classes: int | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Labels and predicted labels of one shape, and of so many axes."""
-    labels, predicted = as_labels("labels", labels), as_labels("predicted", predicted)
+    """Labels and predicted labels of one shape, of so many axes and classes."""
+    if num_classes is not None:
+        check_integer("num_classes", num_classes, 1)
+    labels = as_labels("labels", labels, num_classes)
+    predicted = as_labels("predicted", predicted, num_classes)
     if labels.shape != predicted.shape:
         way = "Turn probabilities into classes with `probabilities.argmax(axis=1)`."
         fail("predicted", f"of shape {labels.shape}", predicted.shape, way)
-    if axes == 1 and labels.ndim == 2:
-        fail("labels", "class indices of shape (n,)", labels.shape, hint)
-    if axes == 2 and labels.ndim == 1:
-        fail("labels", "of shape (n, classes)", labels.shape, hint)
+    if axes is not None and labels.ndim != axes:
+        expected = (
+            "class indices of shape (n,)" if axes == 1 else "of shape (n, classes)"
+        )
+        fail("labels", expected, labels.shape, hint)
+    if labels.ndim == 2 and num_classes not in (None, labels.shape[1]):
+        fail("num_classes", f"{labels.shape[1]}, the columns of labels", num_classes)
     return labels, predicted
 
 
@@ -292,34 +303,29 @@ def compare_classifiers(
 
 
 def accuracy(labels: ArrayLike, predicted: ArrayLike) -> float:
-    """Share of images whose predicted class is the true one, 0 to 1.
-
-    Says little on unequal classes: compare it with the majority class's share.
+    """Share of images whose predicted class is the true one.
 
     Args:
-        labels: Class indices `(n,)`. For labels of two axes say which of
-            `subset_accuracy` and `label_accuracy` is meant.
+        labels: Class indices `(n,)`.
         predicted: Class indices `(n,)`.
 
     Returns:
-        A number from 0 to 1.
+        0 to 1. On unequal classes compare it with the majority class's share.
 
     Example:
         >>> accuracy([0, 1, 2, 2], [0, 1, 1, 2])
         0.75
     """
     hint = "Use `subset_accuracy` or `label_accuracy`."
-    labels, predicted = _as_pair(labels, predicted, 1, hint)
+    labels, predicted = _as_pair(labels, predicted, axes=1, hint=hint)
     return float((labels == predicted).mean())
 
 
 def balanced_accuracy(labels: ArrayLike, predicted: ArrayLike) -> float:
     """Mean over the classes of the share of their images that is recognised.
 
-    Averages over the classes that occur in `labels`; others cannot be scored.
-
     Args:
-        labels: Class indices `(n,)`.
+        labels: Class indices `(n,)`; the classes that occur here are averaged.
         predicted: Class indices `(n,)`.
 
     Returns:
@@ -329,19 +335,20 @@ def balanced_accuracy(labels: ArrayLike, predicted: ArrayLike) -> float:
         >>> balanced_accuracy([0, 0, 0, 1], [0, 0, 0, 0])
         0.5
     """
-    labels, predicted = _as_pair(labels, predicted, 1, "Use `f1` for multi-label data.")
+    hint = "Use `f1` for multi-label data."
+    labels, predicted = _as_pair(labels, predicted, axes=1, hint=hint)
     return float(np.nanmean(per_class_scores(labels, predicted)["recall"]))
 
 
 def subset_accuracy(labels: ArrayLike, predicted: ArrayLike) -> float:
     """Share of images all of whose 0/1 labels `(n, classes)` are right."""
-    labels, predicted = _as_pair(labels, predicted, 2, "Use `accuracy`.")
+    labels, predicted = _as_pair(labels, predicted, axes=2, hint="Use `accuracy`.")
     return float((labels == predicted).all(axis=1).mean())
 
 
 def label_accuracy(labels: ArrayLike, predicted: ArrayLike) -> float:
     """Share of single 0/1 labels `(n, classes)` that are right: 1 - Hamming loss."""
-    labels, predicted = _as_pair(labels, predicted, 2, "Use `accuracy`.")
+    labels, predicted = _as_pair(labels, predicted, axes=2, hint="Use `accuracy`.")
     return float((labels == predicted).mean())
 
 
@@ -411,16 +418,11 @@ def per_class_scores(
     """
     from sklearn.metrics import precision_recall_fscore_support
 
-    labels, predicted = _as_pair(labels, predicted)
-    if num_classes is None:
-        several = labels.ndim == 2
-        num_classes = (
-            labels.shape[1] if several else max(labels.max(), predicted.max()) + 1
-        )
-    _check_classes(labels, predicted, num_classes)
+    labels, predicted = _as_pair(labels, predicted, num_classes=num_classes)
     if labels.ndim == 2:
-        found = predicted.sum(axis=0)
+        num_classes, found = labels.shape[1], predicted.sum(axis=0)
     else:
+        num_classes = num_classes or max(labels.max(), predicted.max()) + 1
         found = np.bincount(predicted, minlength=num_classes)
     classes = range(num_classes)
     if labels.shape[1:] == (1,):
@@ -433,22 +435,14 @@ def per_class_scores(
     return {**named, "support": table[3].astype(np.int64), "predicted": found}
 
 
-def _check_classes(labels: np.ndarray, predicted: np.ndarray, num_classes: int) -> None:
-    """Raise unless both arrays fit `num_classes`."""
-    check_integer("num_classes", num_classes, 1)
-    if labels.ndim == 2 and labels.shape[1] != num_classes:
-        fail("num_classes", f"{labels.shape[1]}, the columns of labels", num_classes)
-    as_labels("labels", labels, num_classes)
-    as_labels("predicted", predicted, num_classes)
-
-
 def confusion_matrix(
     labels: ArrayLike, predicted: ArrayLike, num_classes: int
 ) -> np.ndarray:
     """Images of each class (rows) given to each class (columns), `(c, c)`."""
     hint = "Multi-label data has no confusion matrix."
-    labels, predicted = _as_pair(labels, predicted, 1, hint)
-    _check_classes(labels, predicted, num_classes)
+    labels, predicted = _as_pair(
+        labels, predicted, axes=1, hint=hint, num_classes=num_classes
+    )
     # scikit-learn warns where one class occurs, though it was told of the others.
     cells = np.bincount(labels * num_classes + predicted, minlength=num_classes**2)
     return cells.reshape(num_classes, num_classes)
@@ -598,15 +592,12 @@ def most_confused_pairs(
     By number of images, so that large classes come first; `share` tells which class
     suffers.
     """
-    wrong = confusion.copy()
-    np.fill_diagonal(wrong, 0)
+    wrong = confusion - np.diag(np.diag(confusion))
     order = np.argsort(-wrong, axis=None, kind="stable")[:count]
-    pairs = []
-    for true, given in zip(*np.unravel_index(order, wrong.shape), strict=True):
-        images = int(wrong[true, given])
-        if images:
-            share = images / int(confusion[true].sum())
-            pairs.append(
-                ConfusedPair(class_names[true], class_names[given], images, share)
-            )
-    return tuple(pairs)
+    cells = zip(*np.unravel_index(order, wrong.shape), strict=True)
+    found = [(true, given, int(wrong[true, given])) for true, given in cells]
+    return tuple(
+        ConfusedPair(class_names[i], class_names[j], n, n / int(confusion[i].sum()))
+        for i, j, n in found
+        if n
+    )

@@ -135,9 +135,8 @@ def _normalized(counts: np.ndarray, normalize: str | None) -> np.ndarray:
     if normalize is None:
         return counts.astype(float)
     axis = {"true": 1, "predicted": 0, "all": None}[normalize]
-    total = np.broadcast_to(counts.sum(axis=axis, keepdims=True), counts.shape)
-    empty = np.full(counts.shape, np.nan)
-    return np.divide(counts, total, out=empty, where=total > 0)
+    with np.errstate(invalid="ignore"):
+        return counts / counts.sum(axis=axis, keepdims=True)
 
 
 def _side(names: tuple[str, ...]) -> float:
