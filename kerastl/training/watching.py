@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -10,7 +10,13 @@ import keras
 import numpy as np
 
 from kerastl._checks import fail, nearest, warn
-from kerastl._compat import keep_averages, sublayers
+from kerastl._compat import (
+    is_functional,
+    keep_averages,
+    own_variables,
+    sublayers,
+)
+from kerastl.models.freezing import Trainable, leaf_layers, resolve_trainable
 from kerastl.models.record import find_record, set_temperature
 from kerastl.tasks.compiling import compiled_paths, trainable_paths
 from kerastl.tasks.task import bind
@@ -159,15 +165,19 @@ for _hook in _FORWARDED:
 
 
 class TrainableGuard(keras.callbacks.Callback):
-    """Stops `fit` before its first step if `trainable` changed since `compile`.
+    """Stops `fit` before its first step if it would not train what it should.
 
-    Keras says nothing then: depending on what ran before, it ignores the change,
-    obeys it, or crashes, on JAX with the weights lost. `run_phases` adds the guard
-    by itself; it is for your own `model.fit`.
+    That is where `trainable` changed since `compile`: Keras then ignores the change,
+    obeys it, or crashes, on JAX with the weights lost. And where it was set to no
+    avail: on a layer inside a frozen model, or, on TensorFlow, where it was True
+    already; the last leaves no trace, so say what is meant to train. `run_phases` adds
+    the guard by itself; it is for your own `model.fit`.
 
     Args:
         model: Give the model right after `model.compile` where Keras before 3.15
             compiled it; models compiled by kerastl need nothing.
+        trainable: What is meant to train besides the head, as for `unfreeze`; None:
+            what was compiled.
 
     Example:
         >>> import keras, numpy, kerastl
@@ -182,21 +192,27 @@ class TrainableGuard(keras.callbacks.Callback):
         ValueError: `model` must train what it was compiled to train. ...
     """
 
-    def __init__(self, model: keras.Model | None = None) -> None:
+    def __init__(
+        self, model: keras.Model | None = None, *, trainable: Trainable | None = None
+    ) -> None:
         """See the class."""
         super().__init__()
+        self.trainable = trainable
         self._compiled = None if model is None else trainable_paths(model)
         self._optimizer = getattr(model, "optimizer", None)
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
-        """Compare what trains now with what was compiled."""
-        self._check()
+        """Compare what trains with what was compiled, and with what is meant."""
+        self._check_compiled()
+        check_reached(self.model)
+        if self.trainable is not None:
+            check_meant(self.model, self.trainable)
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Compare again: another callback may have changed it."""
-        self._check()
+        self._check_compiled()
 
-    def _check(self) -> None:
+    def _check_compiled(self) -> None:
         model = self.model
         known = compiled_paths(model)
         if self._compiled is not None and model.optimizer is self._optimizer:
@@ -215,8 +231,7 @@ def check_unchanged(model: keras.Model, compiled: tuple[str, ...]) -> None:
     if before == now:
         return
     changes = [
-        f"{len(paths)} {word} since compile ({', '.join(sorted(paths)[:3])}"
-        f"{', ...' if len(paths) > 3 else ''})"
+        f"{len(paths)} {word} since compile ({_some(paths)})"
         for word, paths in (("unfrozen", now - before), ("frozen", before - now))
         if paths
     ]
@@ -225,6 +240,74 @@ def check_unchanged(model: keras.Model, compiled: tuple[str, ...]) -> None:
         f"Received: {' and '.join(changes)}. "
         "Call model.compile again, or train with kerastl.run_phases, which does."
     )
+
+
+def check_reached(model: keras.Model) -> None:
+    """Raise if a layer was set to train inside a nested model that is frozen.
+
+    Raises:
+        ValueError: If there is one; Keras trains nothing of it, on any backend.
+    """
+    for nested in sublayers(model):
+        # Others may make their layers late, after they were frozen: not set by hand.
+        if nested.trainable or not is_functional(nested):
+            continue
+        inside = [part for part in sublayers(nested) if part.trainable]
+        names = [part.name for part in inside if own_variables(part)]
+        if names:
+            raise ValueError(
+                "`model` must train the layers whose `trainable` is True. Received: "
+                f"{_some(names)} inside {nested.name!r}, which is frozen, so that "
+                f"nothing of it trains. Set {nested.name!r} to True before its layers, "
+                "or call kerastl.unfreeze, and compile again."
+            )
+
+
+def check_meant(model: keras.Model, trainable: Trainable) -> None:
+    """Raise unless what is meant to train does, and nothing else.
+
+    `x.trainable = True` reaches the layers inside `x` through the property's setter. On
+    TensorFlow `KerasAutoTrackable.__setattr__` returns before it where the attribute
+    `is` the value already. So over a frozen base, in a model whose own flag has been
+    True all along, `model.trainable = True` opens the base on JAX and nothing on
+    TensorFlow, and leaves no trace there that somebody tried.
+
+    Raises:
+        ValueError: If a layer's weights should train and do not, or the reverse.
+            BatchNorm may be held in what trains.
+    """
+    names = resolve_trainable(model, trainable)
+    trained = {id(variable) for variable in model.trainable_variables}
+    frozen, opened = [], []
+    for layer in leaf_layers(model):
+        own = [
+            variable for part in sublayers(layer) for variable in own_variables(part)
+        ]
+        training = any(id(variable) in trained for variable in own)
+        held = isinstance(layer, keras.layers.BatchNormalization)
+        if layer.name in names and own and not training and not held:
+            frozen.append(layer.name)
+        if layer.name not in names and training:
+            opened.append(layer.name)
+    if frozen:
+        raise ValueError(
+            f"`model` must train what is meant to, {trainable!r}. Received: "
+            f"{_some(frozen)} frozen. On TensorFlow `x.trainable = True` does nothing "
+            "where it is True already, whatever is frozen inside x: set the frozen "
+            "layers themselves, or call kerastl.unfreeze, and compile again."
+        )
+    if opened:
+        raise ValueError(
+            f"`model` must train only what is meant to, {trainable!r}, and the head. "
+            f"Received: {_some(opened)} that train too. Call kerastl.unfreeze, and "
+            "compile again."
+        )
+
+
+def _some(names: Iterable[str]) -> str:
+    """The first three in order."""
+    listed = sorted(names)
+    return ", ".join(listed[:3]) + ", ..." * (len(listed) > 3)
 
 
 #: A mean loss this many times the loss of knowing nothing is an explosion.

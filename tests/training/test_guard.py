@@ -99,3 +99,67 @@ def test_toggling_there_and_back_is_no_change():
 def test_one_set_in_another_order_is_no_change():
     model = small_classifier()
     check_unchanged(model, ("head_dense/bias", "head_dense/kernel"))
+
+
+def nested_model():
+    """Somebody's model: a base with two layers inside, and a head."""
+    x = keras.Input((4,))
+    y = keras.layers.Dense(3, name="inner")(x)
+    base = keras.Model(x, keras.layers.Dense(3, name="outer")(y), name="base")
+    images = keras.Input((4,))
+    model = keras.Model(images, keras.layers.Dense(2, name="top")(base(images)))
+    return model, base
+
+
+def fit_rows(model, guard):
+    model.compile("sgd", "mse")
+    model.fit(np.ones((4, 4)), np.ones((4, 2)), verbose=0, callbacks=[guard])
+
+
+def test_a_flag_that_was_true_already_opens_nothing_and_that_is_said():
+    model, base = nested_model()
+    base.trainable = False
+    # As `model.trainable = True` does on TensorFlow, and on no other backend.
+    assert model.trainable
+    before = values(model)
+    words = r"Received: inner, outer frozen\. On TensorFlow `x\.trainable = True` does"
+    with pytest.raises(ValueError, match=words):
+        fit_rows(model, kerastl.TrainableGuard(trainable="all"))
+    assert_same_weights(model, before)
+    base.trainable = True
+    fit_rows(model, kerastl.TrainableGuard(trainable="all"))
+
+
+def test_what_keras_did_with_the_flag_decides_the_verdict():
+    model, base = nested_model()
+    base.trainable = False
+    model.trainable = True
+    opened = len(model.trainable_variables) == 6
+    assert opened == (keras.backend.backend() != "tensorflow")
+    if opened:
+        fit_rows(model, kerastl.TrainableGuard(trainable="all"))
+    else:
+        with pytest.raises(ValueError, match="where it is True already"):
+            fit_rows(model, kerastl.TrainableGuard(trainable="all"))
+
+
+def test_what_trains_beyond_what_is_meant_is_named():
+    model = small_classifier()
+    kerastl.unfreeze(model, 2, batch_norm="frozen")
+    model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    fit(model, kerastl.TrainableGuard(trainable=2))
+    with pytest.raises(ValueError, match="Received: conv2 that train too"):
+        fit(model, kerastl.TrainableGuard(trainable=1))
+
+
+def test_a_layer_opened_inside_a_frozen_model_is_caught():
+    model, base = nested_model()
+    base.trainable = False
+    base.get_layer("outer").trainable = True
+    before = values(model)
+    with pytest.raises(ValueError, match="Received: outer inside 'base', which is fro"):
+        fit_rows(model, kerastl.TrainableGuard())
+    assert_same_weights(model, before)
+    base.trainable = True
+    base.get_layer("inner").trainable = False
+    fit_rows(model, kerastl.TrainableGuard())
