@@ -1,6 +1,7 @@
 """Every private or version-dependent Keras hook, one small function each."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ from typing import Any
 import keras
 from keras.src import backend as keras_backend
 from keras.src.models.functional import Functional
+from keras.src.utils import file_utils
 
 
 @dataclass(frozen=True)
@@ -81,6 +83,21 @@ def rerun_graph(
 def keras_home() -> Path:
     """Keras's own folder: `KERAS_HOME` when Keras was imported, else `~/.keras`."""
     return Path(keras_backend.config.keras_home()).expanduser()
+
+
+@contextmanager
+def applications_fetch_with(fetch: Callable[..., str]) -> Iterator[None]:
+    """Let `keras.applications` get its weights files from another function.
+
+    Args:
+        fetch: Called as `keras.utils.get_file` is; returns the file's path.
+    """
+    original = file_utils.get_file
+    file_utils.get_file = fetch
+    try:
+        yield
+    finally:
+        file_utils.get_file = original
 
 
 def sublayers(layer: keras.Layer) -> tuple[keras.Layer, ...]:

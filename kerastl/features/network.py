@@ -14,7 +14,7 @@ from kerastl._progress import Progress
 from kerastl.data.images import PixelStore
 from kerastl.data.sets import ImageSet
 from kerastl.models.backbones import adapt_backbone, build_backbone, draw_weights
-from kerastl.models.blocks import check_functional, cut_points, truncate
+from kerastl.models.blocks import as_functional, cut_points, truncate
 from kerastl.models.layers import FeatureColumns, SpatialPyramid
 from kerastl.models.record import find_preprocessing, find_record
 from kerastl.tasks.compiling import jit_mode
@@ -312,7 +312,7 @@ def open_backbone(
         if weights is None:
             draw_weights(built, seed)
         return built
-    check_functional("backbone", backbone)
+    backbone = as_functional("backbone", backbone)
     if find_record(backbone) is not None:
         backbone = below_head(backbone)
     elif preprocessing is not None:

@@ -11,13 +11,21 @@ import numpy as np
 
 from kerastl._checks import check_choice, check_number, fail, image_size_pair
 from kerastl._compat import is_functional, rerun_graph, sublayers
+from kerastl.models.blocks import as_functional
 from kerastl.models.layers import PREPROCESSING_MODES, Preprocessing, make_freezable
-from kerastl.models.registry import REGISTRY, BackboneSpec, find_spec
+from kerastl.models.registry import (
+    IMAGENET_DEVIATION,
+    IMAGENET_MEAN,
+    REGISTRY,
+    BackboneSpec,
+    find_spec,
+)
 from kerastl.models.weights import (
     cached_imagenet_file,
     check_weights,
-    find_weights,
+    imagenet_files,
     load_weights_file,
+    tiny_path,
     tiny_weights,
 )
 
@@ -218,7 +226,7 @@ class _Copier:
                 x = self.call(inner, x)
             return x
         if is_functional(layer):
-            return rerun_graph(layer, args[0], self.call)
+            return rerun_graph(as_functional("model", layer), args[0], self.call)
         if not isinstance(layer, keras.Layer):
             # An operation such as `x + y` has no state to copy.
             return layer(*args, **kwargs)
@@ -245,14 +253,10 @@ class _Copier:
 
 def _check_model(model: Any) -> keras.Model:
     """The functional model to copy; raise where there is none."""
-    if isinstance(model, keras.Sequential):
-        if not model.built or not model.inputs:
-            hint = "Put keras.Input((height, width, 3)) first in it."
-            fail("model", "a built model", "an unbuilt Sequential", hint, TypeError)
-        model = keras.Model(model.inputs, model.outputs, name=model.name)
-    if not is_functional(model):
-        hint = "Rebuild it as keras.Model(inputs, outputs)."
-        fail("model", "a functional model", type(model).__name__, hint, TypeError)
+    if isinstance(model, keras.Sequential) and not model.built:
+        hint = "Put keras.Input((height, width, 3)) first in it."
+        fail("model", "a built model", "an unbuilt Sequential", hint, TypeError)
+    model = as_functional("model", model)
     if any(isinstance(layer, Preprocessing) for layer in model.layers):
         fail("model", "a model not built by kerastl", model.name, "Use it as it is.")
     for kind, tensors in (("input", model.inputs), ("output", model.outputs)):
@@ -310,9 +314,6 @@ __all__ = ["adapt_backbone", "backbone_table", "build_backbone", "list_backbones
 
 #: Pixels: what the bundled weights were trained at.
 _TINY_SIZE = 96
-#: Means and standard deviations (RGB, 0-1) of the ImageNet training set.
-_MEAN = (0.485, 0.456, 0.406)
-_DEVIATION = (0.229, 0.224, 0.225)
 
 
 def list_backbones() -> tuple[str, ...]:
@@ -422,12 +423,19 @@ def build_backbone(
     check_stochastic_depth(spec, stochastic_depth)
     width = _check_alpha(spec, kind, alpha)
     size = _check_size(spec, kind, image_size)
-    file = find_weights(spec, weights=weights, alpha=width, image_size=size)
-    label = file.name if kind == "file" else kind
-    model = _random_network(spec, size, width, label)
+    if kind == "imagenet":
+        with imagenet_files(spec.name) as files:
+            model = _network(spec, size, width, kind, weights="imagenet")
+        file = files[-1]
+    else:
+        own = Path(weights).expanduser() if kind == "file" else None
+        file = tiny_path(spec, alpha=width) if kind == "tiny" else own
+        model = _network(spec, size, width, own.name if own else kind)
     if stochastic_depth is not None:
         model = with_stochastic_depth(model, spec, stochastic_depth)
     if file is not None:
+        # ImageNet's are read again: layers may have been made anew, and only this
+        # checks that the variables equal the file's arrays.
         load_weights_file(model, file, network=spec.name)
     if spec.family == "EfficientNet" and kind == "file":
         _check_efficientnet_constants(model, file)
@@ -446,6 +454,10 @@ def _check_alpha(spec: BackboneSpec, kind: str, alpha: float | None) -> float:
         networks = [other.name for other in REGISTRY.values() if other.alphas]
         hint = f"Widths can be chosen for {', '.join(networks)}."
         fail("alpha", f"None or 1 for {spec.name}", alpha, hint)
+    if kind == "imagenet" and alpha not in (spec.alphas or (1,)):
+        widths = ", ".join(f"{each:g}" for each in spec.alphas)
+        expected = f"one of {widths} for {spec.name} with weights='imagenet'"
+        fail("alpha", expected, alpha, "weights=None takes any width.")
     return float(alpha)
 
 
@@ -462,10 +474,14 @@ def _check_size(
     return size
 
 
-def _random_network(
-    spec: BackboneSpec, size: tuple[int, int], alpha: float, label: str
+def _network(
+    spec: BackboneSpec,
+    size: tuple[int, int],
+    alpha: float,
+    label: str,
+    weights: str | None = None,
 ) -> keras.Model:
-    """The network on top of its preprocessing, with random weights."""
+    """The network on top of its preprocessing, random or as Keras loads it."""
     if keras.config.image_data_format() != "channels_last":
         fail(
             "image_data_format",
@@ -478,13 +494,13 @@ def _random_network(
         spec.preprocessing, backbone=spec.name, weights=label, image_size=size
     )
     # `name=` would change which weights file an application asks for.
-    build = getattr(keras.applications, spec.application)
+    build = getattr(keras.applications, spec.name)
     options = {"alpha": alpha} if spec.alphas else {}
     model = build(
         input_tensor=preprocessing(images),
         input_shape=(*size, 3),
         include_top=False,
-        weights=None,
+        weights=weights,
         **options,
     )
     if spec.family == "EfficientNet":
@@ -501,15 +517,21 @@ def _with_imagenet_scaling(model: keras.Model) -> keras.Model:
     """
 
     def call(layer: keras.Layer, *args: Any, **kwargs: Any) -> Any:
+        if isinstance(layer, keras.layers.Rescaling) and np.ndim(layer.scale):
+            # Keras's own, which is below.
+            return args[0]
         if not isinstance(layer, keras.layers.Normalization):
             return type(layer).from_config(layer.get_config())(*args, **kwargs)
         copy = type(layer).from_config(layer.get_config())
         # (x - mean) / sqrt(deviation), then / sqrt(deviation), as in Keras.
         scaling = keras.layers.Rescaling(
-            [deviation**-0.5 for deviation in _DEVIATION], name="imagenet_scaling"
+            [deviation**-0.5 for deviation in IMAGENET_DEVIATION],
+            name="imagenet_scaling",
         )
         output = scaling(copy(*args, **kwargs))
-        copy.set_weights([np.array(_MEAN), np.array(_DEVIATION), np.array(0)])
+        copy.set_weights(
+            [np.array(IMAGENET_MEAN), np.array(IMAGENET_DEVIATION), np.array(0)]
+        )
         copy.finalize_state()
         return output
 
@@ -522,7 +544,7 @@ def _check_efficientnet_constants(model: keras.Model, path: Path) -> None:
     layer = next(
         layer for layer in model.layers if isinstance(layer, keras.layers.Normalization)
     )
-    if not np.allclose(np.ravel(layer.get_weights()[0]), _MEAN, atol=1e-3):
+    if not np.allclose(np.ravel(layer.get_weights()[0]), IMAGENET_MEAN, atol=1e-3):
         fail(
             "weights",
             "weights of an EfficientNet that normalises with ImageNet's means",

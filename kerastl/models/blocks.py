@@ -28,10 +28,10 @@ def check_functional(name: str, model: object) -> None:
 
 
 def as_functional(name: str, model: Any) -> keras.Model:
-    """The model as a graph of layers: itself, or the graph inside a Sequential.
+    """The model as a graph of layers with one tensor where it has one output.
 
-    The graph of a Sequential is a new model of the same layers: what is done to these
-    is done to both.
+    That is the model itself, unless it is a Sequential or `keras.Model(x, [y])`: then
+    a new model of the same layers. What is done to these is done to both.
 
     Args:
         name: What error messages call the argument.
@@ -40,21 +40,18 @@ def as_functional(name: str, model: Any) -> keras.Model:
     Raises:
         TypeError: If it is neither.
     """
-    if isinstance(model, keras.Sequential) and model.built:
-        inputs, outputs = unwrapped(model.inputs), unwrapped(model.outputs)
-        return keras.Model(inputs, outputs, name=model.name)
-    check_functional(name, model)
-    return model
+    sequential = isinstance(model, keras.Sequential) and model.built
+    if not (sequential and hasattr(model, "inputs")):
+        check_functional(name, model)
+        if not _is_single_list(model.output):
+            return model
+    inputs = model.inputs if sequential else model.input
+    inputs = inputs[0] if _is_single_list(inputs) else inputs
+    return keras.Model(inputs, model.outputs[0], name=model.name)
 
 
-def unwrapped(tensors: Any) -> Any:
-    """The one tensor of a list of one; any other structure as it is.
-
-    `keras.Model(x, [y])` and a Sequential say `[y]` where `keras.Model(x, y)` says
-    `y`.
-    """
-    single = isinstance(tensors, (list, tuple)) and len(tensors) == 1
-    return tensors[0] if single else tensors
+def _is_single_list(tensors: Any) -> bool:
+    return isinstance(tensors, (list, tuple)) and len(tensors) == 1
 
 
 def _separators(model: keras.Model) -> list[tuple[str, keras.KerasTensor]]:
@@ -158,10 +155,10 @@ def split_model(
         _check_cut(model, at, tuple(cuts)[1:-1])
         carried = cuts[at]
     else:
-        carried = unwrapped(_carried(model, tuple(at)))
-    inputs, outputs = unwrapped(model.input), unwrapped(model.output)
-    prefix = keras.Model(inputs, carried, name=f"{model.name}_prefix")
-    return prefix, keras.Model(carried, outputs, name=f"{model.name}_suffix")
+        carried = _carried(model, tuple(at))
+        carried = carried[0] if len(carried) == 1 else carried
+    prefix = keras.Model(model.input, carried, name=f"{model.name}_prefix")
+    return prefix, keras.Model(carried, model.output, name=f"{model.name}_suffix")
 
 
 def _carried(model: keras.Model, names: tuple[str, ...]) -> list[keras.KerasTensor]:
@@ -231,7 +228,7 @@ def truncate(model: keras.Model, at: str) -> keras.Model:
     model = as_functional("model", model)
     cuts = dict(_separators(model))
     _check_cut(model, at, tuple(cuts)[1:])
-    return keras.Model(unwrapped(model.input), cuts[at], name=model.name)
+    return keras.Model(model.input, cuts[at], name=model.name)
 
 
 def _check_cut(model: keras.Model, at: str, legal: tuple[str, ...]) -> None:

@@ -8,7 +8,7 @@ import keras
 
 from kerastl._checks import check_choice, check_integer, fail, nearest
 from kerastl._compat import own_variables, sublayers
-from kerastl.models.blocks import blocks
+from kerastl.models.blocks import as_functional, blocks
 from kerastl.models.layers import (
     adapted_parts,
     hold_base,
@@ -253,14 +253,7 @@ def leaf_layers(model: keras.Model) -> Iterator[keras.Layer]:
 
 def head_layers(model: keras.Model) -> tuple[str, ...]:
     """Names of the layers that make up the head; empty for a bare backbone."""
-    if not isinstance(model, keras.Model) or not hasattr(model, "operations"):
-        fail(
-            "model",
-            "a functional keras.Model",
-            type(model).__name__,
-            "Build it as keras.Model(inputs, outputs).",
-            TypeError,
-        )
+    model = as_functional("model", model)
     found = find_record(model)
     if found is not None:
         return found.head_layers
@@ -480,17 +473,19 @@ def trainable_report(model: keras.Model) -> TrainableReport:
     """
     parts = {**model_blocks(model), "head": head_layers(model)}
     layers = {layer.name: layer for layer in leaf_layers(model)}
+    # Asked of the model, as a layer's flag says less: a weight may have one of its own,
+    # and on TensorFlow `trainable = True` reaches nothing inside where it was True.
+    trained = {id(weight) for weight in model.trainable_weights}
     rows = [
-        _row(block, [layers[name] for name in names])
+        _row(block, [layers[name] for name in names if name in layers], trained)
         for block, names in parts.items()
         if names
     ]
     return TrainableReport(tuple(rows))
 
 
-def _row(block: str, layers: list[keras.Layer]) -> TrainableRow:
+def _row(block: str, layers: list[keras.Layer], trained: set[int]) -> TrainableRow:
     weights = [weight for layer in layers for weight in layer.weights]
-    trained = {id(weight) for layer in layers for weight in layer.trainable_weights}
     return TrainableRow(
         block,
         sum(bool(layer.weights) for layer in layers),

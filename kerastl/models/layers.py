@@ -10,13 +10,12 @@ from keras import layers, ops
 
 from kerastl._checks import check_choice
 from kerastl._compat import drop_variable, own_variables, sublayers
+from kerastl.models.registry import IMAGENET_DEVIATION, IMAGENET_MEAN
 
 _PACKAGE = "kerastl"
 
 #: Channel means (RGB) of the ImageNet training set: Simonyan & Zisserman (2015), §2.1.
 _CAFFE_MEAN = (123.68, 116.779, 103.939)
-_TORCH_MEAN = (0.485, 0.456, 0.406)
-_TORCH_STD = (0.229, 0.224, 0.225)
 
 PREPROCESSING_MODES = ("tf", "caffe", "torch", "none")
 
@@ -69,8 +68,10 @@ class Preprocessing(keras.layers.Layer):
         elif self.mode == "caffe":
             x = ops.flip(x - ops.convert_to_tensor(_CAFFE_MEAN, "float32"), axis=-1)
         elif self.mode == "torch":
-            mean = ops.convert_to_tensor(_TORCH_MEAN, "float32")
-            x = (x / 255.0 - mean) / ops.convert_to_tensor(_TORCH_STD, "float32")
+            mean = ops.convert_to_tensor(IMAGENET_MEAN, "float32")
+            x = (x / 255.0 - mean) / ops.convert_to_tensor(
+                IMAGENET_DEVIATION, "float32"
+            )
         return ops.cast(x, self.compute_dtype)
 
     def compute_output_shape(self, input_shape: tuple) -> tuple:

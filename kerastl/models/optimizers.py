@@ -511,7 +511,9 @@ def learning_rates(model: keras.Model) -> LearningRateReport:
         row
         for block, names in parts.items()
         if names
-        for row in _rows(block, [layers[name] for name in names], multipliers, rate)
+        for row in _rows(
+            block, [layers[n] for n in names if n in layers], multipliers, rate
+        )
     ]
     return LearningRateReport(tuple(rows))
 

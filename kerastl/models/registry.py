@@ -4,6 +4,10 @@ from dataclasses import dataclass, replace
 
 from kerastl._checks import fail, nearest
 
+#: Means and standard deviations (RGB, 0-1) of the ImageNet training set.
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_DEVIATION = (0.229, 0.224, 0.225)
+
 
 @dataclass(frozen=True)
 class BlockEnd:
@@ -99,8 +103,14 @@ class BackboneSpec:
         parameters: Millions of weights without the top, at width 1.
         licence: Licence of the ImageNet weights, as their authors give it.
         weights_source: Who trained them.
-        block_ends: How blocks are recognised, see `kerastl.models.blocks`.
+        block_ends: How blocks are recognised, see `kerastl.models.blocks`; none: by
+            its cut points, as in a network that is not listed.
         alphas: Widths with ImageNet weights, or None: the width cannot be chosen.
+        imagenet_file: How Keras calls the file of its ImageNet weights: see
+            `kerastl.models.weights.cached_imagenet_file`. Only to tell which are on
+            this machine; empty: that is never told.
+        imagenet_sizes: Image sides in pixels with weights of their own, where others
+            take those of 224.
         stem_before_fork: The stem has no named last layer: it ends where the first
             block's branches part.
     """
@@ -115,12 +125,9 @@ class BackboneSpec:
     weights_source: str
     block_ends: tuple[BlockEnd, ...]
     alphas: tuple[float, ...] | None = None
+    imagenet_file: str = ""
+    imagenet_sizes: tuple[int, ...] = ()
     stem_before_fork: bool = False
-
-    @property
-    def application(self) -> str:
-        """The function's name in `keras.applications`."""
-        return self.name
 
 
 def _family(
@@ -133,6 +140,9 @@ def _family(
     ]
 
 
+_KERNELS = "_weights_tf_dim_ordering_tf_kernels"
+
+
 def _template(
     family: str,
     preprocessing: str,
@@ -141,6 +151,8 @@ def _template(
     *,
     minimum: int = 32,
     alphas: tuple[float, ...] | None = None,
+    file: str = "{name}" + _KERNELS + "_notop.h5",
+    sizes: tuple[int, ...] = (),
 ) -> BackboneSpec:
     """A spec with the fields a family shares."""
     return BackboneSpec(
@@ -152,8 +164,10 @@ def _template(
         parameters=0.0,
         licence=licence,
         weights_source=source,
-        block_ends=BLOCK_ENDS[family],
+        block_ends=BLOCK_ENDS.get(family, ()),
         alphas=alphas,
+        imagenet_file=file,
+        imagenet_sizes=sizes,
         stem_before_fork=family.startswith("Inception"),
     )
 
@@ -161,28 +175,71 @@ def _template(
 _APACHE = "Apache-2.0"
 
 _VGG = _template("VGG", "caffe", "CC-BY-4.0", "Visual Geometry Group, Oxford")
-_RESNET_specs = _template("ResNet", "caffe", "MIT", "Kaiming He et al.")
+_RESNET_V1 = _template("ResNet", "caffe", "MIT", "Kaiming He et al.")
 _RESNET_V2 = _template("ResNetV2", "tf", "BSD", "Facebook")
-_INCEPTION = _template("Inception", "tf", _APACHE, "Google", minimum=75)
-_INCEPTION_RESNET = _template("InceptionResNet", "tf", _APACHE, "Google", minimum=75)
+_INCEPTION = _template(
+    "Inception",
+    "tf",
+    _APACHE,
+    "Google",
+    minimum=75,
+    file=f"inception_v3{_KERNELS}_notop.h5",
+)
+_INCEPTION_RESNET = _template(
+    "InceptionResNet",
+    "tf",
+    _APACHE,
+    "Google",
+    minimum=75,
+    file=f"inception_resnet_v2{_KERNELS}_notop.h5",
+)
 _XCEPTION = _template("Xception", "tf", "MIT", "François Chollet", minimum=71)
 _MOBILENET = _template(
-    "MobileNet", "tf", _APACHE, "Google", alphas=(0.25, 0.5, 0.75, 1.0)
+    "MobileNet",
+    "tf",
+    _APACHE,
+    "Google",
+    alphas=(0.25, 0.5, 0.75, 1.0),
+    file="mobilenet_{tenths}_{size}_tf_no_top.h5",
+    sizes=(128, 160, 192, 224),
 )
 _MOBILENET_V2 = _template(
-    "MobileNetV2", "tf", _APACHE, "Google", alphas=(0.35, 0.5, 0.75, 1.0, 1.3, 1.4)
+    "MobileNetV2",
+    "tf",
+    _APACHE,
+    "Google",
+    alphas=(0.35, 0.5, 0.75, 1.0, 1.3, 1.4),
+    file=f"mobilenet_v2{_KERNELS}_{{alpha}}_{{size}}_no_top.h5",
+    sizes=(96, 128, 160, 192, 224),
 )
-_MOBILENET_V3 = _template("MobileNetV3", "none", _APACHE, "Google", alphas=(0.75, 1.0))
+_MOBILENET_V3 = _template(
+    "MobileNetV3",
+    "none",
+    _APACHE,
+    "Google",
+    alphas=(0.75, 1.0),
+    file="weights_mobilenet_v3_{member}_224_{alpha}_float_no_top_v2.h5",
+)
 _DENSENET = _template("DenseNet", "torch", "BSD-3-Clause", "Gao Huang et al.")
-_NASNET = _template("NASNet", "tf", _APACHE, "Google")
-_EFFICIENTNET_specs = _template("EfficientNet", "none", _APACHE, "Google")
-_EFFICIENTNET_V2 = _template("EfficientNetV2", "none", _APACHE, "Google")
-_CONVNEXT = _template("ConvNeXt", "none", "MIT", "Meta AI")
+_NASNET = _template("NASNet", "tf", _APACHE, "Google", file="nasnet_{member}_no_top.h5")
+_EFFICIENTNET_V1 = _template(
+    "EfficientNet", "none", _APACHE, "Google", file="{name}_notop.h5"
+)
+_EFFICIENTNET_V2 = _template(
+    "EfficientNetV2",
+    "none",
+    _APACHE,
+    "Google",
+    file="efficientnetv2-{member}_notop.h5",
+)
+_CONVNEXT = _template(
+    "ConvNeXt", "none", "MIT", "Meta AI", file="convnext_{member}_notop.h5"
+)
 
 _ALL = (
     *_family(_VGG, {"VGG16": (224, 14.7), "VGG19": (224, 20.0)}),
     *_family(
-        _RESNET_specs,
+        _RESNET_V1,
         {"ResNet50": (224, 23.6), "ResNet101": (224, 42.7), "ResNet152": (224, 58.4)},
     ),
     *_family(
@@ -212,7 +269,7 @@ _ALL = (
     ),
     *_family(_NASNET, {"NASNetMobile": (224, 4.3), "NASNetLarge": (331, 84.9)}),
     *_family(
-        _EFFICIENTNET_specs,
+        _EFFICIENTNET_V1,
         {
             "EfficientNetB0": (224, 4.0),
             "EfficientNetB1": (240, 6.6),
@@ -256,9 +313,6 @@ def _folded(name: str) -> str:
     return name.lower().replace("-", "").replace("_", "")
 
 
-_BY_FOLDED_NAME = {_folded(name): spec for name, spec in REGISTRY.items()}
-
-
 def find_spec(name: str) -> BackboneSpec:
     """The registry's entry for a name; `mobilenet_v2` finds `MobileNetV2`.
 
@@ -278,7 +332,7 @@ def find_spec(name: str) -> BackboneSpec:
     """
     if not isinstance(name, str):
         fail("name", "a string", name, error=TypeError)
-    spec = _BY_FOLDED_NAME.get(_folded(name))
+    spec = match_spec(name)
     if spec is None:
         guess = nearest(name, REGISTRY) or nearest(_folded(name), REGISTRY)
         fail("name", "a network of keras.applications", name, guess)
@@ -287,4 +341,5 @@ def find_spec(name: str) -> BackboneSpec:
 
 def match_spec(name: str) -> BackboneSpec | None:
     """The registry's entry for a name, or None."""
-    return _BY_FOLDED_NAME.get(_folded(name))
+    by_folded_name = {_folded(each): spec for each, spec in REGISTRY.items()}
+    return by_folded_name.get(_folded(name))

@@ -20,6 +20,7 @@ from kerastl.models.backbones import using_precision
 from kerastl.models.blocks import cut_points, multiplications_below, truncate
 from kerastl.models.freezing import model_blocks
 from kerastl.models.record import is_pretrained, network_size
+from kerastl.models.registry import IMAGENET_DEVIATION, IMAGENET_MEAN
 from kerastl.selection.depth import DepthProfile, depth_profile
 from kerastl.training.recipes import MINIMUM_STEPS, default_augment, recipe_phases
 
@@ -314,9 +315,6 @@ _EDGE = 0.05
 _GLANCE = 8
 #: A head on features computed once costs little: more epochs than a recipe's own.
 _HEAD_EPOCHS = 60
-#: Of the ImageNet training set, RGB, 0-1: means and deviations over all pixels.
-_MEAN = np.array((0.485, 0.456, 0.406))
-_DEVIATION = np.array((0.229, 0.224, 0.225))
 
 
 @dataclass(frozen=True, eq=False)
@@ -536,8 +534,8 @@ def input_shift(pixels: np.ndarray) -> float:
     # In single precision a sum over many pixels would drift.
     means = pixels.mean(axis=(0, 1, 2), dtype=np.float64) / 255
     spreads = pixels.std(axis=(0, 1, 2), dtype=np.float64) / 255
-    light = np.abs(means - _MEAN) / _DEVIATION
-    contrast = np.abs(np.log2(np.maximum(spreads / _DEVIATION, 2.0**-8)))
+    light = np.abs(means - IMAGENET_MEAN) / IMAGENET_DEVIATION
+    contrast = np.abs(np.log2(np.maximum(spreads / IMAGENET_DEVIATION, 2.0**-8)))
     return float(max(light.max(), contrast.max()))
 
 

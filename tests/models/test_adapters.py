@@ -170,6 +170,29 @@ def test_merging_keeps_kernels_and_predictions(trained):
     np.testing.assert_allclose(outputs(trained, pixels()), before, rtol=1e-5, atol=1e-5)
 
 
+def test_merging_writes_the_adapters_into_the_weights(model):
+    images, rng = pixels(), np.random.default_rng(0)
+    plain = outputs(model, images)
+    add_lora(model, rank=2, alpha=3.0)
+    expected = {}
+    for number in (1, 2, 3):
+        layer = model.get_layer(f"conv{number}")
+        a, b = (
+            rng.normal(size=factor.shape).astype("float32")
+            for factor in (layer.lora_kernel_a, layer.lora_kernel_b)
+        )
+        layer.lora_kernel_a.assign(a)
+        layer.lora_kernel_b.assign(b)
+        expected[layer.name] = frozen_kernel(model, layer.name) + 1.5 * (a @ b)
+    adapted = outputs(model, images)
+    assert np.abs(adapted - plain).max() > 0.1
+    merge_lora(model)
+    assert not [w.path for w in model.weights if "lora" in w.path]
+    for name, merged in expected.items():
+        np.testing.assert_allclose(frozen_kernel(model, name), merged, atol=1e-5)
+    np.testing.assert_allclose(outputs(model, images), adapted, rtol=1e-4, atol=1e-4)
+
+
 def test_merging_leaves_a_plain_network(trained, tmp_path):
     merge_lora(trained)
     plain = small_classifier(dropout=0)
@@ -401,7 +424,7 @@ def test_a_network_of_depthwise_layers_alone_is_refused():
 
 def test_adapters_are_added_once(model):
     add_lora(model, rank=2)
-    with pytest.raises(ValueError, match=r"3 layers with one, 'conv1'.*merge_lora"):
+    with pytest.raises(ValueError, match=r"3 layers with one, 'conv1'.*lora\.merge"):
         add_lora(model, rank=2)
 
 

@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 
+import kerastl
 from kerastl.models.backbones import adapt_backbone, build_backbone
 
 
@@ -158,7 +159,7 @@ def test_a_subclassed_model_is_refused():
         def call(self, inputs):
             return inputs
 
-    with pytest.raises(TypeError, match=r"`model` must be a functional model.*'Own'"):
+    with pytest.raises(TypeError, match=r"a functional keras.Model.*'Own'"):
         adapt_backbone(Own(), preprocessing="tf")
 
 
@@ -280,3 +281,80 @@ def test_a_keras_cv_backbone_is_taken():
         adapt_backbone(
             ResNetBackbone(include_rescaling=True, **options), preprocessing="torch"
         )
+
+
+# --- a Sequential, or the output in a list ------------------------------------
+
+
+def written(way):
+    """One convolution behind another, as each way of Keras writes it."""
+    images = keras.Input((16, 16, 3), name="in")
+    layers = [
+        keras.layers.Conv2D(4, 3, name="conv1"),
+        keras.layers.Dropout(0.5, name="drop"),
+        keras.layers.Conv2D(2, 3, name="conv2"),
+    ]
+    if way == "sequential":
+        return keras.Sequential([images, *layers], name="own")
+    x = images
+    for layer in layers:
+        x = layer(x)
+    return keras.Model(images, [x] if way == "list" else x, name="own")
+
+
+def trained_layers(model):
+    return {variable.path.split("/")[-2] for variable in model.trainable_variables}
+
+
+WAYS = ["sequential", "list", "tensor"]
+
+
+@pytest.mark.parametrize("nested", [False, True])
+@pytest.mark.parametrize("way", WAYS)
+def test_a_backbone_becomes_a_classifier_however_it_is_written(way, nested):
+    own = written(way)
+    if nested:
+        images = keras.Input((16, 16, 3))
+        own = keras.Model(images, keras.layers.ReLU()(own(images)))
+    model = kerastl.build_classifier(own, ("ash", "beech"), preprocessing="none")
+    assert model.output_shape == (None, 2)
+    kerastl.unfreeze(model, ("conv2",))
+    assert trained_layers(model) == {"conv2", "head_dense"}
+    kernel = next(layer for layer in model.layers if layer.name == "conv1").kernel
+    original = written("tensor") if nested else own
+    assert kernel is not original.layers[-3].kernel
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_model_is_frozen_however_it_is_written(way):
+    pool, dense = keras.layers.GlobalMaxPooling2D(), keras.layers.Dense(3, name="d")
+    own = written(way)
+    if way == "sequential":
+        model = keras.Sequential([*own.layers, pool, dense])
+        model.build((None, 16, 16, 3))
+    else:
+        y = dense(pool(own.outputs[0]))
+        model = keras.Model(own.input, [y] if way == "list" else y)
+    kerastl.freeze(model)
+    assert trained_layers(model) == {"d"}
+    images = np.random.default_rng(0).uniform(0, 255, (2, 16, 16, 3))
+    calm, noisy = (model(images, training=training) for training in (False, True))
+    np.testing.assert_array_equal(calm, noisy)
+    kerastl.unfreeze(model, 1)
+    assert trained_layers(model) == {"conv2", "d"}
+    report = kerastl.trainable_report(model)
+    assert [row.block for row in report.rows] == ["block_1", "block_2", "head"]
+    assert report.trainable == 4 * 9 * 2 + 2 + 3 * 2 + 3
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_features_come_from_a_model_however_it_is_written(way):
+    own = written(way)
+    extractor = kerastl.features.FeatureExtractor(own, preprocessing="none")
+    images = np.random.default_rng(0).integers(0, 256, (3, 16, 16, 3)).astype("uint8")
+    plain = keras.Model(own.inputs[0], own.outputs[0])(images.astype("float32"))
+    np.testing.assert_allclose(
+        extractor.fit(images).transform(images),
+        keras.ops.convert_to_numpy(plain).mean(axis=(1, 2)),
+        rtol=1e-4,
+    )

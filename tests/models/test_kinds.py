@@ -150,6 +150,19 @@ def test_what_the_backbone_has_none_of_is_refused(kind, sentence):
     assert trains(model) == before
 
 
+@pytest.mark.parametrize("kind", ["norm", "bias"])
+def test_what_only_the_head_has_is_refused(kind):
+    images = keras.Input((8, 8, 3))
+    x = layers.Conv2D(4, 3, use_bias=False, name="conv")(images)
+    x = layers.GlobalAveragePooling2D(name="pool")(x)
+    x = layers.LayerNormalization(name="norm")(x)
+    model = keras.Model(images, layers.Dense(2, name="dense")(x))
+    before = trains(model)
+    with pytest.raises(ValueError, match="something that the backbone has"):
+        kerastl.unfreeze(model, kind)
+    assert trains(model) == before
+
+
 def test_an_unknown_kind_is_refused():
     with pytest.raises(ValueError, match=r"`kind` must be one of .*'norm'"):
         train_only(small_classifier(), "norms")

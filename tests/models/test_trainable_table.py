@@ -84,3 +84,67 @@ def test_the_table_prints_a_line_a_block_and_the_total():
 def test_something_else_is_refused():
     with pytest.raises(TypeError, match=r"a functional keras\.Model"):
         kerastl.trainable_report("model")
+
+
+# --- where Keras's flags deceive ----------------------------------------------
+
+
+def nested_classifier():
+    """A frozen base inside a model, as Keras's guide to fine-tuning writes it."""
+    images = keras.Input((8, 8, 3))
+    x = keras.layers.Conv2D(4, 3, name="conv")(images)
+    base = keras.Model(images, x, name="base")
+    base.trainable = False
+    images = keras.Input((8, 8, 3))
+    x = keras.layers.GlobalAveragePooling2D(name="pool")(base(images))
+    return keras.Model(images, keras.layers.Dense(2, name="dense")(x))
+
+
+def test_what_keras_left_frozen_is_told():
+    model = nested_classifier()
+    # It was True: TensorFlow does nothing, JAX opens the base again.
+    model.trainable = True
+    trained = sum(np.prod(w.shape) for w in model.trainable_variables)
+    assert kerastl.trainable_report(model).trainable == trained
+    assert trained == (10 if keras.backend.backend() == "tensorflow" else 122)
+
+
+def test_all_is_all_where_keras_left_the_base_frozen():
+    model = nested_classifier()
+    model.trainable = True
+    kerastl.unfreeze(model, "all")
+    assert len(model.trainable_variables) == 4
+    assert kerastl.trainable_report(model).trainable == 122
+
+
+@pytest.mark.parametrize("spec", ["head", "all", 1, "bias"])
+def test_unfreezing_reaches_weights_that_were_set_alone(spec):
+    clean, odd = nested_classifier(), nested_classifier()
+    conv = odd.get_layer("base").get_layer("conv")
+    conv.trainable = True
+    conv.kernel.trainable = False
+    odd.get_layer("dense").kernel.trainable = False
+    odd.trainable = True
+    for model in (clean, odd):
+        kerastl.unfreeze(model, spec)
+    assert len(odd.trainable_variables) == len(clean.trainable_variables)
+    assert {v.name for v in odd.trainable_variables} == {
+        v.name for v in clean.trainable_variables
+    }
+
+
+def test_a_weight_with_a_flag_of_its_own_is_counted():
+    model = nested_classifier()
+    kerastl.freeze(model)
+    conv = model.get_layer("base").get_layer("conv")
+    conv.kernel.trainable = True
+    trained = sum(np.prod(w.shape) for w in model.trainable_variables)
+    assert kerastl.trainable_report(model).trainable == trained == 108 + 10
+
+
+def test_a_model_switched_off_trains_nothing():
+    model = nested_classifier()
+    model.trainable = False
+    model.get_layer("dense").trainable = True
+    assert model.trainable_variables == []
+    assert kerastl.trainable_report(model).trainable == 0

@@ -11,14 +11,14 @@ import keras
 import numpy as np
 import pytest
 from families import heavy_on_jax, speed
+from keras.src.utils import file_utils
 
 from kerastl.models import weights as weight_files
 from kerastl.models import weights as weights_module
 from kerastl.models.backbones import build_backbone
-from kerastl.models.registry import REGISTRY
+from kerastl.models.registry import REGISTRY, find_spec
 from kerastl.models.weights import (
-    PublishedFile,
-    published_file,
+    cached_imagenet_file,
     tiny_weights,
     weights_digest,
 )
@@ -311,9 +311,7 @@ def test_efficientnet_scales_its_input_as_keras_does_under_imagenet(
     model = build_backbone("EfficientNetB0", image_size=32, weights=None)
     file = home / "models" / "efficientnetb0_notop.h5"
     save_legacy(model, file)
-    checksum = hashlib.md5(file.read_bytes()).hexdigest()
-    published = PublishedFile(file.name, "http://nowhere", checksum)
-    monkeypatch.setattr(weights_module, "published_file", lambda *a, **k: published)
+    monkeypatch.setattr(weights_module, "_check_sum", lambda *arguments: None)
     loaded = build_backbone("EfficientNetB0", image_size=32, weights="imagenet")
     front = keras.Model(loaded.input, loaded.get_layer("imagenet_scaling").output)
     images = np.random.default_rng(0).integers(0, 256, (1, 32, 32, 3)) * 1.0
@@ -335,6 +333,41 @@ def test_an_efficientnet_trained_on_other_scaling_is_refused(tmp_path):
         build_backbone("EfficientNetB0", image_size=32, weights=path)
 
 
+@heavy_on_jax
+def test_branches_that_drop_do_not_lose_imagenet_weights(home, no_network, monkeypatch):
+    plain = build_backbone("ConvNeXtTiny", image_size=32, weights=None)
+    save_legacy(plain, home / "models" / "convnext_tiny_notop.h5")
+    monkeypatch.setattr(weights_module, "_check_sum", lambda *arguments: None)
+    loaded = build_backbone(
+        "ConvNeXtTiny", image_size=32, weights="imagenet", stochastic_depth=0.1
+    )
+    assert weights_digest(loaded.weights) == weights_digest(plain.weights)
+
+
+def test_a_damaged_imagenet_file_without_checksum_is_refused(trained, home, no_network):
+    path = home / "models" / "mobilenet_2_5_224_tf_no_top.h5"
+    save_legacy(trained, path)
+    path.write_bytes(path.read_bytes()[:5000])
+    with pytest.raises(ValueError, match=r"a readable weights file of MobileNet"):
+        rebuilt("imagenet")
+
+
+def test_imagenet_weights_that_did_not_arrive_are_noticed(
+    trained, home, no_network, monkeypatch
+):
+    save_legacy(trained, home / "models" / "mobilenet_2_5_224_tf_no_top.h5")
+    monkeypatch.setattr(keras.Model, "load_weights", lambda model, path: None)
+    with pytest.raises(ValueError, match="differ from the file's arrays"):
+        rebuilt("imagenet")
+
+
+def test_keras_own_way_to_fetch_comes_back(home, no_network):
+    before = file_utils.get_file
+    with pytest.raises(FileNotFoundError):
+        rebuilt("imagenet")
+    assert file_utils.get_file is before
+
+
 #: One network per way in which a file is named; every network in the slow run.
 NAMED = [
     ("MobileNet", 0.5, 160),
@@ -350,11 +383,13 @@ EVERY = [pytest.param(name, 1.0, 96, marks=pytest.mark.slow) for name in REGISTR
 
 @pytest.mark.parametrize(("name", "alpha", "size"), [*NAMED, *EVERY])
 @pytest.mark.filterwarnings("ignore:`input_shape` is undefined")
-def test_files_addresses_and_checksums_are_keras_own(name, alpha, size, monkeypatch):
+def test_a_file_is_known_by_the_name_that_keras_gives_it(
+    name, alpha, size, home, monkeypatch
+):
     asked = []
 
-    def get_file(fname, origin, cache_subdir, file_hash=None):
-        asked.append(PublishedFile(fname, origin, file_hash))
+    def get_file(fname, *arguments, **options):
+        asked.append(fname)
         raise InterruptedError
 
     monkeypatch.setattr("keras.src.utils.file_utils.get_file", get_file)
@@ -363,7 +398,11 @@ def test_files_addresses_and_checksums_are_keras_own(name, alpha, size, monkeypa
         getattr(keras.applications, name)(
             include_top=False, input_shape=(size, size, 3), **options
         )
-    assert asked == [published_file(name, alpha=alpha, image_size=(size, size))]
+    where = {"alpha": alpha, "image_size": (size, size)}
+    assert cached_imagenet_file(find_spec(name), **where) is None
+    (home / "models" / asked[0]).touch()
+    found = cached_imagenet_file(find_spec(name), **where)
+    assert found == home / "models" / asked[0]
 
 
 # --- digest ------------------------------------------------------------------
