@@ -161,12 +161,21 @@ def test_a_pointwise_convolution_is_adapted_as_a_dense_layer_is():
     np.testing.assert_allclose(found[0], found[1], rtol=1e-4, atol=1e-4)
 
 
+def stored_kernel(model, name):
+    """The variable, without what an adapter adds to it."""
+    weights = model.get_layer(name).weights
+    return np.array(next(w for w in weights if w.name == "kernel"))
+
+
 def test_merging_keeps_kernels_and_predictions(trained):
     kernels = [kernel(trained, f"conv{n}") for n in (1, 2, 3)]
     before = outputs(trained, pixels())
+    for number, old in enumerate(kernels, 1):
+        assert not np.allclose(stored_kernel(trained, f"conv{number}"), old, atol=1e-4)
     merge_lora(trained)
     for number, old in enumerate(kernels, 1):
         np.testing.assert_array_equal(kernel(trained, f"conv{number}"), old)
+        np.testing.assert_array_equal(stored_kernel(trained, f"conv{number}"), old)
     np.testing.assert_allclose(outputs(trained, pixels()), before, rtol=1e-5, atol=1e-5)
 
 

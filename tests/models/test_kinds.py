@@ -236,3 +236,12 @@ def test_a_real_network_trains_its_normalisation():
     norms = [x for x in model.layers if isinstance(x, layers.BatchNormalization)]
     assert len(norms) == 27
     assert trains(model) - HEAD == {w.path for x in norms for w in (x.gamma, x.beta)}
+
+
+def test_a_bias_of_the_head_is_none_of_the_backbones():
+    images = keras.Input((8, 8, 3))
+    x = layers.Conv2D(4, 3, use_bias=False, name="conv")(images)
+    network = keras.Model(images, x, name="bare")
+    model = kerastl.build_classifier(network, CLASSES, preprocessing="tf")
+    with pytest.raises(ValueError, match="has no layer with a bias"):
+        train_only(model, "bias")

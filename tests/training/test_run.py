@@ -293,3 +293,11 @@ def test_files_are_decoded_once_and_before_the_first_step(image_folder, monkeypa
     )
     assert len(read) == len(set(read)) == 12
     assert set(seen) == {12}
+
+
+def test_each_phase_is_announced_by_its_number(capsys):
+    run(small_classifier(), phase("one"), phase("two", 1), verbose=2)
+    lines = capsys.readouterr().out.splitlines()
+    told = [line for line in lines if line.startswith("Phase")]
+    two = "Phase 2/2: two, 3 weights train"
+    assert told == ["Phase 1/2: one, 2 weights train", two]

@@ -261,3 +261,16 @@ def test_watching_changes_no_weight(model):
     monitor.on_epoch_begin(0)
     monitor.on_epoch_end(0, {"loss": 1.0, "val_accuracy": 0.5})
     assert_same_weights(model, before)
+
+
+def test_where_a_phase_stopped_is_counted_from_one(model):
+    history = {}
+    run(watch(model, history=history), [0.1])
+    second = PhaseMonitor(BestWeights(model, "val_loss"), history, phase("b"), 5.0)
+    second.set_model(model)
+    # `fit` counts over all phases, the message within this one.
+    second.on_epoch_begin(1)
+    second.on_train_batch_end(0, {"loss": 1.0})
+    second.on_train_batch_end(16, {"loss": 50.0})
+    words = "stopped in epoch 1, step 17: the loss is 50, above 5"
+    assert second.stopped == words
