@@ -28,6 +28,7 @@ _SAVED = (
     "kerastl.models.layers",
     "kerastl.models.optimizers",
     "kerastl.tasks.classification",
+    "kerastl.tasks.regression",
     "kerastl.training.schedules",
 )
 #: Public name -> module that holds it.
@@ -42,6 +43,7 @@ _PUBLIC = {
     "batches": "kerastl.data.sources",
     "build_backbone": "kerastl.models.backbones",
     "build_classifier": "kerastl.tasks.building",
+    "build_regressor": "kerastl.tasks.regression",
     "calibrate": "kerastl.prediction",
     "class_names": "kerastl.models.record",
     "evaluate": "kerastl.prediction",
@@ -51,13 +53,13 @@ _PUBLIC = {
     "load_dataset": "kerastl.data.catalog",
     "load_images": "kerastl.data.loading",
     "load_model": "kerastl.tasks.building",
+    "load_table": "kerastl.data.tables",
     "make_shapes": "kerastl.data.shapes",
     "open_data": "kerastl.data.inputs",
     "predict": "kerastl.prediction",
     "recipe_phases": "kerastl.training.recipes",
     "run_phases": "kerastl.training.run",
     "save_model": "kerastl.tasks.building",
-    "train_only": "kerastl.models.freezing",
     "trainable_report": "kerastl.models.freezing",
     "transfer": "kerastl.workflow",
     "unfreeze": "kerastl.models.freezing",
@@ -69,6 +71,7 @@ _ALSO = {
     "TrainingHistory": "kerastl.training.phase",
     "TransferResult": "kerastl.workflow",
     "device_strategy": "kerastl.features.network",
+    "train_only": "kerastl.models.freezing",
 }
 #: Modules of further names, imported when they are first used.
 _NAMESPACES = (

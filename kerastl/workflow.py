@@ -284,8 +284,12 @@ class TransferResult:
 
 
 def transfer(
-    data: str | Path | Splits | Sequence[ImageSet],
+    data: Any,
     *,
+    images: str | None = None,
+    targets: str | Sequence[str] | None = None,
+    labels: str | None = None,
+    folder: str | Path | None = None,
     task: str | Task = "auto",
     backbone: str | keras.Model = "MobileNet",
     alpha: float | None = None,
@@ -315,15 +319,19 @@ def transfer(
     overwrite: bool = False,
     verbose: int | str = "auto",
 ) -> TransferResult:
-    """A classifier for your images, from a pre-trained backbone, in one call.
+    """A model for your images, from a pre-trained backbone, in one call.
 
     The default weights are bundled and need no network; `weights="imagenet"`
     downloads stronger ones once. The test part, where there is one, is scored once,
     at the end; everything is chosen by the validation part.
 
     Args:
-        data: A folder (see `load_images`), a data set's name (see `load_dataset`),
-            or `Splits`, or its three parts.
+        data: A folder (see `load_images`), a table (see `load_table`), a data set's
+            name (see `load_dataset`), or `Splits`, or its three parts.
+        images: Column of file names, for a table: see `load_table`.
+        targets: Columns of numbers, for a table.
+        labels: Column of class names, for a table.
+        folder: What the file names of a table are relative to.
         task: `"auto"`: what the data's labels or numbers ask; or the name of a
             registered task such as `"binary"`, or a `kerastl.tasks.Task`.
         backbone: Name in `list_backbones()`, or a functional `keras.Model`.
@@ -390,6 +398,8 @@ def transfer(
     clock = Clock()
     reading = {"validation": validation, "test": test, "seed": seed}
     reading |= {"on_bad": on_bad, "on_leak": on_leak}
+    columns = {"images": images, "targets": targets, "labels": labels, "folder": folder}
+    reading |= {name: given for name, given in columns.items() if given is not None}
     splits = _read(data, **reading)
     clock.stop("reading")
     building = {

@@ -16,9 +16,9 @@ import kerastl
 
 TOP_NAMES = """
 Augmentation ImageSet Phase Splits TrainableGuard advise audit batches build_backbone
-build_classifier calibrate class_names evaluate fine_tune freeze list_backbones
-load_dataset load_images load_model make_shapes open_data predict recipe_phases
-run_phases save_model train_only trainable_report transfer unfreeze
+build_classifier build_regressor calibrate class_names evaluate fine_tune freeze
+list_backbones load_dataset load_images load_model load_table make_shapes open_data
+predict recipe_phases run_phases save_model trainable_report transfer unfreeze
 averaging comparison features lora metrics penalties plots rates selection tasks
 """
 LIGHT = ("sklearn", "matplotlib", "PIL", "keras_hub", "keras_cv", "pandas")

@@ -20,11 +20,16 @@ from kerastl.data.sets import (
     split_set,
     warn_user,
 )
+from kerastl.data.tables import is_table, load_table
 
 
 def open_data(
-    data: str | Path | Splits | Sequence[ImageSet | None],
+    data: Any,
     *,
+    images: str | None = None,
+    targets: str | Sequence[str] | None = None,
+    labels: str | None = None,
+    folder: str | Path | None = None,
     validation: float = 0.2,
     test: float = 0.0,
     seed: int = 0,
@@ -32,12 +37,19 @@ def open_data(
     on_leak: str = "drop",
     progress: Progress | None = None,
 ) -> Splits:
-    """The three parts of a folder, a named data set, or parts that are at hand.
+    """The three parts of a folder, a table, a named data set, or sets at hand.
 
-    A folder of that name goes before a data set of that name.
+    It is what `transfer` and every command use. A folder of that name goes before a
+    data set of that name.
 
     Args:
-        data: Folder, name in `load_dataset`, `Splits`, or two or three image sets.
+        data: A folder (see `load_images`), a .csv file or DataFrame (see
+            `load_table`), a name in `load_dataset`, `Splits`, or two or three image
+            sets.
+        images: Column of file names, for a table: see `load_table`.
+        targets: Columns of numbers, for a table.
+        labels: Column of class names, for a table.
+        folder: What the file names of a table are relative to.
         validation: Share to choose by, where the data bring no such part.
         test: Share to score at the end, where the data bring none.
         seed: Non-negative integer, for the cut.
@@ -46,13 +58,26 @@ def open_data(
         progress: Called with (done, total), or None.
 
     Returns:
-        Train, validation and test.
+        Train, validation and test; a part that is not there is None.
 
     Raises:
-        ValueError: If the data do not fit.
+        ValueError: If the data do not fit, or columns are named for no table.
         FileNotFoundError: If there is no such folder and no such data set.
         TypeError: If `data` is of no known kind.
+
+    Example:
+        >>> import kerastl
+        >>> train, validation, test = kerastl.open_data("digits", validation=0.2)
+        >>> train.num_classes, test is None
+        (10, True)
     """
+    shares = {"validation": validation, "test": test, "seed": seed}
+    columns = {"images": images, "targets": targets, "labels": labels, "folder": folder}
+    if is_table(data):
+        return load_table(data, on_bad=on_bad, progress=progress, **columns, **shares)
+    for name, given in columns.items():
+        if given is not None:
+            fail(name, "None for data that are no table", given)
     if isinstance(data, (tuple, list)) and 2 <= len(data) <= 3:
         for part in data:
             if part is not None and not isinstance(part, ImageSet):
@@ -62,9 +87,8 @@ def open_data(
     if isinstance(data, Splits):
         return _checked(data, validation, test, seed, on_leak)
     if not isinstance(data, (str, Path)):
-        kinds = "a folder, a data set's name or Splits"
+        kinds = "a folder, a table, a data set's name or Splits"
         fail("data", kinds, type(data).__name__, error=TypeError)
-    shares = {"validation": validation, "test": test, "seed": seed}
     if isinstance(data, Path) or Path(data).exists() or {"/", "\\"} & set(data):
         return load_images(
             data, on_bad=on_bad, on_leak=on_leak, progress=progress, **shares

@@ -243,7 +243,7 @@ def load_images(
         hint = "It must hold one folder of images for each class."
         fail("folder", "a folder with images", str(folder), hint, FileNotFoundError)
     records = inspect_files([path for path, _, _ in listed], progress=progress)
-    good = _without_bad(records, on_bad)
+    good = without_bad(records, on_bad)
     keys = _group_keys(root, [path for path, _, _ in listed], groups)
     labels = np.array([label for _, label, _ in listed])
     where = np.array([part for _, _, part in listed])[good]
@@ -252,7 +252,7 @@ def load_images(
     contents = np.array([records[i].digest for i in good])
     clusters = joined(contents, keys[good])
     if list(parts) == [""]:
-        return _cut_whole(whole, contents, clusters, validation, test, seed)
+        return cut_whole(whole, contents, clusters, validation, test, seed)
     return _brought(whole, contents, clusters, where, validation, seed, on_leak)
 
 
@@ -306,13 +306,15 @@ def _class_names(root: Path, parts: dict[str, dict[str, Path]]) -> tuple[str, ..
     return names
 
 
-def _without_bad(records: Sequence[FileRecord], on_bad: str) -> np.ndarray:
+def without_bad(
+    records: Sequence[FileRecord], on_bad: str, name: str = "folder"
+) -> np.ndarray:
     """Indices of the files that can be decoded."""
     bad = [f"{record.path} ({record.fault})" for record in records if record.fault]
     if bad and on_bad == "error":
         hint = f"{len(bad)} of {len(records)} cannot be decoded. "
         hint += 'Remove them, or leave them out with on_bad="skip".'
-        fail("folder", "a folder of images that can be decoded", bad[:_NAMED], hint)
+        fail(name, f"a {name} of images that can be decoded", bad[:_NAMED], hint)
     if bad:
         warn_user(f"Skipped {len(bad)} files that cannot be decoded", bad)
     return np.array([i for i, record in enumerate(records) if not record.fault], int)
@@ -334,7 +336,7 @@ def _group_keys(root: Path, paths: Sequence[Path], groups: Groups | None) -> np.
     return integer_codes([groups(path) for path in relative])
 
 
-def _cut_whole(
+def cut_whole(
     whole: ImageSet,
     contents: np.ndarray,
     clusters: np.ndarray,
@@ -342,6 +344,7 @@ def _cut_whole(
     test: float,
     seed: int,
 ) -> Splits:
+    """A set without copies that disagree, cut along clusters."""
     keep = keep_mask(len(whole), drop_conflicts(whole, contents))
     kept = whole.subset(keep)
     return cut(kept, clusters[keep], validation=validation, test=test, seed=seed)
