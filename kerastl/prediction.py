@@ -17,8 +17,6 @@ from kerastl.evaluation.calibration import expected_calibration_error, fit_tempe
 from kerastl.evaluation.metrics import log_loss
 from kerastl.features.network import run_batches
 from kerastl.models.record import set_temperature
-from kerastl.tasks.classification import Predictions
-from kerastl.tasks.classification_report import EvaluationReport
 from kerastl.tasks.task import BoundModel, bind_known
 
 
@@ -31,20 +29,20 @@ def predict(
     augment: str | Augmentation = "light",
     seed: int = 0,
     progress: Progress | None = None,
-) -> Predictions:
-    """Class names and probabilities of images, in the order they were given.
+) -> Any:
+    """What a model says of images, in the order they were given.
 
     The images are read and resized exactly as in training. No weight of the model
     changes, and the same image gets the same answer in any company, except with random
     views: those of an image follow from its place among the inputs.
 
     Args:
-        model: A classifier from `build_classifier` or `load_model`.
+        model: From `build_classifier`, `build_regressor` or `load_model`.
         inputs: A file, a folder (its images, also in folders inside), a list of them;
             an array of pixels 0-255, `(n, height, width, 3)` or one image; a PIL
             image or a list of them; or an `ImageSet`.
         batch_size: Images at a time.
-        views: Over how many views of each image the probabilities are averaged: the
+        views: Over how many views of each image the answers are averaged: the
             image itself, its mirror image where `augment` flips, then random ones. It
             takes as many times as long.
         augment: What the other views come from: see `batches`. Signs and digits need
@@ -53,7 +51,8 @@ def predict(
         progress: Called with (done, total).
 
     Returns:
-        Names, probabilities and paths, one row an image.
+        Of a classifier `kerastl.tasks.Predictions`: names, probabilities and paths, one
+        row an image; of a regressor `kerastl.tasks.NumberPredictions`.
 
     Raises:
         ValueError: If there is no image, one cannot be read, pixels are not 0-255, or
@@ -68,27 +67,18 @@ def predict(
         >>> kerastl.predict(model, image).probabilities.round(3).tolist()
         [[0.333, 0.333, 0.333]]
     """
-    bound = bind_known(model)
-    return _predict(
-        bound,
-        inputs,
-        batch_size=batch_size,
-        views=views,
-        augment=augment,
-        seed=seed,
-        progress=progress,
-    )
+    options = (batch_size, views, augment, seed, progress)
+    return _predict(bind_known(model), inputs, *options)
 
 
 def _predict(
     bound: BoundModel,
     inputs: Any,
-    *,
-    batch_size: int = 64,
-    views: int = 1,
-    augment: str | Augmentation = "light",
-    seed: int = 0,
-    progress: Progress | None = None,
+    batch_size: int,
+    views: int,
+    augment: str | Augmentation,
+    seed: int,
+    progress: Progress | None,
 ) -> Any:
     """What `predict` says, for a model whose record is known."""
     check_integer("batch_size", batch_size, 1)
@@ -136,15 +126,15 @@ def evaluate(
     augment: str | Augmentation = "light",
     seed: int = 0,
     progress: Progress | None = None,
-) -> EvaluationReport:
-    """A classifier's results on labelled images: accuracy with its interval, and more.
+) -> Any:
+    """A model's results on labelled images: accuracy or errors with their intervals.
 
     Predictions, labels and paths come from one pass, in order. Score the test part
     once, at the end: what you choose by it, it no longer measures.
 
     Args:
-        model: A classifier from `build_classifier` or `load_model`.
-        image_set: Labelled images whose classes are the model's.
+        model: From `build_classifier`, `build_regressor` or `load_model`.
+        image_set: Labelled images whose classes, or numbers, are the model's.
         batch_size: Images at a time.
         views: Views of each image to average over: see `predict`.
         augment: What the other views come from: see `predict`.
@@ -152,7 +142,8 @@ def evaluate(
         progress: Called with (done, total).
 
     Returns:
-        Report that prints as a table.
+        Report that prints as a table: of a classifier
+        `kerastl.tasks.EvaluationReport`, of a regressor `RegressionReport`.
 
     Raises:
         ValueError: If the images have no labels or other classes than the model.
@@ -166,24 +157,13 @@ def evaluate(
         >>> kerastl.evaluate(model, test).accuracy
         0.75
     """
-    return scored(
-        bind_known(model),
-        image_set,
-        batch_size=batch_size,
-        views=views,
-        augment=augment,
-        seed=seed,
-        progress=progress,
-    )[0]
-
-
-def scored(bound: BoundModel, image_set: ImageSet, **options: Any) -> tuple[Any, Any]:
-    """Report and predictions of labelled images, from one pass: see `evaluate`."""
+    bound = bind_known(model)
     targets = check_scorable(bound, image_set)
     began = time.perf_counter()
-    predictions = _predict(bound, image_set, **options)
+    options = (batch_size, views, augment, seed, progress)
+    predictions = _predict(bound, image_set, *options)
     seconds = time.perf_counter() - began
-    return bound.task.report(targets, predictions, seconds=seconds), predictions
+    return bound.task.report(targets, predictions, seconds=seconds)
 
 
 def check_scorable(bound: BoundModel, image_set: ImageSet) -> np.ndarray:

@@ -243,8 +243,8 @@ class TransferResult:
     Attributes:
         model: The classifier, with the best weights of all phases.
         history: One history over all phases.
-        report: JSON-ready: `data`, `class_names`, `splits`, `settings`, `phases`,
-            `best`, `seconds`, `validation` and `test` scores.
+        report: JSON-ready: `data`, `headline`, `class_names`, `splits`, `settings`,
+            `phases`, `best`, `seconds`, `validation` and `test` scores.
         splits: The images that were used.
     """
 
@@ -494,6 +494,7 @@ def _finish(
     clock.stop("scoring")
     report = {
         "data": splits.train.name,
+        "headline": dict(bind_known(model).task.headline),
         "class_names": list(splits.train.class_names),
         "splits": {p: split_counts(getattr(splits, p)) for p in ("train", *_PARTS)},
         "settings": settings,
@@ -529,6 +530,8 @@ def images_chosen_by(model: str | Path, data: Any, **given: Any) -> ImageSet:
     settings = report.get("settings") or {}
     cut = {name: settings.get(name, default) for name, default in known.items()}
     cut |= {name: value for name, value in given.items() if value is not None}
+    columns = ("images", "targets", "labels", "folder")
+    cut |= {name: settings[name] for name in columns if settings.get(name) is not None}
     images = _read(data, **cut).validation
     if images is None:
         hint = "Pass validation=0.15 to cut one off images that were not trained on."

@@ -33,8 +33,8 @@ def train(
     """Train a model on your images, score it and save it.
 
     Args:
-        data: A folder of class folders, one with train/ and test/ inside, or the name
-            of a dataset: digits, shapes, flowers, cifar10, ...
+        data: A folder of class folders, one with train/ and test/ inside, a .csv file
+            of images, or the name of a dataset: digits, shapes, flowers, cifar10, ...
         output: Where to write; a fresh dated folder if absent.
         overwrite: Replace what the output folder holds.
         **options: Of `transfer`.
@@ -52,19 +52,23 @@ def train(
             "ImageNet's, downloaded once"
         )
     report = result.report
-    scores = {
-        part: (report[part] or {}).get("accuracy") for part in ("validation", "test")
-    }
+    scores, lines = {}, []
+    for part in ("validation", "test"):
+        for name, kind in report.get("headline", {"accuracy": "share"}).items():
+            score = (report[part] or {}).get(name)
+            scores[f"{part}_{name}"] = score
+            shown = percent(score)
+            if kind != "share" and score is not None:
+                shown = f"{score:.4g}"
+            lines.append(f"{part + ' ' + name:<21}{shown}")
     seconds = report["seconds"]["total"]
     record = {
-        **{f"{part}_accuracy": score for part, score in scores.items()},
+        **scores,
         "seconds": seconds,
         "output": str(folder),
         "settings": report["settings"],
     }
-    lines = [
-        f"validation accuracy  {percent(scores['validation'])}",
-        f"test accuracy        {percent(scores['test'])}",
+    lines += [
         f"time                 {seconds:.0f} s",
         f"written to           {folder}",
         f"next                 kerastl predict {folder / 'model.keras'} IMAGE ...",
@@ -85,7 +89,7 @@ def _fresh_folder(data: str) -> Path:
 def predict(
     model: str, paths: Sequence[str], *, jsonl: bool = False, **options: Any
 ) -> Reply:
-    """Name the class of images, as CSV or one JSON object a line.
+    """Predict the class or numbers of images, as CSV or one JSON object a line.
 
     Args:
         model: A model.keras of `train`.
@@ -96,12 +100,17 @@ def predict(
     classifier = kerastl.load_model(model)
     with ProgressLine("predicting") as progress:
         found = kerastl.predict(classifier, paths, progress=progress, **options)
-    rows = [{**row, "probability": round(row["probability"], 6)} for row in found]
+    rows = [
+        {
+            name: round(value, 6) if isinstance(value, float) else value
+            for name, value in row.items()
+        }
+        for row in found
+    ]
     if jsonl:
         return Reply(None, "\n".join(json_line(row) for row in rows))
     text = io.StringIO()
-    fields = ["path", "label", "probability"]
-    writer = csv.DictWriter(text, fields, lineterminator="\n")
+    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
     writer.writeheader()
     writer.writerows(map(csv_row, rows))
     return Reply(None, text.getvalue().rstrip("\n"))
@@ -109,30 +118,46 @@ def predict(
 
 def csv_row(row: dict[str, Any]) -> dict[str, Any]:
     """`row` with several labels, or none, as one field."""
-    label = row["label"]
-    return {**row, "label": label if isinstance(label, str) else ";".join(label)}
+    return {
+        name: ";".join(value) if isinstance(value, tuple) else value
+        for name, value in row.items()
+    }
 
 
-def evaluate(model: str, data: str, **options: Any) -> Reply:
+def evaluate(
+    model: str,
+    data: str,
+    *,
+    images: str | None = None,
+    targets: Sequence[str] | None = None,
+    labels: str | None = None,
+    folder: str | None = None,
+    **options: Any,
+) -> Reply:
     """Score a model on labelled images.
 
     Args:
         model: A model.keras of `train`.
-        data: A folder of class folders, or the name of a dataset; where it has a test
-            part, that part is scored.
+        data: A folder of class folders, a .csv file of images, or the name of a
+            dataset; where it has a test part, that part is scored.
+        images: Column of file names, for a table.
+        targets: Columns of numbers, for a table.
+        labels: Column of class names, for a table.
+        folder: What the file names of a table are relative to.
         **options: Of `evaluate`.
     """
     classifier = kerastl.load_model(model)
-    images = images_to_score(data)
+    columns = {"images": images, "targets": targets, "labels": labels, "folder": folder}
+    scored = images_to_score(data, **columns)
     with ProgressLine("scoring") as progress:
-        report = kerastl.evaluate(classifier, images, progress=progress, **options)
+        report = kerastl.evaluate(classifier, scored, progress=progress, **options)
     return Reply(report)
 
 
-def images_to_score(data: str) -> "ImageSet":
+def images_to_score(data: str, **columns: Any) -> "ImageSet":
     """The test part of `data`, else its validation part, else all of it."""
     with ProgressLine("reading images") as progress:
-        splits = kerastl.open_data(data, validation=0.0, progress=progress)
+        splits = kerastl.open_data(data, validation=0.0, progress=progress, **columns)
     if splits.test is not None:
         return splits.test
     if splits.validation is not None:

@@ -113,6 +113,7 @@ class ClassificationTask(Task):
     has_temperature: ClassVar[bool] = True
     output_name: ClassVar[str] = "class_logits"
     model_name: ClassVar[str] = "classifier"
+    headline: ClassVar[Mapping[str, str]] = {"accuracy": "share"}
     picture_names: ClassVar[tuple[str, ...]] = ("confusion", "examples")
     fewest_classes: ClassVar[int] = 2
     exact_classes: ClassVar[int | None] = None

@@ -170,6 +170,7 @@ class RegressionTask(Task):
     name: ClassVar[str] = "regression"
     output_name: ClassVar[str] = "numbers"
     model_name: ClassVar[str] = "regressor"
+    headline: ClassVar[Mapping[str, str]] = {"mae": "number", "r2": "number"}
     picture_names: ClassVar[tuple[str, ...]] = ("scatter",)
 
     def __post_init__(self) -> None:

@@ -38,6 +38,8 @@ class Task(ABC):
         has_temperature: Whether the outputs are logits that a temperature divides.
         output_name: Name of the last layer.
         model_name: What ends the name of a model built for it.
+        headline: Numbers of a report's `to_dict()` that sum it up, and how each is
+            printed: `"share"` or `"number"`.
         picture_names: Names that `pictures` may give.
 
     Example:
@@ -56,6 +58,7 @@ class Task(ABC):
     has_temperature: ClassVar[bool] = False
     output_name: ClassVar[str] = "outputs"
     model_name: ClassVar[str] = "model"
+    headline: ClassVar[Mapping[str, str]] = {}
     picture_names: ClassVar[tuple[str, ...]] = ()
 
     @property

@@ -4,6 +4,7 @@ import json
 import shutil
 
 import pytest
+from PIL import Image
 
 
 def test_only_the_options_that_are_given_reach_transfer(
@@ -261,3 +262,30 @@ def test_bad_data_fail_in_one_sentence_and_leave_nothing(
     assert done.err.startswith("kerastl: error: `")
     assert done.err.count("\n") == 1
     assert not output.exists()
+
+
+def test_a_table_of_numbers_is_trained_scored_and_predicted(command, tmp_path):
+    lines = ["file,age,who"]
+    for age in range(20):
+        image = Image.new("RGB", (16, 16), (10 * age, 10 * age, 10 * age))
+        image.save(tmp_path / f"{age}.png")
+        lines.append(f"{age}.png,{age},x")
+    table = tmp_path / "people.csv"
+    table.write_text("\n".join(lines))
+    columns = ("--images", "file", "--targets", "age")
+    options = "--alpha 0.25 --image-size 32 --recipe linear_probe --epochs 2 --json"
+    done = command("train", table, *columns, *options.split(), "-o", tmp_path / "new")
+    assert done.status == 0, done.err
+    model = tmp_path / "new" / "model.keras"
+    found = done.json()
+    assert found["validation_mae"] > 0
+    assert found["test_r2"] is None
+    done = command("evaluate", model, table, *columns, "--json")
+    assert done.status == 0, done.err
+    assert done.json()["per_target"][0]["name"] == "age"
+    done = command("predict", model, tmp_path / "3.png")
+    assert done.lines[0] == "path,age"
+    assert 0 < float(done.lines[1].split(",")[1]) < 20
+    done = command("calibrate", model, table)
+    assert done.status == 1
+    assert "must be a classifier" in done.err
