@@ -94,14 +94,12 @@ def as_probabilities(
     return labels, np.clip(scores, 0, 1)
 
 
-def decide(
-    labels: np.ndarray, probabilities: np.ndarray, threshold: float = 0.5
-) -> np.ndarray:
-    """The decisions, in the shape of `labels`: argmax, or above the threshold."""
+def decide(labels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
+    """The decisions, in the shape of `labels`: argmax, or above one half."""
     if labels.ndim == 1:
         return probabilities.argmax(axis=1)
     # Strictly above, as keras.metrics.BinaryAccuracy decides.
-    return (probabilities > threshold).astype(np.int64)
+    return (probabilities > 0.5).astype(np.int64)
 
 
 @dataclass(frozen=True)
