@@ -1,4 +1,7 @@
-"""Keys of cached features: they hold all that the rows depend on."""
+"""Keys of cached features: they hold all that the rows depend on.
+
+Each is 64 hexadecimal digits, equal in every process.
+"""
 
 import functools
 import hashlib
@@ -251,9 +254,6 @@ def network_key(model: keras.Model) -> str:
     Args:
         model: Functional model or `keras.Sequential`.
 
-    Returns:
-        64 hexadecimal digits.
-
     Raises:
         TypeError: If a part of it has code of its own, outside Keras and its
             libraries: a change of that code could not be seen.
@@ -279,9 +279,6 @@ def images_key(
         image_set: Files or arrays.
         image_size: Side, or (height, width), in pixels.
         resize: `"stretch"`, `"crop"` or `"pad"`.
-
-    Returns:
-        64 hexadecimal digits.
 
     Raises:
         ValueError: If the size or `resize` is not one.
@@ -311,7 +308,7 @@ def views_key(augment: str | Augmentation | None, seed: int) -> str:
         seed: What the changes follow from.
 
     Returns:
-        64 hexadecimal digits; an empty string where nothing is changed.
+        The key; an empty string where nothing is changed.
 
     Raises:
         ValueError: If there is no such preset.
@@ -335,9 +332,6 @@ def cache_key(*parts: str) -> str:
 
     Args:
         *parts: Keys, names of layers, settings.
-
-    Returns:
-        64 hexadecimal digits.
 
     Example:
         >>> cache_key("a", "b") == cache_key("ab")

@@ -1,6 +1,5 @@
 """Averages of the weights of several models: interpolation and soups."""
 
-import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -38,6 +37,7 @@ from kerastl.models.record import (
     read_record,
     set_temperature,
 )
+from kerastl.models.weights import weights_digest
 from kerastl.tasks.building import load_model
 from kerastl.tasks.compiling import compile_model
 from kerastl.tasks.task import bind_known
@@ -92,7 +92,7 @@ class Judge:
             fail("validation", kinds, type(validation).__name__, error=TypeError)
         self.batch_size = batch_size
 
-    def score(self, model: keras.Model, progress: Progress | None = None) -> Score:
+    def score(self, model: keras.Model) -> Score:
         """The model's score with its present weights."""
         source = self.source
         logits = run_batches(
@@ -100,7 +100,6 @@ class Judge:
             lambda indices: only_or_all(source.rows(indices)),
             len(source),
             batch_size=self.batch_size,
-            progress=progress,
         )
         labels = np.asarray(source.targets)
         return Score(*self.task.score(labels, self.task.decode(logits)))
@@ -110,7 +109,7 @@ class Judge:
 #: start leaves 0.9 and more.
 SAME_START = 0.5
 
-#: Compared by `check_same_records`, where they say anything.
+#: Layers of which only the record counts.
 _RECORDS = (keras.layers.InputLayer, Preprocessing, TaskOutputs)
 
 #: Settings of a layer that a trained one computes the same without.
@@ -119,12 +118,7 @@ _OF_TRAINING_ENDS = ("_initializer", "_regularizer", "_constraint")
 
 
 def weight_arrays(name: str, item: Any) -> list[np.ndarray]:
-    """The weights of a model, or arrays as they are.
-
-    Raises:
-        ValueError: If the model has adapters.
-        TypeError: If it is neither.
-    """
+    """The weights of a model without adapters, or arrays as they are."""
     if isinstance(item, keras.Model):
         check_merged(name, item)
         return snapshot(item)
@@ -160,57 +154,80 @@ def effective_weights(model: keras.Model) -> list[np.ndarray]:
 
 
 def check_same_shapes(
-    name: str,
-    arrays: Sequence[np.ndarray],
-    others: Sequence[np.ndarray],
+    name: str, weights: Sequence[np.ndarray], others: Sequence[np.ndarray]
 ) -> None:
     """Raise unless two lists of weights are of one structure."""
-    if len(arrays) != len(others):
-        received = f"{len(arrays)} arrays, and {len(others)} in the other"
-        fail(name, "weights of one structure", received)
-    for place, (one, other) in enumerate(zip(arrays, others, strict=True)):
+    expected = "weights of one structure"
+    if len(weights) != len(others):
+        fail(name, expected, f"{len(weights)} arrays, and {len(others)} in the other")
+    for place, (one, other) in enumerate(zip(weights, others, strict=True)):
         if one.shape != other.shape:
-            received = f"array {place} of shape {one.shape}, and {other.shape}"
-            fail(name, "weights of one structure", received)
+            fail(
+                name, expected, f"array {place} of shape {one.shape}, and {other.shape}"
+            )
 
 
-def check_same_records(name: str, model: keras.Model, other: keras.Model) -> None:
-    """Raise unless two classifiers mean the same by their outputs and inputs."""
-    one, two = find_record(model), find_record(other)
-    if one is not None and two is not None:
-        for part in ("class_names", "task", "image_size", "resize"):
-            mine, theirs = getattr(one, part), getattr(two, part)
-            if mine != theirs:
-                words = part.replace("_", " ")
-                fail(name, f"models of one {words}", [mine, theirs])
-    first, second = map(_origin, (model, other))
-    if first != second:
-        fail(name, "models of one backbone, with one preprocessing", [first, second])
+def check_soup_compatibility(
+    name: str,
+    model: keras.Model,
+    weights: Sequence[np.ndarray],
+    others: Sequence[np.ndarray],
+    other: keras.Model | None = None,
+) -> None:
+    """Raise unless two models can be averaged: of one meaning, structure and start.
 
+    Layers must be of the same kinds and settings, those with weights in the same
+    order. What only training knows, such as dropout, may differ; how the layers are
+    connected is not compared. The start is read off the direction of the backbone's
+    kernels: no record tells two fine-tunings of one network from two networks.
 
-def _origin(model: keras.Model) -> tuple[str, str, str] | None:
-    layer = find_preprocessing(model)
-    return layer and (layer.backbone, layer.weights_source, layer.mode)
-
-
-def check_same_layers(name: str, model: keras.Model, other: keras.Model) -> None:
-    """Raise unless two models' layers are of the same kinds and settings.
-
-    Layers with weights also in the same order. What only training knows, such as
-    dropout, may differ; how the layers are connected is not compared.
+    Args:
+        name: The argument's name, for the error.
+        model: One of them, without adapters.
+        weights: Its weights, in the order of `model.weights`.
+        others: The other's.
+        other: The other; None where only its weights are known.
     """
-    ours, theirs = (Counter(_layer_records(each)) for each in (model, other))
-    first, second = next(iter(ours - theirs), None), next(iter(theirs - ours), None)
-    if first or second:
-        received = [_told(first, second), _told(second, first)]
-        fail(name, "models of the same layers, with the same settings", received)
+    if other is not None:
+        ours, theirs = _meaning(model), _meaning(other)
+        for part in [part for part in ours if part in theirs]:
+            if ours[part] != theirs[part]:
+                fail(name, f"models of one {part}", [ours[part], theirs[part]])
+    check_same_shapes(name, weights, others)
+    if other is not None:
+        one, two = Counter(_layer_records(model)), Counter(_layer_records(other))
+        first, second = next(iter(one - two), None), next(iter(two - one), None)
+        if first or second:
+            received = [_differing(first, second), _differing(second, first)]
+            fail(name, "models of the same layers, with the same settings", received)
+    similarity = kernel_cosine(model, weights, others)
+    if similarity < SAME_START:
+        hint = (
+            "Averages mean something only between models that were fine-tuned from "
+            "the same weights."
+        )
+        received = f"kernels of cosine {similarity:.2f}"
+        fail(name, "fine-tuned from one start", received, hint)
+
+
+def _meaning(model: keras.Model) -> dict[str, Any]:
+    """What a model's inputs and outputs stand for, as far as it says."""
+    record, scaling = find_record(model), find_preprocessing(model)
+    parts = ("class_names", "task", "image_size", "resize") if record else ()
+    said = {part.replace("_", " "): getattr(record, part) for part in parts}
+    origin = scaling and (scaling.backbone, scaling.weights_source, scaling.mode)
+    return {**said, "backbone, with one preprocessing": origin}
 
 
 def _layer_records(model: keras.Model) -> Iterator[tuple[int, str, str]]:
     """Place among those with weights (0 without), kind and settings of each layer."""
     place = 0
     for layer in leaf_layers(model):
-        if is_noise(layer) or _is_identity(layer) or isinstance(layer, _RECORDS):
+        # ConvNeXt has linear activations where no noise is asked: they change nothing.
+        linear = getattr(layer, "activation", None) is keras.activations.linear
+        idle = isinstance(layer, keras.layers.Activation) and linear
+        idle = idle or isinstance(layer, (keras.layers.Identity, *_RECORDS))
+        if idle or is_noise(layer):
             continue
         place += bool(layer.weights)
         try:
@@ -222,30 +239,23 @@ def _layer_records(model: keras.Model) -> Iterator[tuple[int, str, str]]:
         yield place * bool(layer.weights), original_class(layer).__name__, settings
 
 
-def _is_identity(layer: keras.Layer) -> bool:
-    """Whether it hands on what it gets, as ConvNeXt's do where no noise is asked."""
-    linear = getattr(layer, "activation", None) is keras.activations.linear
-    plain = isinstance(layer, keras.layers.Activation) and linear
-    return plain or isinstance(layer, keras.layers.Identity)
-
-
 def _settings(value: Any) -> Any:
     """Settings without those of training, in the forms that a file gives back."""
     if isinstance(value, dict):
         return {
             key: _settings(value[key])
             for key in sorted(value, key=str)
-            if not _is_of_training(str(key))
+            if not str(key).startswith("lora_")
+            and "drop" not in str(key)
+            and key not in _OF_TRAINING
+            and not str(key).endswith(_OF_TRAINING_ENDS)
         }
     return [_settings(x) for x in value] if isinstance(value, (list, tuple)) else value
 
 
-def _is_of_training(key: str) -> bool:
-    bookkeeping = key.startswith("lora_") or "drop" in key
-    return bookkeeping or key in _OF_TRAINING or key.endswith(_OF_TRAINING_ENDS)
-
-
-def _told(one: tuple[int, str, str] | None, other: tuple[int, str, str] | None) -> str:
+def _differing(
+    one: tuple[int, str, str] | None, other: tuple[int, str, str] | None
+) -> str:
     """A layer that the other model lacks: its kind, and what is other about it."""
     if one is None:
         return "no such layer"
@@ -256,39 +266,12 @@ def _told(one: tuple[int, str, str] | None, other: tuple[int, str, str] | None) 
     return f"{one[1]}({', '.join(differing)})"
 
 
-def check_same_start(
-    name: str,
-    model: keras.Model,
-    arrays: Sequence[np.ndarray],
-    others: Sequence[np.ndarray],
-) -> None:
-    """Raise if two lists of weights cannot have grown from one network.
-
-    Read off the direction of the backbone's kernels, all in one: no record in a model
-    tells two fine-tunings of one network from two networks.
-
-    Args:
-        name: The argument's name, for the error.
-        model: Whose weights these are, to tell backbone from head.
-        arrays: Weights in the order of `model.weights`.
-        others: The same of the other.
-    """
-    similarity = kernel_cosine(model, arrays, others)
-    if similarity < SAME_START:
-        hint = (
-            "Averages mean something only between models that were fine-tuned from "
-            "the same weights."
-        )
-        received = f"kernels of cosine {similarity:.2f}"
-        fail(name, "fine-tuned from one start", received, hint)
-
-
 def kernel_cosine(
-    model: keras.Model, arrays: Sequence[np.ndarray], others: Sequence[np.ndarray]
+    model: keras.Model, weights: Sequence[np.ndarray], others: Sequence[np.ndarray]
 ) -> float:
     """Cosine between the backbone's kernels in two states; 1 where there are none."""
     head = set(head_layers(model))
-    ours = {
+    kernels = {
         id(weight)
         for layer in leaf_layers(model)
         if layer.name not in head
@@ -296,8 +279,8 @@ def kernel_cosine(
         if len(weight.shape) > 1
     }
     product = first = second = 0.0
-    for weight, one, other in zip(model.weights, arrays, others, strict=True):
-        if id(weight) in ours:
+    for weight, one, other in zip(model.weights, weights, others, strict=True):
+        if id(weight) in kernels:
             a, b = one.astype("float64").ravel(), other.astype("float64").ravel()
             product, first, second = product + a @ b, first + a @ a, second + b @ b
     if first == 0.0 or second == 0.0:
@@ -416,8 +399,8 @@ def wise_ft(
     validation images.
 
     Args:
-        model: The fine-tuned classifier. After LoRA: merged by `merge_lora`, with as
-            start the weights from before `add_lora`.
+        model: The fine-tuned classifier. After LoRA: merged by `kerastl.lora.merge`,
+            with as start the weights from before `kerastl.lora.add`.
         start: The same classifier before fine-tuning: a copy of it or its weights.
             Best with its head trained already: after the first phase of `lp_ft`.
         validation: An `ImageSet` or a pair `(images, labels)`.
@@ -457,10 +440,8 @@ def wise_ft(
     check_merged("model", model)
     before, after = weight_arrays("start", start), snapshot(model)
     check_same_shapes("start", before, after)
-    if isinstance(start, keras.Model):
-        check_same_records("start", start, model)
-        check_same_layers("start", start, model)
-    check_same_start("start", model, before, after)
+    known = start if isinstance(start, keras.Model) else None
+    check_soup_compatibility("start", model, after, before, known)
     judge = Judge(model, validation, batch_size)
     temperature = read_record(model).temperature
     moved = moved_statistics(model, [before, after]) if statistics is not None else ()
@@ -548,7 +529,7 @@ def uniform_soup(
 
     They must have been fine-tuned from one network: the mean of others is noise. It can
     be worse than the best of them; `greedy_soup` cannot, on the images it chose by.
-    Adapters of `add_lora` count as folded into their kernels, and the soup has none.
+    LoRA's adapters count as folded into their kernels, and the soup has none.
 
     Args:
         models: Functional models of one structure, or `.keras` files of classifiers,
@@ -628,7 +609,7 @@ def greedy_soup(
     """
     check_integer("batch_size", batch_size, 1)
     pot = _Pot(models, statistics)
-    steps = _Steps(progress, 2 * len(pot.candidates) - 1)
+    passes = 2 * len(pot.candidates) - 1
     alone, marks = [], []
     judge = None
     for candidate in pot.candidates:
@@ -636,20 +617,22 @@ def greedy_soup(
         judge = judge or Judge(pot.model, validation, batch_size)
         restore(pot.model, values)
         alone.append(judge.score(pot.model))
-        marks.append(_mark(values))
-        steps.next()
+        marks.append(weights_digest(values))
+        if progress is not None:
+            progress(len(alone), passes)
     ranked = sorted(
         range(len(alone)), key=lambda i: (-alone[i].accuracy, alone[i].loss, marks[i])
     )
     members, best = ranked[:1], alone[ranked[0]]
     total = _add(None, pot.read(pot.candidates[ranked[0]]))
-    for place in ranked[1:]:
+    for done, place in enumerate(ranked[1:], start=1):
         trial = _add(total, pot.read(pot.candidates[place]))
         pot.pour(trial, len(members) + 1)
         score = judge.score(pot.model)
         if score.accuracy >= best.accuracy:
             members, best, total = [*members, place], score, trial
-        steps.next()
+        if progress is not None:
+            progress(len(alone) + done, passes)
     pot.pour(total, len(members))
     return ModelSoup(
         model=pot.model,
@@ -687,10 +670,7 @@ class _Pot:
         if self.model is None:
             self.model, self.first = _copy(model), values
             return values
-        check_same_records("models", self.model, model)
-        check_same_shapes("models", self.first, values)
-        check_same_layers("models", self.model, model)
-        check_same_start("models", self.model, self.first, values)
+        check_soup_compatibility("models", self.model, self.first, values, model)
         self.moved.update(moved_statistics(self.model, [self.first, values]))
         return values
 
@@ -705,19 +685,6 @@ class _Pot:
         if self.moved and self.statistics is not None and count > 1:
             names = sorted(self.moved)
             recompute_batchnorm(self.model, self.statistics, layers=names)
-
-
-class _Steps:
-    """Counts passes for a progress function that may be None."""
-
-    def __init__(self, progress: Progress | None, total: int) -> None:
-        self.progress, self.done, self.total = progress, 0, total
-
-    def next(self) -> None:
-        """One more."""
-        self.done += 1
-        if self.progress is not None:
-            self.progress(self.done, self.total)
 
 
 def _add(
@@ -755,11 +722,3 @@ def _copy(model: keras.Model) -> keras.Model:
         if copy.trainable_variables:
             compile_model(copy)
     return copy
-
-
-def _mark(values: Sequence[np.ndarray]) -> str:
-    """Stands for the weights, so that ties do not hang on the order given."""
-    digest = hashlib.sha256()
-    for value in values:
-        digest.update(np.ascontiguousarray(value).tobytes())
-    return digest.hexdigest()

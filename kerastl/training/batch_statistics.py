@@ -74,20 +74,23 @@ def recompute_batchnorm(
     rows, total = _rows(model, data)
     if total < 2:
         fail("data", "at least two images", total)
-    moments = {id(layer): _Moments() for layer in chosen}
+    moments: dict[int, list[Any]] = {id(layer): [] for layer in chosen}
     parts = np.array_split(np.arange(total), -(-total // batch_size))
-    done = 0
+    counts, done = [len(part) for part in parts], 0
     with _batch_statistics(model, chosen):
         for part in parts:
             for layer, mean, variance in _pass(model, chosen, rows(part)):
-                moments[id(layer)].add(len(part), mean, variance)
+                moments[id(layer)].append((mean, variance))
             done += len(part)
             if progress is not None:
                 progress(done, total)
     for layer in chosen:
-        found = moments[id(layer)]
-        layer.moving_mean.assign(found.mean)
-        layer.moving_variance.assign(found.squares / found.count)
+        means, variances = map(np.array, zip(*moments[id(layer)], strict=True))
+        mean = np.average(means, axis=0, weights=counts)
+        # Within the batches, and between them.
+        spread = variances + (means - mean) ** 2
+        layer.moving_mean.assign(mean)
+        layer.moving_variance.assign(np.average(spread, axis=0, weights=counts))
 
 
 def moved_statistics(
@@ -109,23 +112,6 @@ def moved_statistics(
             for state in states[1:]
         )
     )
-
-
-class _Moments:
-    """Mean and sum of squared deviations, merged batch after batch in float64."""
-
-    def __init__(self) -> None:
-        self.count = 0
-        self.mean: Any = 0.0
-        self.squares: Any = 0.0
-
-    def add(self, count: int, mean: np.ndarray, variance: np.ndarray) -> None:
-        """Merge a batch of `count` images: Chan, Golub & LeVeque (1979)."""
-        total = self.count + count
-        offset = mean - self.mean
-        self.squares += count * variance + offset**2 * (self.count * count / total)
-        self.mean = self.mean + offset * (count / total)
-        self.count = total
 
 
 def _batch_norms(model: keras.Model) -> list[keras.layers.BatchNormalization]:

@@ -209,11 +209,11 @@ def test_adapters_whose_factors_have_no_middle_are_refused():
     model, other = small_classifier(), small_classifier()
     add_lora(model, rank=2)
     start = values(model)
-    with pytest.raises(ValueError, match=r"`model` must be .*without.*merge_lora"):
+    with pytest.raises(ValueError, match=r"`model` must be .*without.*lora\.merge"):
         wise_ft(model, start, coloured())
-    with pytest.raises(ValueError, match=r"`start` must be .*without.*merge_lora"):
+    with pytest.raises(ValueError, match=r"`start` must be .*without.*lora\.merge"):
         wise_ft(other, model, coloured())
-    with pytest.raises(ValueError, match=r"`end` must be .*without.*merge_lora"):
+    with pytest.raises(ValueError, match=r"`end` must be .*without.*lora\.merge"):
         interpolate_weights(start, model, 0.5)
 
 
