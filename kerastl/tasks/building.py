@@ -223,7 +223,15 @@ def _resolve_backbone(
         fail("backbone", "a model without a head", f"classifier {backbone.name!r}")
     if preprocessing is None and find_preprocessing(backbone) is not None:
         return backbone
-    return _adapt(backbone, preprocessing, image_size)
+    if preprocessing is None:
+        fail(
+            "preprocessing",
+            "given for a backbone that was not built here",
+            None,
+            "Pass 'tf' (-1 to 1), 'caffe', 'torch', 'none' (it takes 0-255 as it is), "
+            "or a Keras layer such as Rescaling(1 / 255).",
+        )
+    return adapt_backbone(backbone, preprocessing=preprocessing, image_size=image_size)
 
 
 def _check_precision(backbone: keras.Model, precision: str | None) -> None:
@@ -275,23 +283,6 @@ def _attach(
         x = layer(x)
         names.append(layer.name)
     return x, names
-
-
-def _adapt(
-    backbone: keras.Model,
-    preprocessing: str | keras.layers.Layer | None,
-    image_size: int | tuple[int, int] | None,
-) -> keras.Model:
-    """A flat copy of a foreign backbone behind its preprocessing."""
-    if preprocessing is None:
-        fail(
-            "preprocessing",
-            "given for a backbone that was not built here",
-            None,
-            "Pass 'tf' (-1 to 1), 'caffe', 'torch', 'none' (it takes 0-255 as it is), "
-            "or a Keras layer such as Rescaling(1 / 255).",
-        )
-    return adapt_backbone(backbone, preprocessing=preprocessing, image_size=image_size)
 
 
 def _pool(

@@ -1,7 +1,7 @@
 """Regression: one or several numbers for each example, in the user's own units."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -371,7 +371,8 @@ def build_regressor(
         targets: The training targets, `(n,)` or `(n, targets)`; an `ImageSet` with
             numbers; or a `kerastl.tasks.RegressionTask`, which brings its own mean,
             scale, names and unit.
-        names: One for each number; None: the set's, or `"0"`, `"1"` and so on.
+        names: One for each number of an array; None: `"0"`, `"1"` and so on. A set
+            has its own.
         unit: What the numbers are counted in, for reports.
         pooling: As for `build_classifier`, like all that follows.
         hidden: Units of hidden layers.
@@ -409,8 +410,8 @@ def build_regressor(
         task = targets
     elif isinstance(targets, ImageSet):
         found = RegressionTask.from_set(targets)
-        task = RegressionTask.from_targets(
-            targets.labels, names or found.target_names, unit
+        task = replace(
+            found, target_names=tuple(names or found.target_names), unit=unit
         )
     else:
         task = RegressionTask.from_targets(targets, names, unit)
