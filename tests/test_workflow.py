@@ -87,6 +87,7 @@ def test_the_report_says_what_was_done(run):
     report = report_of(run[1])
     assert set(report) == {
         "data",
+        "headline",
         "class_names",
         "splits",
         "settings",
