@@ -6,6 +6,7 @@ bar of Keras can come between a script and its JSON.
 
 import argparse
 import contextlib
+import inspect
 import os
 import re
 import sys
@@ -20,7 +21,7 @@ import shtab
 import kerastl
 from kerastl.cli.commands import COMMANDS
 from kerastl.cli.printing import say
-from kerastl.cli.signatures import REQUIRED, parameters, summary
+from kerastl.cli.signatures import REQUIRED, parameters
 
 FAILED, BAD_ARGUMENTS, INTERRUPTED = 1, 2, 130
 
@@ -47,11 +48,11 @@ def build_parser(only: str | None = None) -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     for name, (run, _) in COMMANDS.items():
-        line, text = summary(run)
+        text = (inspect.getdoc(run) or "").partition("\n\nArgs:")[0].replace("`", "")
         command = commands.add_parser(
             name,
-            help=line,
-            description=text.replace("`", ""),
+            help=text.partition("\n")[0],
+            description=text,
             argument_default=argparse.SUPPRESS,
         )
         if only in (None, name):
@@ -71,7 +72,8 @@ def _add_arguments(command: argparse.ArgumentParser, name: str) -> None:
                 option = replace(parameter, positional=False)
                 known.setdefault(parameter.name, option)
     # DATA first: an option that takes several values would swallow it.
-    words = [parameter.usage for parameter in own if parameter.usage]
+    needed = [each for each in own if each.positional or each.default is REQUIRED]
+    words = [each.word for each in needed]
     command.usage = " ".join(["%(prog)s", *words, "[options]"])
     for parameter in known.values():
         added = parameter.add_to(command)

@@ -5,9 +5,8 @@ The source is parsed instead: importing the library takes seconds, `--help` must
 
 import argparse
 import ast
-import inspect
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -54,13 +53,16 @@ class Parameter:
         return f"--{self.name.replace('_', '-')}"
 
     @property
-    def usage(self) -> str:
-        """Its word in the usage line; empty for what may be left out."""
-        metavar = self.name.removesuffix("s").upper()
-        word = f"{metavar} ..." if self.many else metavar
+    def metavar(self) -> str:
+        """What stands for its value in the help."""
+        return self.name.removesuffix("s" if self.many else "").upper()
+
+    @property
+    def word(self) -> str:
+        """Its word in the line of usage."""
         if not self.positional:
-            return f"{self.flag} {word}" if self.default is REQUIRED else ""
-        return word if self.default is REQUIRED else f"[{word}]"
+            return f"{self.flag} {self.metavar}"
+        return self.metavar if self.default is REQUIRED else f"[{self.metavar}]"
 
     def add_to(self, parser: argparse.ArgumentParser) -> argparse.Action:
         """Add it to a parser."""
@@ -69,12 +71,12 @@ class Parameter:
             switch = argparse.BooleanOptionalAction if self.default else "store_true"
             return parser.add_argument(self.flag, action=switch, **settings)
         settings |= {"type": self.convert, "choices": self.choices}
-        settings["metavar"] = self.name.removesuffix("s" if self.many else "").upper()
+        settings["metavar"] = self.metavar
         if self.many:
             settings["nargs"] = "+"
         if self.positional:
             if self.default is not REQUIRED:
-                settings["nargs"] = "?"
+                settings |= {"nargs": "?", "default": self.default}
             return parser.add_argument(self.name, **settings)
         if self.default is REQUIRED:
             settings["required"] = True
@@ -235,9 +237,3 @@ def parameters(function: str) -> list[Parameter]:
             )
         )
     return made
-
-
-def summary(function: Callable[..., Any]) -> tuple[str, str]:
-    """A docstring's first line, and all of it before its sections."""
-    text = (inspect.getdoc(function) or "").partition("\nArgs:\n")[0]
-    return text.partition("\n")[0], text
