@@ -270,7 +270,11 @@ def find_learning_rate(
         Smith (2017), arXiv:1506.01186, section 3.3, with the exponential sweep and the
         stop of fastai's `lr_find`.
     """
-    _check_sweep(low, high, steps)
+    check_number("low", low, above=0.0)
+    check_number("high", high, above=0.0, below=math.inf)
+    if high <= low:
+        fail("high", f"above `low`, {low:g}", high)
+    check_integer("steps", steps, 10)
     check_integer("batch_size", batch_size, 1)
     check_integer("seed", seed, 0)
     check_number("smoothing", smoothing, 0.0, below=1.0)
@@ -307,7 +311,11 @@ def find_learning_rate(
         )
         # At most as many passes as steps; the callback ends it.
         part.fit(data, epochs=steps, callbacks=[watch], verbose=0, shuffle=False)
-    return _curve(watch, low, high, steps, smoothing)
+    losses = np.array(watch.losses)
+    rates = low * (high / low) ** (np.arange(len(losses)) / (steps - 1))
+    smoothed = smooth_losses(losses, smoothing)
+    suggestions = suggest_rates(rates, losses, smoothing)
+    return RateCurve(rates, losses, smoothed, suggestions, watch.stopped)
 
 
 def rising_rate(
@@ -316,14 +324,6 @@ def rising_rate(
     """The rate of each step of a sweep: `low (high / low)^(step / (steps - 1))`."""
     schedules = keras.optimizers.schedules
     return schedules.ExponentialDecay(low, steps - 1, high / low)
-
-
-def _check_sweep(low: float, high: float, steps: int) -> None:
-    check_number("low", low, above=0.0)
-    check_number("high", high, above=0.0, below=math.inf)
-    if high <= low:
-        fail("high", f"above `low`, {low:g}", high)
-    check_integer("steps", steps, 10)
 
 
 def _open(model: keras.Model, trainable: Trainable | None, batch_norm: str) -> None:
@@ -356,17 +356,6 @@ def _cached(
             cache=cache,
             progress=progress,
         )
-
-
-def _curve(
-    watch: "_Watch", low: float, high: float, steps: int, smoothing: float
-) -> RateCurve:
-    losses = np.array(watch.losses)
-    rates = low * (high / low) ** (np.arange(len(losses)) / (steps - 1))
-    smoothed = smooth_losses(losses, smoothing)
-    return RateCurve(
-        rates, losses, smoothed, suggest_rates(rates, losses, smoothing), watch.stopped
-    )
 
 
 class _Watch(keras.callbacks.Callback):

@@ -15,6 +15,7 @@ from kerastl._checks import (
     warn,
 )
 from kerastl.data.sets import ImageSet
+from kerastl.features.cache import FeatureCache
 from kerastl.models.freezing import model_blocks
 from kerastl.models.record import has_loaded_weights, is_pretrained
 from kerastl.training.phase import Phase, TrainingHistory
@@ -286,7 +287,7 @@ def fine_tune(
     class_weight: str | Mapping[str, float] | None = None,
     label_smoothing: float = 0.0,
     strategy: Any = None,
-    cache: str = "auto",
+    cache: str | FeatureCache = "auto",
     views: int | None = None,
     callbacks: Sequence[keras.callbacks.Callback] = (),
     seed: int | None = None,

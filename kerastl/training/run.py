@@ -33,7 +33,7 @@ from kerastl.features.sources import make_source
 from kerastl.models.freezing import unfreeze
 from kerastl.models.layers import is_noise
 from kerastl.models.record import is_pretrained
-from kerastl.tasks.compiling import compile_model, trainable_paths
+from kerastl.tasks.compiling import compile_model, objective, trainable_paths
 from kerastl.tasks.task import bind
 from kerastl.training.checks import (
     check_callbacks,
@@ -57,14 +57,13 @@ from kerastl.training.watching import (
     PhaseMonitor,
     TrainableGuard,
     averaging,
-    has_learnt,
+    kept_weights,
     monitored,
     moved_paths,
     restore,
-    settle,
     snapshot,
     temperature_set_aside,
-    what_is_kept,
+    undo_failure,
 )
 
 
@@ -105,12 +104,7 @@ class PaddedValidation(keras.callbacks.Callback):
             len(self.source),
             batch_size=self.batch_size,
         )
-        task = bind(model).task
-        loss, metrics = self.settings["loss"], self.settings["metrics"]
-        if loss is None:
-            loss = task.loss(self.settings["label_smoothing"])
-        if metrics is None:
-            metrics = task.metrics() if task else []
+        loss, metrics = objective(model, **self.settings)
         labels = self.source.targets
         value = float(np.mean(_each(keras.losses.get(loss), labels, outputs)))
         found = {"val_loss": value + float(sum(model.losses))}
@@ -224,24 +218,10 @@ def seed_noise(model: keras.Model, seed: int) -> None:
 class Run:
     """One call of `run_phases`: its settings and what it has found so far.
 
-    Attributes:
-        model: What is trained.
-        train: Training data.
-        validation: Validation data, or None.
-        batch_size: Images in a step over all replicas.
-        augment: Augmentation of the training images.
-        weights: Class weights by index, or None.
-        settings: `loss`, `metrics` and `label_smoothing` for `compile_model`.
-        replicas: Devices that share a batch.
-        cache: Where the frozen part's outputs are kept.
-        views: Augmented versions of each image to keep, or None.
-        callbacks: The user's.
-        seed: Non-negative integer.
-        verbose: 0, 1 or 2.
-        history: Lists of values, one per epoch.
-        records: One per finished phase.
-        pretrained: Whether the backbone had learnt something when the run began.
-        start: The weights that the run began with.
+    Attributes that are no arguments of `run_phases`, checked: `weights`, class weights
+    by index; `settings`, its `loss`, `metrics` and `label_smoothing`; `replicas`, the
+    devices that share a batch; `pretrained`, whether the backbone had learnt something
+    when the run began; `start`, the weights that it began with.
     """
 
     model: keras.Model
@@ -262,7 +242,7 @@ class Run:
     pretrained: bool = True
     start: list[np.ndarray] = field(default_factory=list)
 
-    def all(self, phases: Sequence[Phase], monitor: str) -> TrainingHistory:
+    def train_phases(self, phases: Sequence[Phase], monitor: str) -> TrainingHistory:
         """Every phase, then the best weights."""
         tracker = BestWeights(
             self.model, monitored(self.model, self.settings["metrics"], monitor)
@@ -276,7 +256,7 @@ class Run:
                 self._phase(number, phase, tracker, len(phases))
         except BaseException as error:
             restore(self.model, tracker.weights or tracker.latest or start)
-            error.add_note(f"The model has {what_is_kept(tracker)}.")
+            error.add_note(f"The model has {kept_weights(tracker)}.")
             # Nothing of the phase that broke off may train on; the error matters more.
             with suppress(Exception):
                 self._compile(self.model, phases[-1], phases[-1].learning_rate)
@@ -307,13 +287,11 @@ class Run:
     def chance_loss(self) -> float | None:
         """Training loss of a head that knows nothing; None where nobody can say."""
         task = bind(self.model).task
-        if task is None or self.settings["loss"] is not None:
-            return None
-        if task.chance_loss is None:
+        known = task is not None and task.chance_loss is not None
+        if not known or self.settings["loss"] is not None:
             return None
         heaviest = max(self.weights.values()) if self.weights else 1.0
-        penalties = float(sum(self.model.losses)) if self.model.losses else 0.0
-        return task.chance_loss * heaviest + penalties
+        return task.chance_loss * heaviest + float(sum(self.model.losses))
 
     def decode(self) -> None:
         """Read the images once, all threads at work and somebody watching."""
@@ -331,8 +309,8 @@ class Run:
         if mode == "auto":
             mode = "frozen" if self.pretrained else "train"
         unfreeze(model, phase.trainable, batch_norm=mode)
-        if number == 0 and self.validation is not None and has_learnt(model):
-            self._offer_start(phase, tracker)
+        if number == 0 and self.validation is not None and bind(model).head_has_learnt:
+            self._score_start(phase, tracker)
         before, trainable = snapshot(model), trainable_paths(model)
         if self.verbose:
             self._announce(number, phase, count)
@@ -342,7 +320,7 @@ class Run:
             watch = self._monitor_of(phase, tracker)
             plan, multipliers = self._fit(number, phase, watch, before)
             moved = moved_paths(model, before)
-            settle(model, watch, tracker.weights or before, self.chance_loss())
+            undo_failure(model, watch, tracker.weights or before, self.chance_loss())
         record = PhaseRecord(
             name=phase.name,
             start=watch.first,
@@ -364,7 +342,7 @@ class Run:
         seed = np.random.SeedSequence([self.seed, number]).generate_state(1)[0]
         frozen = self._cached(phase, int(seed))
         part, train, plan = frozen.part, frozen.train, frozen.plan
-        watch.tracker.hold(before, part)
+        watch.tracker.copy_only(before, part)
         if self.verbose:
             sys.stdout.write(f"  {plan}\n")
         augment = self.augment if phase.augment and not frozen.augmented else None
@@ -474,7 +452,7 @@ class Run:
             return validation.dataset(self.batch_size), []
         return None, [PaddedValidation(validation, self.batch_size, self.settings)]
 
-    def _offer_start(self, phase: Phase, tracker: BestWeights) -> None:
+    def _score_start(self, phase: Phase, tracker: BestWeights) -> None:
         """Score the weights that the run begins with: nothing worse is returned."""
         self._compile(self.model, phase, phase.learning_rate)
         data, scorer = self._validation_data(self.validation)
@@ -483,7 +461,7 @@ class Run:
         else:
             results = self.model.evaluate(data, verbose=0, return_dict=True)
             logs = {f"val_{name}": value for name, value in results.items()}
-        tracker.offer(logs, "start", -1)
+        tracker.update(logs, "start", -1)
 
     def _announce(self, number: int, phase: Phase, count: int) -> None:
         parts = trainable_paths(self.model)
@@ -625,7 +603,7 @@ def run_phases(
     # JAX distributes what runs in the scope; TensorFlow compiles in it.
     scope = strategy.scope() if strategy is not None else nullcontext()
     with scope, temperature_set_aside(model):
-        return run.all(phases, monitor)
+        return run.train_phases(phases, monitor)
 
 
 def _check_phases(phases: Any) -> tuple[Phase, ...]:

@@ -386,7 +386,7 @@ class BestWeights:
         self._score: tuple[float, float] | None = None
         self._held: dict[int, np.ndarray] = {}
 
-    def hold(self, values: list[np.ndarray], part: keras.Model) -> None:
+    def copy_only(self, values: list[np.ndarray], part: keras.Model) -> None:
         """Copy only a part's weights from now on: the others cannot change.
 
         Args:
@@ -411,7 +411,7 @@ class BestWeights:
         loss = float(logs.get("val_loss", 0.0))
         return value, -loss if math.isfinite(loss) else -math.inf
 
-    def offer(self, logs: dict[str, float], phase: str, epoch: int) -> None:
+    def update(self, logs: dict[str, float], phase: str, epoch: int) -> None:
         """Keep the model's weights if they are better than the best so far."""
         score = self.score(logs)
         if score is None and self.weights is None:
@@ -506,7 +506,7 @@ class PhaseMonitor(keras.callbacks.Callback):
         if self.diverged:
             return
         self._check_monitor(values)
-        self.tracker.offer(values, self.phase.name, length)
+        self.tracker.update(values, self.phase.name, length)
         self._wait(values)
 
     def _check_monitor(self, logs: dict[str, float]) -> None:
@@ -547,7 +547,7 @@ class PhaseMonitor(keras.callbacks.Callback):
             self.model.stop_training = True
 
 
-def settle(
+def undo_failure(
     model: keras.Model,
     watch: PhaseMonitor,
     fallback: list[np.ndarray],
@@ -602,15 +602,10 @@ def temperature_set_aside(model: keras.Model) -> Iterator[None]:
             set_temperature(model, record.temperature)
 
 
-def what_is_kept(tracker: BestWeights) -> str:
+def kept_weights(tracker: BestWeights) -> str:
     """Which weights an interrupted run leaves in the model, in words."""
     if tracker.best is not None:
         return f"the best weights so far, of phase {tracker.best.phase!r}"
     if tracker.latest is not None:
         return "the weights of the last finished epoch"
     return "the weights that the run began with"
-
-
-def has_learnt(model: keras.Model) -> bool:
-    """Whether the head is anything but new: a new one ends in zeros."""
-    return bind(model).head_has_learnt

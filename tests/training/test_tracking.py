@@ -68,7 +68,7 @@ def offered(model, monitor, rows):
     tracker = BestWeights(model, monitor)
     for number, logs in enumerate(rows):
         bias(model, float(number))
-        tracker.offer(logs, "phase", number)
+        tracker.update(logs, "phase", number)
     if tracker.best is None:
         return None
     restore(model, tracker.weights)
