@@ -1,6 +1,7 @@
 """Which weights train: freezing, unfreezing, and a table of what does."""
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -21,7 +22,7 @@ from kerastl.models.layers import (
 from kerastl.models.record import find_record, is_pretrained
 
 #: What `trainable` may name besides parts of the network.
-KINDS = ("norm", "bias", "lora")
+PARAMETER_GROUPS = ("norm", "bias", "lora")
 
 _NORMALISATION = (
     keras.layers.BatchNormalization,
@@ -30,48 +31,48 @@ _NORMALISATION = (
     keras.layers.RMSNormalization,
 )
 
-#: What a network has none of, and what to do then.
-NONE_OF_A_KIND = {
+#: What a network without weights of a group lacks, and what to do then.
+_NONE_IN_GROUP = {
     "norm": ("a normalisation with weights", "Name blocks instead."),
     "bias": ("a bias", "Name blocks instead."),
     "lora": ("an adapter", "Call kerastl.lora.add first."),
 }
 
 
-def weights_of_kind(layer: keras.Layer, kind: str) -> list[keras.Variable]:
-    """The layer's weights of a kind, those of the layers inside it too.
+def weights_in_group(layer: keras.Layer, group: str) -> list[keras.Variable]:
+    """The layer's weights of a parameter group, those of the layers inside it too.
 
     Args:
         layer: Any layer.
-        kind: `"norm"`: scales and shifts of normalisation layers; `"bias"`: biases,
+        group: `"norm"`: scales and shifts of normalisation layers; `"bias"`: biases,
             and the shifts of normalisation layers; `"lora"`: the factors of adapters.
     """
     return [
         weight
         for part in sublayers(layer)
         for weight in own_variables(part)
-        if _is_of_kind(part, weight, kind)
+        if _is_in_group(part, weight, group)
     ]
 
 
-def _is_of_kind(part: keras.Layer, weight: keras.Variable, kind: str) -> bool:
-    if kind == "lora":
+def _is_in_group(part: keras.Layer, weight: keras.Variable, group: str) -> bool:
+    if group == "lora":
         return is_adapter(weight)
     normalises = isinstance(part, _NORMALISATION)
-    if kind == "norm":
+    if group == "norm":
         return normalises
     return weight.name == "bias" or (normalises and weight.name == "beta")
 
 
-def open_kind(layer: keras.Layer, kind: str, *, statistics: bool) -> None:
-    """Make a frozen layer train its weights of one kind.
+def train_group(layer: keras.Layer, group: str, *, statistics: bool) -> None:
+    """Make a frozen layer train its weights of one group.
 
     Args:
         layer: A layer that is frozen whole.
-        kind: See `weights_of_kind`.
+        group: See `weights_in_group`.
         statistics: Whether BatchNorm statistics of the opened layers move too.
     """
-    chosen = {id(weight) for weight in weights_of_kind(layer, kind)}
+    chosen = {id(weight) for weight in weights_in_group(layer, group)}
     inside = sublayers(layer)
     # Outermost first: the setter reaches the layers inside, which are set after it.
     for part in inside:
@@ -161,7 +162,7 @@ def unfreeze(
         model: A classifier from `build_classifier` or any functional model.
         trainable: `"head"`; `"all"`; a number of blocks from the top; the name of a
             block or layer (from there to the top); a tuple of names (exactly those);
-            or a kind of weights, `"norm"`, `"bias"` or `"lora"`: see `train_only`.
+            or a parameter group, `"norm"`, `"bias"` or `"lora"`: see `train_only`.
             The head always trains; a kernel with an adapter (`add_lora`) never does.
         batch_norm: For BatchNorm layers in the named part. `"frozen"`: statistics,
             gamma and beta stay. `"affine"`: statistics stay, gamma and beta train.
@@ -185,23 +186,23 @@ def unfreeze(
     names = resolve_trainable(model, trainable)
     head = set(head_layers(model))
     mode = resolve_batch_norm(model, batch_norm)
-    kind = trainable if trainable in KINDS else None
+    group = trainable if trainable in PARAMETER_GROUPS else None
     _check_distinct_names(model)
     _open_containers(model)
     for layer in leaf_layers(model):
         if layer.name in head:
             _set_leaf(layer, True, "train")
             continue
-        _set_leaf(layer, kind is None and layer.name in names, mode)
-        if kind is not None and layer.name in names:
-            open_kind(layer, kind, statistics=kind == "norm" and mode == "train")
+        _set_leaf(layer, group is None and layer.name in names, mode)
+        if group is not None and layer.name in names:
+            train_group(layer, group, statistics=group == "norm" and mode == "train")
     for number, part in enumerate(adapted_parts(leaf_layers(model))):
         hold_base(part)
         wake(part, number)
 
 
 def train_only(model: keras.Model, kind: str) -> None:
-    """Make one kind of weights train, besides the head, and nothing else.
+    """Make one parameter group train, besides the head, and nothing else.
 
     Compile afterwards, or use `run_phases`, which does; `Phase(trainable="norm")` asks
     for the same. BatchNorm statistics stay, and dropout in the backbone is off. A file
@@ -231,7 +232,7 @@ def train_only(model: keras.Model, kind: str) -> None:
         Training BatchNorm and Only BatchNorm, arXiv:2003.00152, which trains the
         statistics too.
     """
-    check_choice("kind", kind, (*KINDS, "head"))
+    check_choice("kind", kind, (*PARAMETER_GROUPS, "head"))
     unfreeze(model, kind, batch_norm="affine")
 
 
@@ -275,11 +276,11 @@ def resolve_trainable(
 ) -> frozenset[str]:
     """Names of the layers that train under `trainable`, the head's among them.
 
-    Under a kind of weights, such as `"norm"`, only that kind of theirs trains.
+    Under a parameter group, such as `"norm"`, only their weights of it train.
     Errors call the argument by its name.
     """
     head = head_layers(model)
-    if trainable in KINDS:
+    if trainable in PARAMETER_GROUPS:
         return frozenset(head).union(_layers_with(model, trainable, head))
     if trainable == "head":
         return frozenset(head)
@@ -304,18 +305,18 @@ def resolve_trainable(
 
 
 def _layers_with(
-    model: keras.Model, kind: str, head: tuple[str, ...]
+    model: keras.Model, group: str, head: tuple[str, ...]
 ) -> frozenset[str]:
-    """Names of the backbone's layers that hold weights of a kind."""
+    """Names of the backbone's layers that hold weights of a parameter group."""
     found = frozenset(
         layer.name
         for layer in leaf_layers(model)
-        if layer.name not in head and weights_of_kind(layer, kind)
+        if layer.name not in head and weights_in_group(layer, group)
     )
     if not found:
-        thing, hint = NONE_OF_A_KIND[kind]
+        thing, hint = _NONE_IN_GROUP[group]
         hint = f"{model.name} has no layer with {thing}. {hint}"
-        fail("trainable", "something that the backbone has", kind, hint)
+        fail("trainable", "something that the backbone has", group, hint)
     return found
 
 
@@ -489,17 +490,15 @@ def _row(block: str, layers: list[keras.Layer], trained: set[int]) -> TrainableR
     return TrainableRow(
         block,
         sum(bool(layer.weights) for layer in layers),
-        sum(_size(weight) for weight in weights),
-        sum(_size(weight) for weight in weights if id(weight) in trained),
+        count_parameters(weights),
+        count_parameters(weight for weight in weights if id(weight) in trained),
         _batch_norm(layers),
     )
 
 
-def _size(weight: keras.Variable) -> int:
-    size = 1
-    for side in weight.shape:
-        size *= side
-    return size
+def count_parameters(weights: Iterable[keras.Variable]) -> int:
+    """Number of scalars in the weights."""
+    return sum(math.prod(weight.shape) for weight in weights)
 
 
 def _batch_norm(layers: list[keras.Layer]) -> str:

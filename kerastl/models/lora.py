@@ -1,7 +1,6 @@
 """Low-rank adapters: adding, merging, saving, reporting."""
 
 import json
-import math
 import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,8 +14,9 @@ from kerastl._checks import check_integer, check_number, fail
 from kerastl._compat import own_variables, sublayers
 from kerastl._files import whole_file
 from kerastl.models.freezing import (
-    KINDS,
+    PARAMETER_GROUPS,
     Trainable,
+    count_parameters,
     head_layers,
     leaf_layers,
     resolve_trainable,
@@ -183,7 +183,8 @@ def add_lora(
     check_number("alpha", alpha, above=0.0)
     _check_without_adapters(model)
     parts = _chosen_parts(model, blocks, head)
-    backbone = _count(w for leaf in backbone_layers(model) for w in leaf.weights)
+    weights = [weight for leaf in backbone_layers(model) for weight in leaf.weights]
+    count = count_parameters(weights)
     able = [part for part in parts.values() if not obstacle(part)]
     _check_rank(model, rank, parts, able)
     for number, part in enumerate(able):
@@ -191,7 +192,7 @@ def add_lora(
     unfreeze(model, "lora")
     forget_traces(model)
     rows = tuple(_row(name, part) for name, part in parts.items())
-    return LoraReport(rank, alpha, backbone, rows)
+    return LoraReport(rank, alpha, count, rows)
 
 
 def merge_lora(model: keras.Model) -> None:
@@ -269,7 +270,7 @@ def _chosen_parts(
     model: keras.Model, blocks: Trainable, head: tuple[str, ...]
 ) -> dict[str, keras.Layer]:
     """The layers with a matrix in the named part of the backbone, by name."""
-    if blocks == "head" or blocks in KINDS:
+    if blocks == "head" or blocks in PARAMETER_GROUPS:
         fail("blocks", "'all', a block, a layer, a number or names", blocks)
     names = resolve_trainable(model, blocks, argument="blocks")
     leaves = [leaf for leaf in backbone_layers(model) if leaf.name in names]
@@ -305,13 +306,9 @@ def _check_rank(
 
 def _row(name: str, part: keras.Layer) -> LoraRow:
     reason = obstacle(part)
-    added = 0 if reason else _count(factors(part))
+    added = 0 if reason else count_parameters(factors(part))
     own = part.weights if reason else [base_weight(part)]
-    return LoraRow(name, type(part).__name__, _count(own), added, reason)
-
-
-def _count(weights: Sequence[keras.Variable]) -> int:
-    return sum(math.prod(weight.shape) for weight in weights)
+    return LoraRow(name, type(part).__name__, count_parameters(own), added, reason)
 
 
 def forget_traces(model: keras.Model) -> None:

@@ -11,7 +11,12 @@ import numpy as np
 
 from kerastl._checks import check_number, fail, nearest
 from kerastl._compat import VariableRates, is_decayed
-from kerastl.models.freezing import head_layers, leaf_layers, model_blocks
+from kerastl.models.freezing import (
+    count_parameters,
+    head_layers,
+    leaf_layers,
+    model_blocks,
+)
 
 _PACKAGE, _NAME = "kerastl", "LayerwiseOptimizer"
 
@@ -528,7 +533,7 @@ def _rows(
     for layer in layers:
         for variable in layer.trainable_variables:
             multiplier = multipliers[id(variable)]
-            size = int(np.prod(variable.shape))
+            size = count_parameters([variable])
             sizes[multiplier] = sizes.get(multiplier, 0) + size
     for multiplier in sorted(sizes or {0.0: 0}):
         yield LearningRateRow(

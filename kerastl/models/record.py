@@ -11,8 +11,6 @@ from kerastl._checks import check_number, fail, image_size_pair, warn
 from kerastl._compat import sublayers
 from kerastl.models.layers import Preprocessing, TaskOutputs
 
-RESIZE_POLICIES = ("stretch", "crop", "pad")
-
 
 @dataclass(frozen=True)
 class Record:

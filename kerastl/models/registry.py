@@ -1,6 +1,7 @@
 """What is known of each backbone family: names, sizes, weights, blocks. Data only."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from typing import Any
 
 from kerastl._checks import fail, nearest
 
@@ -98,13 +99,13 @@ class BackboneSpec:
         name: Its name, which is also the function's in `keras.applications`.
         family: The family it belongs to.
         preprocessing: `"tf"`, `"caffe"` or `"torch"`; `"none"`: scales by itself.
-        minimum_size: Smallest image side in pixels.
         native_size: Image side in pixels it was trained at.
         parameters: Millions of weights without the top, at width 1.
         licence: Licence of the ImageNet weights, as their authors give it.
         weights_source: Who trained them.
         block_ends: How blocks are recognised, see `kerastl.models.blocks`; none: by
             its cut points, as in a network that is not listed.
+        minimum_size: Smallest image side in pixels.
         alphas: Widths with ImageNet weights, or None: the width cannot be chosen.
         imagenet_file: How Keras calls the file of its ImageNet weights: see
             `kerastl.models.weights.cached_imagenet_file`. Only to tell which are on
@@ -118,194 +119,162 @@ class BackboneSpec:
     name: str
     family: str
     preprocessing: str
-    minimum_size: int
     native_size: int
     parameters: float
     licence: str
     weights_source: str
-    block_ends: tuple[BlockEnd, ...]
+    block_ends: tuple[BlockEnd, ...] = ()
+    minimum_size: int = 32
     alphas: tuple[float, ...] | None = None
-    imagenet_file: str = ""
+    imagenet_file: str = "{name}_weights_tf_dim_ordering_tf_kernels_notop.h5"
     imagenet_sizes: tuple[int, ...] = ()
     stem_before_fork: bool = False
 
 
-def _family(
-    template: BackboneSpec, members: dict[str, tuple[int, float]]
-) -> list[BackboneSpec]:
-    """One spec per member from name -> (native size, millions of parameters)."""
-    return [
-        replace(template, name=name, native_size=size, parameters=millions)
-        for name, (size, millions) in members.items()
-    ]
+_GOOGLE = {"licence": "Apache-2.0", "weights_source": "Google"}
 
+#: What the networks of a family share.
+_FAMILIES: dict[str, dict[str, Any]] = {
+    "VGG": {
+        "preprocessing": "caffe",
+        "licence": "CC-BY-4.0",
+        "weights_source": "Visual Geometry Group, Oxford",
+    },
+    "ResNet": {
+        "preprocessing": "caffe",
+        "licence": "MIT",
+        "weights_source": "Kaiming He et al.",
+    },
+    "ResNetV2": {
+        "preprocessing": "tf",
+        "licence": "BSD",
+        "weights_source": "Facebook",
+    },
+    "Inception": {
+        **_GOOGLE,
+        "preprocessing": "tf",
+        "minimum_size": 75,
+        "imagenet_file": "inception_v3_weights_tf_dim_ordering_tf_kernels_notop.h5",
+        "stem_before_fork": True,
+    },
+    "InceptionResNet": {
+        **_GOOGLE,
+        "preprocessing": "tf",
+        "minimum_size": 75,
+        "imagenet_file": "inception_resnet_v2_weights_tf_dim_ordering_tf_kernels"
+        "_notop.h5",
+        "stem_before_fork": True,
+    },
+    "Xception": {
+        "preprocessing": "tf",
+        "licence": "MIT",
+        "weights_source": "François Chollet",
+        "minimum_size": 71,
+    },
+    "MobileNet": {
+        **_GOOGLE,
+        "preprocessing": "tf",
+        "alphas": (0.25, 0.5, 0.75, 1.0),
+        "imagenet_file": "mobilenet_{tenths}_{size}_tf_no_top.h5",
+        "imagenet_sizes": (128, 160, 192, 224),
+    },
+    "MobileNetV2": {
+        **_GOOGLE,
+        "preprocessing": "tf",
+        "alphas": (0.35, 0.5, 0.75, 1.0, 1.3, 1.4),
+        "imagenet_file": "mobilenet_v2_weights_tf_dim_ordering_tf_kernels_{alpha}_"
+        "{size}_no_top.h5",
+        "imagenet_sizes": (96, 128, 160, 192, 224),
+    },
+    "MobileNetV3": {
+        **_GOOGLE,
+        "preprocessing": "none",
+        "alphas": (0.75, 1.0),
+        "imagenet_file": "weights_mobilenet_v3_{member}_224_{alpha}_float_no_top_v2.h5",
+    },
+    "DenseNet": {
+        "preprocessing": "torch",
+        "licence": "BSD-3-Clause",
+        "weights_source": "Gao Huang et al.",
+    },
+    "NASNet": {
+        **_GOOGLE,
+        "preprocessing": "tf",
+        "imagenet_file": "nasnet_{member}_no_top.h5",
+    },
+    "EfficientNet": {
+        **_GOOGLE,
+        "preprocessing": "none",
+        "imagenet_file": "{name}_notop.h5",
+    },
+    "EfficientNetV2": {
+        **_GOOGLE,
+        "preprocessing": "none",
+        "imagenet_file": "efficientnetv2-{member}_notop.h5",
+    },
+    "ConvNeXt": {
+        "preprocessing": "none",
+        "licence": "MIT",
+        "weights_source": "Meta AI",
+        "imagenet_file": "convnext_{member}_notop.h5",
+    },
+}
 
-_KERNELS = "_weights_tf_dim_ordering_tf_kernels"
+#: Family, name, image side it was trained at, millions of weights without the top.
+_MEMBERS = (
+    ("VGG", "VGG16", 224, 14.7),
+    ("VGG", "VGG19", 224, 20.0),
+    ("ResNet", "ResNet50", 224, 23.6),
+    ("ResNet", "ResNet101", 224, 42.7),
+    ("ResNet", "ResNet152", 224, 58.4),
+    ("ResNetV2", "ResNet50V2", 224, 23.6),
+    ("ResNetV2", "ResNet101V2", 224, 42.6),
+    ("ResNetV2", "ResNet152V2", 224, 58.3),
+    ("Inception", "InceptionV3", 299, 21.8),
+    ("InceptionResNet", "InceptionResNetV2", 299, 54.3),
+    ("Xception", "Xception", 299, 20.9),
+    ("MobileNet", "MobileNet", 224, 3.2),
+    ("MobileNetV2", "MobileNetV2", 224, 2.3),
+    ("MobileNetV3", "MobileNetV3Small", 224, 0.9),
+    ("MobileNetV3", "MobileNetV3Large", 224, 3.0),
+    ("DenseNet", "DenseNet121", 224, 7.0),
+    ("DenseNet", "DenseNet169", 224, 12.6),
+    ("DenseNet", "DenseNet201", 224, 18.3),
+    ("NASNet", "NASNetMobile", 224, 4.3),
+    ("NASNet", "NASNetLarge", 331, 84.9),
+    ("EfficientNet", "EfficientNetB0", 224, 4.0),
+    ("EfficientNet", "EfficientNetB1", 240, 6.6),
+    ("EfficientNet", "EfficientNetB2", 260, 7.8),
+    ("EfficientNet", "EfficientNetB3", 300, 10.8),
+    ("EfficientNet", "EfficientNetB4", 380, 17.7),
+    ("EfficientNet", "EfficientNetB5", 456, 28.5),
+    ("EfficientNet", "EfficientNetB6", 528, 41.0),
+    ("EfficientNet", "EfficientNetB7", 600, 64.1),
+    ("EfficientNetV2", "EfficientNetV2B0", 224, 5.9),
+    ("EfficientNetV2", "EfficientNetV2B1", 240, 6.9),
+    ("EfficientNetV2", "EfficientNetV2B2", 260, 8.8),
+    ("EfficientNetV2", "EfficientNetV2B3", 300, 12.9),
+    ("EfficientNetV2", "EfficientNetV2S", 384, 20.3),
+    ("EfficientNetV2", "EfficientNetV2M", 480, 53.2),
+    ("EfficientNetV2", "EfficientNetV2L", 480, 117.7),
+    ("ConvNeXt", "ConvNeXtTiny", 224, 27.8),
+    ("ConvNeXt", "ConvNeXtSmall", 224, 49.5),
+    ("ConvNeXt", "ConvNeXtBase", 224, 87.6),
+    ("ConvNeXt", "ConvNeXtLarge", 224, 196.2),
+    ("ConvNeXt", "ConvNeXtXLarge", 224, 348.1),
+)
 
-
-def _template(
-    family: str,
-    preprocessing: str,
-    licence: str,
-    source: str,
-    *,
-    minimum: int = 32,
-    alphas: tuple[float, ...] | None = None,
-    file: str = "{name}" + _KERNELS + "_notop.h5",
-    sizes: tuple[int, ...] = (),
-) -> BackboneSpec:
-    """A spec with the fields a family shares."""
-    return BackboneSpec(
-        name=family,
+REGISTRY: dict[str, BackboneSpec] = {
+    name: BackboneSpec(
+        name=name,
         family=family,
-        preprocessing=preprocessing,
-        minimum_size=minimum,
-        native_size=224,
-        parameters=0.0,
-        licence=licence,
-        weights_source=source,
+        native_size=size,
+        parameters=millions,
         block_ends=BLOCK_ENDS.get(family, ()),
-        alphas=alphas,
-        imagenet_file=file,
-        imagenet_sizes=sizes,
-        stem_before_fork=family.startswith("Inception"),
+        **_FAMILIES[family],
     )
-
-
-_APACHE = "Apache-2.0"
-
-_VGG = _template("VGG", "caffe", "CC-BY-4.0", "Visual Geometry Group, Oxford")
-_RESNET_V1 = _template("ResNet", "caffe", "MIT", "Kaiming He et al.")
-_RESNET_V2 = _template("ResNetV2", "tf", "BSD", "Facebook")
-_INCEPTION = _template(
-    "Inception",
-    "tf",
-    _APACHE,
-    "Google",
-    minimum=75,
-    file=f"inception_v3{_KERNELS}_notop.h5",
-)
-_INCEPTION_RESNET = _template(
-    "InceptionResNet",
-    "tf",
-    _APACHE,
-    "Google",
-    minimum=75,
-    file=f"inception_resnet_v2{_KERNELS}_notop.h5",
-)
-_XCEPTION = _template("Xception", "tf", "MIT", "François Chollet", minimum=71)
-_MOBILENET = _template(
-    "MobileNet",
-    "tf",
-    _APACHE,
-    "Google",
-    alphas=(0.25, 0.5, 0.75, 1.0),
-    file="mobilenet_{tenths}_{size}_tf_no_top.h5",
-    sizes=(128, 160, 192, 224),
-)
-_MOBILENET_V2 = _template(
-    "MobileNetV2",
-    "tf",
-    _APACHE,
-    "Google",
-    alphas=(0.35, 0.5, 0.75, 1.0, 1.3, 1.4),
-    file=f"mobilenet_v2{_KERNELS}_{{alpha}}_{{size}}_no_top.h5",
-    sizes=(96, 128, 160, 192, 224),
-)
-_MOBILENET_V3 = _template(
-    "MobileNetV3",
-    "none",
-    _APACHE,
-    "Google",
-    alphas=(0.75, 1.0),
-    file="weights_mobilenet_v3_{member}_224_{alpha}_float_no_top_v2.h5",
-)
-_DENSENET = _template("DenseNet", "torch", "BSD-3-Clause", "Gao Huang et al.")
-_NASNET = _template("NASNet", "tf", _APACHE, "Google", file="nasnet_{member}_no_top.h5")
-_EFFICIENTNET_V1 = _template(
-    "EfficientNet", "none", _APACHE, "Google", file="{name}_notop.h5"
-)
-_EFFICIENTNET_V2 = _template(
-    "EfficientNetV2",
-    "none",
-    _APACHE,
-    "Google",
-    file="efficientnetv2-{member}_notop.h5",
-)
-_CONVNEXT = _template(
-    "ConvNeXt", "none", "MIT", "Meta AI", file="convnext_{member}_notop.h5"
-)
-
-_ALL = (
-    *_family(_VGG, {"VGG16": (224, 14.7), "VGG19": (224, 20.0)}),
-    *_family(
-        _RESNET_V1,
-        {"ResNet50": (224, 23.6), "ResNet101": (224, 42.7), "ResNet152": (224, 58.4)},
-    ),
-    *_family(
-        _RESNET_V2,
-        {
-            "ResNet50V2": (224, 23.6),
-            "ResNet101V2": (224, 42.6),
-            "ResNet152V2": (224, 58.3),
-        },
-    ),
-    *_family(_INCEPTION, {"InceptionV3": (299, 21.8)}),
-    *_family(_INCEPTION_RESNET, {"InceptionResNetV2": (299, 54.3)}),
-    *_family(_XCEPTION, {"Xception": (299, 20.9)}),
-    *_family(_MOBILENET, {"MobileNet": (224, 3.2)}),
-    *_family(_MOBILENET_V2, {"MobileNetV2": (224, 2.3)}),
-    *_family(
-        _MOBILENET_V3,
-        {"MobileNetV3Small": (224, 0.9), "MobileNetV3Large": (224, 3.0)},
-    ),
-    *_family(
-        _DENSENET,
-        {
-            "DenseNet121": (224, 7.0),
-            "DenseNet169": (224, 12.6),
-            "DenseNet201": (224, 18.3),
-        },
-    ),
-    *_family(_NASNET, {"NASNetMobile": (224, 4.3), "NASNetLarge": (331, 84.9)}),
-    *_family(
-        _EFFICIENTNET_V1,
-        {
-            "EfficientNetB0": (224, 4.0),
-            "EfficientNetB1": (240, 6.6),
-            "EfficientNetB2": (260, 7.8),
-            "EfficientNetB3": (300, 10.8),
-            "EfficientNetB4": (380, 17.7),
-            "EfficientNetB5": (456, 28.5),
-            "EfficientNetB6": (528, 41.0),
-            "EfficientNetB7": (600, 64.1),
-        },
-    ),
-    *_family(
-        _EFFICIENTNET_V2,
-        {
-            "EfficientNetV2B0": (224, 5.9),
-            "EfficientNetV2B1": (240, 6.9),
-            "EfficientNetV2B2": (260, 8.8),
-            "EfficientNetV2B3": (300, 12.9),
-            "EfficientNetV2S": (384, 20.3),
-            "EfficientNetV2M": (480, 53.2),
-            "EfficientNetV2L": (480, 117.7),
-        },
-    ),
-    *_family(
-        _CONVNEXT,
-        {
-            "ConvNeXtTiny": (224, 27.8),
-            "ConvNeXtSmall": (224, 49.5),
-            "ConvNeXtBase": (224, 87.6),
-            "ConvNeXtLarge": (224, 196.2),
-            "ConvNeXtXLarge": (224, 348.1),
-        },
-    ),
-)
-
-REGISTRY: dict[str, BackboneSpec] = {spec.name: spec for spec in _ALL}
+    for family, name, size, millions in _MEMBERS
+}
 
 
 def _folded(name: str) -> str:

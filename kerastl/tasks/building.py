@@ -10,6 +10,7 @@ from keras import layers
 from kerastl._checks import check_choice, check_integer, check_number, fail, nearest
 from kerastl._compat import sublayers
 from kerastl._files import whole_file
+from kerastl.data.images import RESIZES
 from kerastl.models.backbones import (
     adapt_backbone,
     build_backbone,
@@ -20,7 +21,6 @@ from kerastl.models.freezing import freeze, partly_trained_layers_frozen
 from kerastl.models.layers import make_freezable
 from kerastl.models.lora import drop_adapters
 from kerastl.models.record import (
-    RESIZE_POLICIES,
     Record,
     find_preprocessing,
     find_record,
@@ -167,7 +167,7 @@ def build_model(
     if not isinstance(task, Task):
         fail("task", "a kerastl.tasks.Task", task, error=TypeError)
     check_choice("pooling", pooling, POOLING)
-    check_choice("resize", resize, RESIZE_POLICIES)
+    check_choice("resize", resize, RESIZES)
     check_number("dropout", dropout, 0.0, below=1.0)
     check_number("l2", l2, 0.0)
     if not isinstance(hidden, Sequence):

@@ -11,7 +11,7 @@ from kerastl._checks import check_integer, fail
 from kerastl._compat import own_variables, sublayers
 from kerastl.features.sources import make_source
 from kerastl.models.freezing import (
-    KINDS,
+    PARAMETER_GROUPS,
     head_layers,
     leaf_layers,
     resolve_batch_norm,
@@ -343,7 +343,9 @@ def _learning_layers(model: keras.Model, phase: Phase) -> frozenset[str]:
     opened = resolve_trainable(model, phase.trainable)
     held = resolve_batch_norm(model, phase.batch_norm) == "frozen"
     # Of a kind of weights, BatchNorm's train in each mode.
-    free = opened if phase.trainable in KINDS else frozenset(head_layers(model))
+    free = (
+        opened if phase.trainable in PARAMETER_GROUPS else frozenset(head_layers(model))
+    )
     return frozenset(
         layer.name
         for layer in leaf_layers(model)

@@ -7,7 +7,7 @@ from carriers import build, moved, paths, values
 
 import kerastl
 from kerastl import Phase
-from kerastl.models.freezing import KINDS
+from kerastl.models.freezing import PARAMETER_GROUPS
 from kerastl.models.lora import add_lora
 
 HEAD = {"head_dense/kernel", "head_dense/bias"}
@@ -49,7 +49,7 @@ def test_exactly_the_kind_and_the_head_move(data, name, kind):
     assert moved(model, before) == expected
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", PARAMETER_GROUPS)
 def test_computing_the_frozen_part_once_changes_nothing(data, kind):
     found = []
     for cache in ("off", "memory"):
@@ -69,7 +69,7 @@ def test_computing_the_frozen_part_once_changes_nothing(data, kind):
         np.testing.assert_allclose(cached, plain, rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", PARAMETER_GROUPS)
 def test_evaluation_is_the_same_before_and_after_the_switch(data, kind):
     model = build("residual")
     before = model.evaluate(*data, verbose=0)
