@@ -25,6 +25,7 @@ from kerastl.data.images import RESIZES
 from kerastl.data.sets import ImageSet
 from kerastl.data.sources import pixels_key
 from kerastl.models import layers as own_layers
+from kerastl.models.weights import weights_digest
 
 #: Packages whose layers are trusted to do the same wherever their version is.
 _PACKAGES = ("keras", "kerastl", "keras_hub", "keras_cv", "keras_nlp")
@@ -45,14 +46,7 @@ class _Place:
 
 
 def describe_network(model: keras.Model) -> Any:
-    """A network as data for JSON; two equal ones compute the same in inference mode.
-
-    Args:
-        model: Functional model or `keras.Sequential`.
-
-    Raises:
-        TypeError: If a part of it cannot be described for sure.
-    """
+    """A network as data for JSON; two equal ones compute the same in inference mode."""
     if isinstance(model, keras.Sequential):
         model = _as_functional(model)
     if not is_functional(model):
@@ -140,9 +134,7 @@ def _version(module: str) -> str:
     """The version of a package; for kerastl itself the code."""
     root = module.partition(".")[0]
     if root == __name__.partition(".")[0]:
-        return hashlib.sha256(
-            inspect.getsource(sys.modules[module]).encode()
-        ).hexdigest()
+        return cache_key(inspect.getsource(sys.modules[module]))
     return str(sys.modules[root].__version__)
 
 
@@ -214,10 +206,8 @@ def _setting(value: Any, named: frozenset = frozenset()) -> Any:
 def _settings(value: Mapping[Any, Any], named: frozenset) -> dict[str, Any]:
     found = {str(key): _setting(item, named) for key, item in value.items()}
     config = value.get("config")
-    if (
-        isinstance(config, Mapping)
-        and (value.get("class_name"), config.get("name")) in named
-    ):
+    is_layer = isinstance(config, Mapping)
+    if is_layer and (value.get("class_name"), config.get("name")) in named:
         # Only of layers: the name of a dtype policy is what it does.
         for key in ("name", "trainable"):
             found["config"].pop(key, None)
@@ -231,10 +221,9 @@ def _is_array(value: Any) -> bool:
 
 
 def _array(value: Any) -> list[Any]:
-    """An array's type, shape and a hash of its bytes."""
-    array = np.ascontiguousarray(keras.ops.convert_to_numpy(value))
-    digest = hashlib.sha256(array.reshape(-1).view(np.uint8).data).hexdigest()
-    return [array.dtype.name, list(array.shape), digest]
+    """An array's type, and a hash of its shape and bytes."""
+    array = np.asarray(keras.ops.convert_to_numpy(value))
+    return [array.dtype.name, weights_digest([array])]
 
 
 def _refuse(part: Any, reason: str) -> Any:
