@@ -38,8 +38,8 @@ from kerastl.selection.advice import (
     Advice,
     Measurements,
     advise,
-    advised_training,
     decide,
+    follow,
 )
 from kerastl.selection.ranking import rank_backbones
 from kerastl.selection.transferability import SCORES
@@ -101,7 +101,7 @@ def run_strategy(
     chosen = advised_as(strategy, advice, train)
     fit, check, _ = split_set(train, validation=VALIDATION, seed=seed)
     building = {"alpha": 0.25, "image_size": side, "weights": "tiny"}
-    training = advised_training(chosen, "MobileNet", fit, seed=seed, **building)
+    training = follow(chosen, "MobileNet", fit, seed=seed, **building)
     model = kerastl.build_classifier(training.backbone, train.class_names, seed=seed)
     kerastl.fine_tune(
         model,

@@ -74,20 +74,24 @@ def predict(
 def _predict(
     bound: BoundModel,
     inputs: Any,
-    batch_size: int,
-    views: int,
-    augment: str | Augmentation,
-    seed: int,
-    progress: Progress | None,
+    batch_size: int = 64,
+    views: int = 1,
+    augment: str | Augmentation = "light",
+    seed: int = 0,
+    progress: Progress | None = None,
+    store: PixelStore | None = None,
 ) -> Any:
-    """What `predict` says, for a model whose record is known."""
+    """What `predict` says, for a model whose record is known.
+
+    `store` has the pixels of an `ImageSet`, where they are at hand.
+    """
     check_integer("batch_size", batch_size, 1)
     record, task = bound.record, bound.task
     images = as_image_set(inputs, record.image_size, record.resize)
     if not len(images):
         fail("inputs", "at least one image", "none")
     check_views(views, augment, seed)
-    store = pixel_store(bound, images, keep=views > 1)
+    store = store or pixel_store(bound, images, keep=views > 1)
     total = np.zeros(())
     for view in range(views):
         outputs = run_batches(
@@ -157,13 +161,19 @@ def evaluate(
         >>> kerastl.evaluate(model, test).accuracy
         0.75
     """
-    bound = bind_known(model)
+    options = (batch_size, views, augment, seed, progress)
+    return scored(bind_known(model), image_set, *options)[0]
+
+
+def scored(
+    bound: BoundModel, image_set: ImageSet, *given: Any, **options: Any
+) -> tuple[Any, Any]:
+    """Report and predictions of labelled images, from one pass: see `evaluate`."""
     targets = check_scorable(bound, image_set)
     began = time.perf_counter()
-    options = (batch_size, views, augment, seed, progress)
-    predictions = _predict(bound, image_set, *options)
+    predictions = _predict(bound, image_set, *given, **options)
     seconds = time.perf_counter() - began
-    return bound.task.report(targets, predictions, seconds=seconds)
+    return bound.task.report(targets, predictions, seconds=seconds), predictions
 
 
 def check_scorable(bound: BoundModel, image_set: ImageSet) -> np.ndarray:

@@ -5,9 +5,9 @@ import io
 import json
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +20,15 @@ from kerastl._progress import ProgressLine
 from kerastl.data.images import load_pixels
 from kerastl.data.inputs import open_data
 from kerastl.data.sets import ImageSet, Splits
+from kerastl.data.sources import ImageSource
 from kerastl.evaluation.figures import save_figure
 from kerastl.evaluation.plots import plot_history
+from kerastl.features.cache import FeatureCache
 from kerastl.features.network import device_strategy
+from kerastl.features.sources import make_source
 from kerastl.models.record import read_record
-from kerastl.prediction import evaluate, predict
+from kerastl.prediction import predict
+from kerastl.prediction import scored as scored_set
 from kerastl.selection.advice import follow_advice
 from kerastl.tasks.building import build_model, save_model
 from kerastl.tasks.task import (
@@ -140,11 +144,8 @@ def _try_writing(output: Path) -> None:
 
 def write_artifacts(
     output: Path,
-    *,
-    model: keras.Model,
-    history: TrainingHistory,
-    report: dict[str, Any],
-    shown: ImageSet,
+    result: "TransferResult",
+    pixels: Callable[[np.ndarray], np.ndarray] | None = None,
     overwrite: bool = False,
 ) -> None:
     """Write model, report, history and pictures.
@@ -154,10 +155,9 @@ def write_artifacts(
 
     Args:
         output: Folder; made if it does not exist.
-        model: The classifier.
-        history: Its training.
-        report: JSON-ready dictionary.
-        shown: Labelled images for the confusion matrix and the mistakes.
+        result: The model, its training, its scores.
+        pixels: Gives the images by index that the pictures show, where they are at
+            hand.
         overwrite: Whether files in the folder may be replaced.
 
     Raises:
@@ -165,11 +165,11 @@ def write_artifacts(
         OSError: If a file cannot be written.
     """
     check_output(output, overwrite)
-    write_model(output, model)
-    _write_text(output / "report.json", _report_text(report))
-    _write_text(output / "history.csv", _history_csv(history))
-    save_figure(plot_history(history), output / "curves.png")
-    _write_examples(output, model, shown)
+    write_model(output, result.model)
+    _write_text(output / "report.json", _report_text(result.report))
+    _write_text(output / "history.csv", _history_csv(result.history))
+    save_figure(plot_history(result.history), output / "curves.png")
+    _write_examples(output, result, pixels)
 
 
 def write_model(output: Path, model: keras.Model) -> None:
@@ -204,18 +204,23 @@ def _report_text(report: dict[str, Any]) -> str:
     return json.dumps(report, indent=2, ensure_ascii=False, default=str) + "\n"
 
 
-def _write_examples(output: Path, model: keras.Model, shown: ImageSet) -> None:
+def _write_examples(
+    output: Path,
+    result: "TransferResult",
+    pixels: Callable[[np.ndarray], np.ndarray] | None,
+) -> None:
     """The task's pictures of labelled images."""
-    bound = bind_known(model)
+    bound, shown = bind_known(result.model), getattr(result.splits, result.shown)
     record = bound.record
 
-    def pixels(indices: np.ndarray) -> np.ndarray:
+    def read(indices: np.ndarray) -> np.ndarray:
         return load_pixels(
             shown.subset(indices), image_size=record.image_size, resize=record.resize
         )
 
-    predictions = predict(model, shown)
-    figures = bound.task.pictures(shown.labels, predictions, pixels)
+    # Training images alone have not been scored.
+    said = result.predictions.get(result.shown) or predict(result.model, shown)
+    figures = bound.task.pictures(shown.labels, said, pixels or read)
     for name, figure in figures.items():
         save_figure(figure, output / f"{name}.png")
 
@@ -246,12 +251,22 @@ class TransferResult:
         report: JSON-ready: `data`, `headline`, `class_names`, `splits`, `settings`,
             `phases`, `best`, `seconds`, `validation` and `test` scores.
         splits: The images that were used.
+        predictions: Part -> what the model said of its images when they were scored.
     """
 
     model: keras.Model
     history: TrainingHistory
     report: dict[str, Any]
     splits: Splits
+    predictions: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def shown(self) -> str:
+        """The part whose examples are drawn: test, else validation, else train."""
+        held_out = [
+            part for part in ("test", "validation") if getattr(self.splits, part)
+        ]
+        return held_out[0] if held_out else "train"
 
     def write(self, output: str | Path, *, overwrite: bool = False) -> None:
         """Write model, report, history and pictures into a folder.
@@ -263,14 +278,7 @@ class TransferResult:
         Raises:
             ValueError: If the folder holds something and may not be overwritten.
         """
-        write_artifacts(
-            Path(output),
-            model=self.model,
-            history=self.history,
-            report=self.report,
-            shown=self.splits.test or self.splits.validation or self.splits.train,
-            overwrite=overwrite,
-        )
+        write_artifacts(Path(output), self, overwrite=overwrite)
 
     def __str__(self) -> str:
         """A short account."""
@@ -424,7 +432,9 @@ def transfer(
         "label_smoothing": label_smoothing,
         "seed": seed,
     }
-    settled = _settle(backbone, splits.train, building, training)
+    # What advice computes, training need not compute again.
+    features = FeatureCache(cache)
+    settled = _settle(backbone, splits.train, building, training, features)
     backbone, training, advice = settled
     strategy = strategy and device_strategy(strategy)
     with strategy.scope() if strategy else nullcontext():
@@ -432,13 +442,16 @@ def transfer(
     result = None
     try:
         given = {**training, "strategy": strategy, "verbose": verbose}
-        history = fine_tune(model, splits.train, splits.validation, **given)
+        given["cache"] = features
+        parts = _sources(model, splits, keep=cache != "disk")
+        history = fine_tune(model, parts["train"], parts["validation"], **given)
         clock.stop("training")
         settings = run_settings(model, {**reading, **building, **training})
         settings["advice"] = advice and advice.to_dict()
-        result = _finish(model, history, splits, settings, clock)
+        result = _finish(model, history, splits, parts, settings, clock)
         if output is not None:
-            result.write(output, overwrite=overwrite)
+            source = parts[result.shown]
+            write_artifacts(Path(output), result, source.store.rows, overwrite)
     # Whatever went wrong, Ctrl-C and a full memory included: keep what was learnt.
     except BaseException:
         if output is not None:
@@ -456,12 +469,17 @@ def _read(data: Any, **options: Any) -> Splits:
 
 
 def _settle(
-    backbone: Any, train: ImageSet, building: Any, training: dict[str, Any]
+    backbone: Any,
+    train: ImageSet,
+    building: Any,
+    training: dict[str, Any],
+    features: FeatureCache,
 ) -> tuple[Any, dict[str, Any], Any]:
     """Decide what was left open: (backbone, settings of training, advice or None)."""
     if training["recipe"] == "auto":
         with ProgressLine("measuring for advice") as progress:
-            return follow_advice(backbone, train, building, training, progress)
+            given = building, training, progress, features
+            return follow_advice(backbone, train, *given)
     if training["augment"] == "auto":
         preset = default_augment(train.name, training["recipe"])
         training = {**training, "augment": preset}
@@ -482,15 +500,27 @@ def _model(
     return build_model(backbone, task_of_set(splits.train, task), seed=seed, **options)
 
 
+def _sources(
+    model: keras.Model, splits: Splits, *, keep: bool
+) -> dict[str, ImageSource | None]:
+    """Each part as the model takes it: decoded once, for training, scores, pictures."""
+    parts = {name: getattr(splits, name) for name in ("train", *_PARTS)}
+    return {
+        name: make_source(model, part, name, keep_pixels=keep) if part else None
+        for name, part in parts.items()
+    }
+
+
 def _finish(
     model: keras.Model,
     history: TrainingHistory,
     splits: Splits,
+    parts: dict[str, ImageSource | None],
     settings: dict[str, Any],
     clock: Clock,
 ) -> TransferResult:
     """Score the parts that are not trained on, once, and write it all down."""
-    scores = {part: _score(model, getattr(splits, part), part) for part in _PARTS}
+    scored = {part: _score(model, parts[part], part) for part in _PARTS}
     clock.stop("scoring")
     report = {
         "data": splits.train.name,
@@ -501,16 +531,20 @@ def _finish(
         "phases": [phase_row(record) for record in history.phases],
         "best": vars(history.best) if history.best else None,
         "seconds": clock.report(),
-        **scores,
+        **{part: found and found[0].to_dict() for part, found in scored.items()},
     }
-    return TransferResult(model, history, report, splits)
+    predictions = {part: found[1] for part, found in scored.items() if found}
+    return TransferResult(model, history, report, splits, predictions)
 
 
-def _score(model: keras.Model, images: ImageSet | None, part: str) -> Any:
-    if images is None or not len(images):
+def _score(model: keras.Model, source: ImageSource | None, part: str) -> Any:
+    """Report and predictions of a part, if there is one."""
+    if source is None:
         return None
     with ProgressLine(f"scoring {part}") as progress:
-        return evaluate(model, images, progress=progress).to_dict()
+        bound = bind_known(model)
+        options = {"store": source.store, "progress": progress}
+        return scored_set(bound, source.images, **options)
 
 
 def images_chosen_by(model: str | Path, data: Any, **given: Any) -> ImageSet:

@@ -228,9 +228,16 @@ def features(
         backbone: See `kerastl backbones`.
         **options: Of `feature_network`.
     """
-    from kerastl.cli.features import write_features
+    from kerastl.features.files import write
 
-    return Reply(*write_features(data, Path(output), overwrite, backbone, **options))
+    made = write(output, backbone, data, overwrite=overwrite, **options)
+    counts, (images, width) = made.counts(), made.features.shape
+    record = {"images": images, "features": width, "splits": counts}
+    record |= {"class_names": list(made.class_names)}
+    record |= {"image_size": list(made.image_size), "output": str(output)}
+    parts = ", ".join(f"{count} {name}" for name, count in counts.items())
+    text = f"{images} images ({parts}), {width} features each, written to {output}"
+    return Reply(record, text)
 
 
 def rank(data: str, *, plot: str | None = None, **options: Any) -> Reply:

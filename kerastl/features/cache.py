@@ -167,8 +167,8 @@ class FeatureCache:
         ):
             here = slice(done, done + len(block))
             rows[here] = block
-            for space, made in zip(spaces.values(), maps, strict=True):
-                self.keep(space, dict(zip(keys[here], made, strict=True)))
+            for space, kept in zip(spaces.values(), maps, strict=True):
+                self.keep(space, dict(zip(keys[here], kept, strict=True)))
             done = here.stop
             if progress is not None:
                 progress(done, len(source))

@@ -14,14 +14,16 @@ from kerastl._progress import Progress
 from kerastl.data.images import PixelStore
 from kerastl.data.inputs import stratified_sample, training_images
 from kerastl.data.sets import ImageSet, Splits
-from kerastl.features.network import extract_features, feature_network, open_backbone
+from kerastl.data.sources import ImageSource
+from kerastl.features.cache import FeatureCache
+from kerastl.features.network import feature_network, open_backbone, run_batches
 from kerastl.features.probe import as_features
 from kerastl.models.backbones import using_precision
 from kerastl.models.blocks import cut_points, multiplications_below, truncate
 from kerastl.models.freezing import model_blocks
 from kerastl.models.record import is_pretrained, network_size
 from kerastl.models.registry import IMAGENET_DEVIATION, IMAGENET_MEAN
-from kerastl.selection.depth import DepthProfile, depth_profile
+from kerastl.selection.depth import DepthProfile, probe_depths
 from kerastl.training.recipes import MINIMUM_STEPS, default_augment, recipe_phases
 
 #: Images a class below which data are small: where the backbone fits, and where it does
@@ -381,6 +383,7 @@ def advise(
     batch_size: int = 64,
     seed: int = 0,
     progress: Progress | None = None,
+    cache: FeatureCache | None = None,
 ) -> Advice:
     """How much of a backbone to train: data placed on the size x similarity grid.
 
@@ -405,6 +408,8 @@ def advise(
         batch_size: Images at a time.
         seed: Of the draw and the folds, and of random weights.
         progress: Called with (done, total) images.
+        cache: Keeps what the backbone computes, for `follow` and the training to come
+            in batches of the same size.
 
     Returns:
         The advice: it prints with its reasons.
@@ -439,54 +444,32 @@ def advise(
     if not isinstance(cuts, (list, tuple)):
         _check_inside(network)
     # Decoded once, for the probes and for the statistics of the pixels.
-    pixels = PixelStore(sample, image_size=size, resize=resize).pixels()
-    _check_features(network, pixels)
-    small = ImageSet(pixels, sample.labels, sample.class_names, sample.name)
-    probing = {"batch_size": batch_size, "seed": seed, "image_size": size}
-    profile = _profile(network, small, cuts, progress=progress, **probing)
+    store = PixelStore(sample, image_size=size, resize=resize)
+    small = ImageSet(store.pixels(), sample.labels, sample.class_names, sample.name)
+    smallest = min(count for count in sample.counts().values() if count)
+    probing = {
+        "groups": small,
+        "folds": min(_FOLDS, smallest),
+        "batch_size": batch_size,
+        "seed": seed,
+    }
+    source = ImageSource(sample, PixelStore(small, image_size=size))
+    profile, top = probe_depths(
+        network, source, cuts=cuts, progress=progress, cache=cache, **probing
+    )
+    # Not finite, or the same for each image; the labels play no part here.
+    as_features(top[:_GLANCE], np.arange(min(_GLANCE, len(top))) % 2)
     measured = _measurements(whole, small, profile, network)
     decision = decide(measured)
     fresh = network
     if measured.may_restart and isinstance(backbone, str) and weights is not None:
         fresh = open_backbone(backbone, weights=None, **building)
-        random = _profile(fresh, small, profile.cuts, progress=None, **probing)
+        random, _ = probe_depths(fresh, source, cuts=profile.cuts, **probing)
         measured = replace(measured, random_accuracy=max(random.accuracies))
         decision = decide(measured)
     if decision.recipe != "scratch":
         fresh = network
     return _advice(decision, measured, fresh, whole.name)
-
-
-def _profile(
-    network: keras.Model,
-    images: ImageSet,
-    cuts: int | Sequence[str],
-    *,
-    batch_size: int,
-    seed: int,
-    image_size: tuple[int, int],
-    progress: Progress | None,
-) -> DepthProfile:
-    """Probes at several depths, the last one the top."""
-    smallest = min(count for count in images.counts().values() if count)
-    return depth_profile(
-        network,
-        images,
-        cuts=cuts,
-        folds=min(_FOLDS, smallest),
-        image_size=image_size,
-        batch_size=batch_size,
-        seed=seed,
-        progress=progress,
-    )
-
-
-def _check_features(network: keras.Model, pixels: np.ndarray) -> None:
-    """Raise where the network's output is not finite, or the same for each image."""
-    images = pixels[:_GLANCE].astype("float32")
-    outputs = keras.ops.convert_to_numpy(network(images, training=False))
-    # The labels play no part here.
-    as_features(outputs.reshape(len(images), -1), np.arange(len(images)) % 2)
 
 
 def _check_inside(network: keras.Model) -> None:
@@ -593,8 +576,13 @@ class AdvisedTraining:
     learning_rate: float
     augment: str | None
 
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Arguments of `fine_tune`: all but the backbone."""
+        return {name: value for name, value in vars(self).items() if name != "backbone"}
 
-def advised_training(
+
+def follow(
     advice: Advice,
     backbone: str | keras.Model,
     train: ImageSet,
@@ -606,6 +594,7 @@ def advised_training(
     resize: str = "stretch",
     batch_size: int = 64,
     seed: int = 0,
+    cache: FeatureCache | None = None,
 ) -> AdvisedTraining:
     """The backbone that the advice wants, and the settings to train it with.
 
@@ -617,13 +606,14 @@ def advised_training(
         advice: From `advise`, with the same backbone.
         backbone: As for `advise`.
         train: Training images, for the channels' statistics.
-        alpha: As for `advise`.
-        image_size: As for `advise`.
-        weights: As for `advise`.
-        preprocessing: As for `advise`.
-        resize: As for `advise`.
-        batch_size: Images at a time.
-        seed: Of random weights.
+        alpha: As for `advise`, like all that follow.
+        image_size: The same.
+        weights: The same.
+        preprocessing: The same.
+        resize: The same.
+        batch_size: The same.
+        seed: The same.
+        cache: The same.
 
     Returns:
         Backbone and settings.
@@ -633,13 +623,14 @@ def advised_training(
 
     Example:
         >>> from kerastl.data.catalog import load_dataset
-        >>> from kerastl.selection.advice import advise
         >>> train = load_dataset("digits").train.subset(range(70))
         >>> options = {"alpha": 0.25, "image_size": 32}
         >>> advice = advise(train, "MobileNet", **options)
-        >>> training = advised_training(advice, "MobileNet", train, **options)
+        >>> training = follow(advice, "MobileNet", train, **options)
         >>> [layer.name for layer in training.backbone.layers][-1]
         'standardise'
+        >>> training.settings["recipe"]
+        'linear_probe'
     """
     if advice.recipe == "scratch" and isinstance(backbone, str):
         weights = None
@@ -654,13 +645,14 @@ def advised_training(
     if advice.cut is not None:
         network = truncate(network, advice.cut)
     if advice.unfreeze == "head":
-        features = extract_features(
-            feature_network(network),
-            train,
-            image_size=network_size(network, image_size),
-            resize=resize,
-            batch_size=batch_size,
-        )
+        size = network_size(network, image_size)
+        store = PixelStore(train, image_size=size, resize=resize, memory_limit=0)
+        top, source = feature_network(network), ImageSource(train, store)
+        if cache is None:
+            features = run_batches(top, store.rows, len(train), batch_size=batch_size)
+        else:
+            blocks = cache.outputs(top, source, batch_size=batch_size)
+            features = np.concatenate(list(blocks))
         network = _standardised(network, features)
     return AdvisedTraining(
         backbone=network,
@@ -677,6 +669,7 @@ def follow_advice(
     building: Mapping[str, Any],
     training: Mapping[str, Any],
     progress: Progress | None = None,
+    cache: FeatureCache | None = None,
 ) -> tuple[keras.Model, dict[str, Any], Advice]:
     """What to build and run instead of `recipe="auto"`.
 
@@ -686,16 +679,19 @@ def follow_advice(
         building: The arguments of `build_classifier`; those that `advise` has are used.
         training: The arguments of `fine_tune`; those that are set, win over the advice.
         progress: Called with (done, total) images.
+        cache: What is computed here and needed in training goes through it.
 
     Returns:
         Backbone, arguments of `fine_tune`, and the advice.
     """
     names = ("alpha", "image_size", "weights", "preprocessing", "resize")
     options = {name: building[name] for name in names}
-    options["seed"] = training["seed"]
+    options |= {"seed": training["seed"], "cache": cache}
+    # Rows of the batches of the training to come.
+    options["batch_size"] = training["batch_size"]
     advice = advise(train, backbone, **options, progress=progress)
     with using_precision(building.get("precision")):
-        made = advised_training(advice, backbone, train, **options)
+        made = follow(advice, backbone, train, **options)
     advised = {"epochs": made.epochs, "learning_rate": made.learning_rate}
     settings = {**training, "recipe": made.recipe}
     settings.update({k: v for k, v in advised.items() if training[k] is None})

@@ -11,9 +11,12 @@ import numpy as np
 
 from kerastl._checks import check_integer, fail
 from kerastl._progress import Progress
+from kerastl.data.images import PixelStore
 from kerastl.data.inputs import training_images
 from kerastl.data.sets import ImageSet, Splits, digests, integer_codes
-from kerastl.features.network import extract_features, feature_network, open_backbone
+from kerastl.data.sources import ImageSource
+from kerastl.features.cache import FeatureCache
+from kerastl.features.network import feature_network, open_backbone, run_batches
 from kerastl.features.probe import as_features
 from kerastl.models.blocks import blocks, cut_points, multiplications_below, truncate
 from kerastl.models.layers import feature_columns
@@ -146,27 +149,65 @@ def depth_profile(
         preprocessing=preprocessing,
         seed=seed,
     )
+    size = network_size(network, image_size)
+    store = PixelStore(images, image_size=size, resize=resize, memory_limit=0)
+    return probe_depths(
+        network,
+        ImageSource(images, store),
+        groups=images,
+        cuts=cuts,
+        folds=folds,
+        batch_size=batch_size,
+        seed=seed,
+        progress=progress,
+    )[0]
+
+
+def probe_depths(
+    network: keras.Model,
+    source: ImageSource,
+    *,
+    groups: ImageSet,
+    cuts: int | Sequence[str],
+    folds: int,
+    batch_size: int,
+    seed: int,
+    progress: Progress | None = None,
+    cache: FeatureCache | None = None,
+) -> tuple[DepthProfile, np.ndarray]:
+    """`depth_profile` of a network at hand, and its features at the top.
+
+    Args:
+        network: From 0-255 pixels to features.
+        source: Images with one label each.
+        groups: The same images, of which copies are to stay in one fold.
+        cuts: As for `depth_profile`, like the next four.
+        folds: The same.
+        batch_size: The same.
+        seed: The same.
+        progress: The same.
+        cache: What keeps the activations at the cuts for those who come later.
+    """
     names, shares = _choose_cuts(network, cuts)
     joined = feature_network(network, at=names)
     widths = feature_columns(joined).widths
-    features = extract_features(
-        joined,
-        images,
-        image_size=network_size(joined, image_size),
-        resize=resize,
-        batch_size=batch_size,
-        progress=progress,
-    )
+    options = {"batch_size": batch_size, "progress": progress}
+    if cache is None:
+        rows = source.store.rows
+        features = run_batches(joined, rows, len(source), **options)
+    else:
+        features = cache.probe(network, joined.output, names, source, **options)
+    labels = source.images.labels
     # Refuses NaN, and a network to which every image looks the same.
-    as_features(features, images.labels)
+    as_features(features, labels)
     parts = np.split(features, np.cumsum(widths)[:-1], axis=1)
-    split = _folds(images, folds, seed)
-    scores = np.array([_probe(part, images.labels, split) for part in parts])
+    split = _folds(groups, folds, seed)
+    scores = np.array([_probe(part, labels, split) for part in parts])
     means = scores.mean(axis=1)
     errors = scores.std(axis=1, ddof=1) / math.sqrt(folds)
     best = int(np.argmax(means))
     chosen = int(np.argmax(means >= means[best] - errors[best]))
-    return DepthProfile(
+    profile = DepthProfile(
         cuts=names,
         accuracies=tuple(means.tolist()),
         standard_errors=tuple(errors.tolist()),
@@ -175,6 +216,7 @@ def depth_profile(
         chosen=names[chosen],
         folds=folds,
     )
+    return profile, parts[-1]
 
 
 def _labelled(data: Any, folds: int) -> ImageSet:

@@ -15,6 +15,7 @@ from kerastl._checks import (
     warn,
 )
 from kerastl.data.sets import ImageSet
+from kerastl.data.sources import Source, StreamSource
 from kerastl.features.cache import FeatureCache
 from kerastl.models.freezing import model_blocks
 from kerastl.models.record import has_loaded_weights, is_pretrained
@@ -264,9 +265,11 @@ def _with_settings(
 
 def _count_steps(train: Any, batch_size: int) -> int | None:
     """Steps in an epoch, where the data tell."""
-    images = train[0] if isinstance(train, (tuple, list)) and len(train) else train
-    if isinstance(train, (tuple, list, ImageSet)) and hasattr(images, "__len__"):
-        return max(-(-len(images) // max(batch_size, 1)), 1)
+    # Labels: the inputs may be several, by name.
+    rows = train[-1] if isinstance(train, (tuple, list)) and len(train) else train
+    known = isinstance(train, (tuple, list, ImageSet, Source))
+    if known and not isinstance(train, StreamSource) and hasattr(rows, "__len__"):
+        return max(-(-len(rows) // max(batch_size, 1)), 1)
     return None
 
 

@@ -17,7 +17,7 @@ from kerastl.selection.advice import (
     PROBE_RATE,
     Advice,
     advise,
-    advised_training,
+    follow,
     input_shift,
 )
 from kerastl.selection.depth import depth_profile
@@ -147,20 +147,20 @@ def test_weights_no_better_than_random_ones_are_given_up(
 ):
     from kerastl.selection import advice as advising
 
-    plain, made = advising.depth_profile, []
+    plain, made = advising.probe_depths, []
 
     def profile(*arguments, **options):
-        found = plain(*arguments, **options)
+        found, top = plain(*arguments, **options)
         made.append(found)
         if len(made) == 2:
             values = {**vars(found), "accuracies": (random,) * len(found.cuts)}
-            return type(found)(**values)
-        return found
+            return type(found)(**values), top
+        return found, top
 
-    monkeypatch.setattr(advising, "depth_profile", profile)
+    monkeypatch.setattr(advising, "probe_depths", profile)
     advice = advise(colours(12), "MobileNet", **OPTIONS)
     assert advice.recipe == recipe
-    training = advised_training(advice, "MobileNet", colours(12), **OPTIONS)
+    training = follow(advice, "MobileNet", colours(12), **OPTIONS)
     weights = read_record(kerastl.build_classifier(training.backbone, NAMES)).weights
     assert weights == ("none" if recipe == "scratch" else "tiny")
 
@@ -253,7 +253,7 @@ def plan(**changes):
 
 def test_a_truncated_backbone_gives_standardised_features():
     backbone, data = noisy_channel(network()), colours()
-    training = advised_training(plan(cut="relu2"), backbone, data)
+    training = follow(plan(cut="relu2"), backbone, data)
     averages = layers.GlobalAveragePooling2D()(training.backbone.output)
     pooled = keras.Model(training.backbone.input, averages)
     rows = pooled.predict(data.images.astype("float32"), verbose=0)
@@ -267,9 +267,7 @@ def test_a_truncated_backbone_gives_standardised_features():
 
 def test_a_channel_that_never_changes_in_training_is_not_blown_up_later():
     # Its fourth channel is zero on dark images and alive on bright ones.
-    training = advised_training(
-        plan(cut="relu2"), noisy_channel(network(), 0.5), colours()
-    )
+    training = follow(plan(cut="relu2"), noisy_channel(network(), 0.5), colours())
     bright = np.full((1, 16, 16, 3), 255, "float32")
     outputs = training.backbone.predict(bright, verbose=0)
     assert 1 < outputs[..., 3].max() < 1e5
@@ -278,12 +276,12 @@ def test_a_channel_that_never_changes_in_training_is_not_blown_up_later():
 def test_the_whole_backbone_is_left_as_it_is():
     backbone = network()
     advice = plan(recipe="lp_ft", unfreeze="all")
-    assert advised_training(advice, backbone, colours()).backbone is backbone
+    assert follow(advice, backbone, colours()).backbone is backbone
 
 
 def test_a_truncated_backbone_makes_a_classifier_with_its_blocks_and_its_record():
     advice = plan(cut="conv_pw_4_relu")
-    training = advised_training(advice, "MobileNet", colours(), **OPTIONS)
+    training = follow(advice, "MobileNet", colours(), **OPTIONS)
     model = kerastl.build_classifier(training.backbone, NAMES)
     assert list(model_blocks(model)) == ["stem", *(f"block_{i}" for i in range(1, 5))]
     assert read_record(model).weights == "tiny"
@@ -293,7 +291,7 @@ def test_a_truncated_backbone_makes_a_classifier_with_its_blocks_and_its_record(
 def test_advised_training_learns_and_survives_its_file(tmp_path):
     train, test = colours(size=32), colours(10, 5, 32)
     advice = advise(train, "MobileNet", **OPTIONS)
-    training = advised_training(advice, "MobileNet", train, **OPTIONS)
+    training = follow(advice, "MobileNet", train, **OPTIONS)
     model = kerastl.build_classifier(training.backbone, NAMES, seed=0)
     kerastl.fine_tune(
         model,

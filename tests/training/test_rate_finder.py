@@ -221,7 +221,7 @@ def test_the_frozen_part_is_computed_once(options, expected, plain, monkeypatch)
 
     def watched(*arguments, **settings):
         found = real(*arguments, **settings)
-        modes.append(found[-1].mode)
+        modes.append(found.plan.mode)
         return found
 
     monkeypatch.setattr(rate_finder, "cached_part", watched)

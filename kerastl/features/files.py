@@ -1,0 +1,211 @@
+"""Features of images as arrays, and in one .npz file."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from kerastl._checks import fail
+from kerastl._files import whole_file
+from kerastl._progress import ProgressLine
+from kerastl.data.inputs import open_data
+from kerastl.data.loading import list_files, subfolders
+from kerastl.data.sets import ImageSet, Splits
+from kerastl.features.network import extract_features, feature_network, open_backbone
+from kerastl.models.layers import feature_columns
+from kerastl.models.record import network_size
+
+_SUFFIX = ".npz"
+
+
+@dataclass(frozen=True, eq=False)
+class Features:
+    """What a backbone makes of images: one row each, the parts one after the other.
+
+    Attributes:
+        features: Float32 `(n, d)`.
+        labels: `(n,)`; 0/1 rows where an image may have several; -1 where there are
+            none.
+        class_names: Names in the order of the labels.
+        paths: File of each image; empty texts for arrays.
+        split: `"train"`, `"validation"` or `"test"`, `(n,)`.
+        feature_names: A name for each column: the cut and the channel.
+        image_size: `(height, width)` in pixels, as the backbone took them.
+    """
+
+    features: np.ndarray
+    labels: np.ndarray
+    class_names: tuple[str, ...]
+    paths: np.ndarray
+    split: np.ndarray
+    feature_names: np.ndarray
+    image_size: tuple[int, int]
+
+    def counts(self) -> dict[str, int]:
+        """Part -> number of images, in their order."""
+        return {str(name): int((self.split == name).sum()) for name in self._parts()}
+
+    def _parts(self) -> list[str]:
+        return list(dict.fromkeys(self.split.tolist()))
+
+
+def extract(
+    backbone: str | keras.Model,
+    data: str | Path | Splits | ImageSet,
+    *,
+    alpha: float | None = None,
+    image_size: int | tuple[int, int] | None = None,
+    weights: str | Path | None = "tiny",
+    preprocessing: Any = None,
+    at: str | Sequence[str] | None = None,
+    pooling: str = "avg",
+    resize: str = "stretch",
+    batch_size: int = 64,
+) -> Features:
+    """Features of all images of a data set, with what is known of each.
+
+    Args:
+        backbone: Name in `list_backbones()`, a backbone, or a tuned model, whose head
+            is left out.
+        data: A folder of class folders or of images, a data set's name, `Splits`, or
+            an `ImageSet`, which counts as `train`.
+        alpha: As for `FeatureExtractor`, like all that follow.
+        image_size: The same.
+        weights: The same.
+        preprocessing: The same.
+        at: The same.
+        pooling: The same.
+        resize: The same.
+        batch_size: The same.
+
+    Returns:
+        Arrays, in the order train, validation, test.
+
+    Raises:
+        ValueError: If the arguments do not fit the backbone, or an image cannot be
+            read.
+        FileNotFoundError: If there is no such folder or data set.
+
+    Example:
+        >>> images = np.zeros((3, 32, 32, 3), "uint8")
+        >>> data = ImageSet(images, np.array([0, 1, 1]), ("cat", "dog"))
+        >>> made = extract("MobileNet", data, alpha=0.25, image_size=32)
+        >>> made.features.shape, made.labels.tolist(), made.counts()
+        ((3, 256), [0, 1, 1], {'train': 3})
+    """
+    parts = _read_parts(data)
+    opened = open_backbone(
+        backbone,
+        alpha=alpha,
+        image_size=image_size,
+        weights=weights,
+        preprocessing=preprocessing,
+    )
+    network = feature_network(opened, at=at, pooling=pooling)
+    size, rows = network_size(network, image_size), []
+    for name, part in parts.items():
+        with ProgressLine(f"computing features, {name}") as progress:
+            rows.append(
+                extract_features(
+                    network,
+                    part,
+                    image_size=size,
+                    resize=resize,
+                    batch_size=batch_size,
+                    progress=progress,
+                )
+            )
+    paths = [path for part in parts.values() for path in part.paths or [""] * len(part)]
+    return Features(
+        features=np.concatenate(rows),
+        labels=np.concatenate([_labels(part) for part in parts.values()]),
+        class_names=next(iter(parts.values())).class_names,
+        paths=np.array(paths, str),
+        split=np.repeat(list(parts), [len(part) for part in parts.values()]),
+        feature_names=np.array(feature_columns(network).column_names(), str),
+        image_size=tuple(size),
+    )
+
+
+def write(
+    output: str | Path,
+    backbone: str | keras.Model,
+    data: str | Path | Splits | ImageSet,
+    *,
+    overwrite: bool = False,
+    **options: Any,
+) -> Features:
+    """`extract`, and its arrays written to an .npz file, whole or not at all.
+
+    Args:
+        output: File name ending in `.npz`; its folder must exist.
+        backbone: As for `extract`.
+        data: As for `extract`.
+        overwrite: Whether a file of that name may be replaced.
+        **options: As for `extract`.
+
+    Returns:
+        What was written.
+
+    Raises:
+        ValueError: If the file may not be written, or an argument does not fit.
+
+    Example:
+        >>> import tempfile
+        >>> data = ImageSet(np.zeros((2, 32, 32, 3), "uint8"), None, ())
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     file = Path(folder) / "features.npz"
+        ...     _ = write(file, "MobileNet", data, alpha=0.25, image_size=32)
+        ...     with np.load(file) as arrays:
+        ...         shape = arrays["features"].shape
+        >>> shape
+        (2, 256)
+    """
+    output = Path(output)
+    _check_file(output, overwrite)
+    made = extract(backbone, data, **options)
+    arrays: Mapping[str, Any] = {
+        "features": made.features,
+        "labels": made.labels,
+        "class_names": np.array(made.class_names, str),
+        "paths": made.paths,
+        "split": made.split,
+        "feature_names": made.feature_names,
+    }
+    with whole_file(output) as draft, draft.open("wb") as file:
+        np.savez(file, **arrays)
+    return made
+
+
+def _check_file(output: Path, overwrite: bool) -> None:
+    """Raise unless the features may be written to this file."""
+    if output.suffix != _SUFFIX:
+        fail("output", f"a file name ending in {_SUFFIX}", str(output))
+    if not output.parent.is_dir():
+        hint = f"Make the folder {str(output.parent)!r} first."
+        fail("output", "in a folder that exists", str(output), hint)
+    if output.exists() and not overwrite:
+        hint = "Pass overwrite=True to replace it."
+        fail("output", "a new file", str(output), hint)
+
+
+def _read_parts(data: str | Path | Splits | ImageSet) -> dict[str, ImageSet]:
+    """The images by part; those of a plain folder are `train`, without labels."""
+    if isinstance(data, ImageSet):
+        return {"train": data}
+    if isinstance(data, (str, Path)):
+        folder = Path(data).expanduser()
+        if folder.is_dir() and not subfolders(folder) and list_files(folder)[0]:
+            paths = tuple(str(path) for path in list_files(folder)[0])
+            return {"train": ImageSet(paths, None, (), folder.resolve().name)}
+    with ProgressLine("reading images") as progress:
+        splits = open_data(data, validation=0.0, progress=progress)
+    return {name: part for name, part in vars(splits).items() if part is not None}
+
+
+def _labels(part: ImageSet) -> np.ndarray:
+    """The labels, -1 where there are none."""
+    return np.full(len(part), -1) if part.labels is None else part.labels
