@@ -433,16 +433,15 @@ def transfer(
         "seed": seed,
     }
     # What advice computes, training need not compute again.
-    features = FeatureCache(cache)
-    settled = _settle(backbone, splits.train, building, training, features)
+    kept = FeatureCache(cache)
+    settled = _settle(backbone, splits.train, building, training, kept)
     backbone, training, advice = settled
     strategy = strategy and device_strategy(strategy)
     with strategy.scope() if strategy else nullcontext():
         model = _model(backbone, splits, task=task, seed=seed, **building)
     result = None
     try:
-        given = {**training, "strategy": strategy, "verbose": verbose}
-        given["cache"] = features
+        given = {**training, "cache": kept, "strategy": strategy, "verbose": verbose}
         parts = _sources(model, splits, keep=cache != "disk")
         history = fine_tune(model, parts["train"], parts["validation"], **given)
         clock.stop("training")
@@ -450,8 +449,7 @@ def transfer(
         settings["advice"] = advice and advice.to_dict()
         result = _finish(model, history, splits, parts, settings, clock)
         if output is not None:
-            source = parts[result.shown]
-            write_artifacts(Path(output), result, source.store.rows, overwrite)
+            _write_run(output, result, parts, overwrite)
     # Whatever went wrong, Ctrl-C and a full memory included: keep what was learnt.
     except BaseException:
         if output is not None:
@@ -509,6 +507,17 @@ def _sources(
         name: make_source(model, part, name, keep_pixels=keep) if part else None
         for name, part in parts.items()
     }
+
+
+def _write_run(
+    output: str | Path,
+    result: TransferResult,
+    parts: dict[str, ImageSource | None],
+    overwrite: bool,
+) -> None:
+    """Write what a run made; the pictures show pixels that are at hand."""
+    pixels = parts[result.shown].store.rows
+    write_artifacts(Path(output), result, pixels, overwrite)
 
 
 def _finish(

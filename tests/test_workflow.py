@@ -272,7 +272,7 @@ def test_an_interrupted_run_keeps_its_best_model(photos, tmp_path, monkeypatch):
 
 
 def test_a_run_interrupted_while_scoring_keeps_its_model(photos, tmp_path, monkeypatch):
-    monkeypatch.setattr("kerastl.workflow.evaluate", interrupt)
+    monkeypatch.setattr("kerastl.workflow.scored_set", interrupt)
     with pytest.raises(KeyboardInterrupt):
         kerastl.transfer(photos, **QUICK, output=tmp_path / "run")
     assert [path.name for path in (tmp_path / "run").iterdir()] == ["model.keras"]

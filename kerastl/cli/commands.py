@@ -228,9 +228,11 @@ def features(
         backbone: See `kerastl backbones`.
         **options: Of `feature_network`.
     """
-    from kerastl.features.files import write
+    from kerastl.features.files import check_file, extract, write
 
-    made = write(output, backbone, data, overwrite=overwrite, **options)
+    check_file(Path(output), overwrite)
+    made = extract(backbone, data, **options)
+    write(made, output, overwrite=overwrite)
     counts, (images, width) = made.counts(), made.features.shape
     record = {"images": images, "features": width, "splits": counts}
     record |= {"class_names": list(made.class_names)}

@@ -162,9 +162,9 @@ class FeatureCache:
         keys = image_keys(source.images) if spaces else []
         rows = np.empty((len(source), features.shape[-1]), "float32")
         done = 0
-        for block, *maps in output_blocks(
-            whole, _inputs(source, batch_size), batch_size
-        ):
+        inputs = _inputs(source, batch_size)
+        for made in output_blocks(whole, inputs, batch_size):
+            block, *maps = keras.tree.flatten(made)
             here = slice(done, done + len(block))
             rows[here] = block
             for space, kept in zip(spaces.values(), maps, strict=True):

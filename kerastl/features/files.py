@@ -1,6 +1,6 @@
 """Features of images as arrays, and in one .npz file."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -46,10 +46,8 @@ class Features:
 
     def counts(self) -> dict[str, int]:
         """Part -> number of images, in their order."""
-        return {str(name): int((self.split == name).sum()) for name in self._parts()}
-
-    def _parts(self) -> list[str]:
-        return list(dict.fromkeys(self.split.tolist()))
+        names = dict.fromkeys(self.split.tolist())
+        return {name: int((self.split == name).sum()) for name in names}
 
 
 def extract(
@@ -130,58 +128,38 @@ def extract(
     )
 
 
-def write(
-    output: str | Path,
-    backbone: str | keras.Model,
-    data: str | Path | Splits | ImageSet,
-    *,
-    overwrite: bool = False,
-    **options: Any,
-) -> Features:
-    """`extract`, and its arrays written to an .npz file, whole or not at all.
+def write(features: Features, output: str | Path, *, overwrite: bool = False) -> None:
+    """Write features to an .npz file, whole or not at all.
 
     Args:
+        features: From `extract`.
         output: File name ending in `.npz`; its folder must exist.
-        backbone: As for `extract`.
-        data: As for `extract`.
         overwrite: Whether a file of that name may be replaced.
-        **options: As for `extract`.
-
-    Returns:
-        What was written.
 
     Raises:
-        ValueError: If the file may not be written, or an argument does not fit.
+        ValueError: If the file may not be written.
 
     Example:
         >>> import tempfile
         >>> data = ImageSet(np.zeros((2, 32, 32, 3), "uint8"), None, ())
+        >>> made = extract("MobileNet", data, alpha=0.25, image_size=32)
         >>> with tempfile.TemporaryDirectory() as folder:
-        ...     file = Path(folder) / "features.npz"
-        ...     _ = write(file, "MobileNet", data, alpha=0.25, image_size=32)
-        ...     with np.load(file) as arrays:
+        ...     write(made, Path(folder) / "features.npz")
+        ...     with np.load(Path(folder) / "features.npz") as arrays:
         ...         shape = arrays["features"].shape
         >>> shape
         (2, 256)
     """
     output = Path(output)
-    _check_file(output, overwrite)
-    made = extract(backbone, data, **options)
-    arrays: Mapping[str, Any] = {
-        "features": made.features,
-        "labels": made.labels,
-        "class_names": np.array(made.class_names, str),
-        "paths": made.paths,
-        "split": made.split,
-        "feature_names": made.feature_names,
-    }
+    check_file(output, overwrite)
+    arrays = {**vars(features), "class_names": np.array(features.class_names, str)}
+    del arrays["image_size"]
     with whole_file(output) as draft, draft.open("wb") as file:
         np.savez(file, **arrays)
-    return made
 
 
-def _check_file(output: Path, overwrite: bool) -> None:
-    """Raise unless the features may be written to this file."""
+def check_file(output: Path, overwrite: bool) -> None:
+    """Raise unless features may be written to this file: asked before the work."""
     if output.suffix != _SUFFIX:
         fail("output", f"a file name ending in {_SUFFIX}", str(output))
     if not output.parent.is_dir():
