@@ -6,8 +6,8 @@ check nothing, with HDF5 and its checksums (`fletcher32`, a chunk each row), and
 another version of `kerastl/features/store.py`, if one is named.
 
     python benchmarks/store.py
-    git show COMMIT:kerastl/features/store.py > /tmp/other.py
-    python benchmarks/store.py --other /tmp/other.py
+    git show COMMIT:kerastl/features/store.py > other.py
+    python benchmarks/store.py --other other.py
 """
 
 import argparse
