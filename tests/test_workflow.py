@@ -260,8 +260,8 @@ class Stop:
 
 
 def test_an_interrupted_run_keeps_its_best_model(photos, tmp_path, monkeypatch):
-    stop = Stop(BestWeights.offer, 2)
-    monkeypatch.setattr(BestWeights, "offer", lambda *arguments: stop(*arguments))
+    stop = Stop(BestWeights.update, 2)
+    monkeypatch.setattr(BestWeights, "update", lambda *arguments: stop(*arguments))
     with pytest.raises(KeyboardInterrupt):
         kerastl.transfer(photos, **QUICK, output=tmp_path / "run")
     assert [path.name for path in (tmp_path / "run").iterdir()] == ["model.keras"]
@@ -282,8 +282,8 @@ def test_an_interrupted_run_leaves_no_word_on_an_earlier_one(
     run, photos, tmp_path, monkeypatch
 ):
     output = shutil.copytree(run[1], tmp_path / "run")
-    stop = Stop(BestWeights.offer, 1)
-    monkeypatch.setattr(BestWeights, "offer", lambda *arguments: stop(*arguments))
+    stop = Stop(BestWeights.update, 1)
+    monkeypatch.setattr(BestWeights, "update", lambda *arguments: stop(*arguments))
     with pytest.raises(KeyboardInterrupt):
         kerastl.transfer(photos, **QUICK, output=output, overwrite=True)
     assert [path.name for path in output.iterdir()] == ["model.keras"]
