@@ -238,14 +238,19 @@ class FeatureCache:
         self, network: keras.Model, source: Source, batch_size: int
     ) -> tuple[Hashable, keras.Model, keras.Model | None] | None:
         """The last place in the network of which rows are kept, and the parts there."""
-        if not self._layers or not isinstance(source, ImageSource):
+        several = len(network.outputs) > 1
+        if not self._layers or several or not isinstance(source, ImageSource):
             return None
         legal = cut_points(network)
         for name in reversed(legal):
             if name not in self._layers:
                 continue
             below = truncate(network, name)
-            space = _space(below, source, batch_size)
+            try:
+                space = _space(below, source, batch_size)
+            except UnknownCodeError:
+                # Another network's layer of that name: nothing of this one is kept.
+                continue
             if space in self._spaces:
                 rest = None if name == legal[-1] else split_model(network, name)[1]
                 return space, below, rest
