@@ -311,7 +311,8 @@ def views_key(augment: str | Augmentation | None, seed: int) -> str:
         return ""
     import tensorflow as tf
 
-    numbers = json.dumps(asdict(chosen), sort_keys=True)
+    # NumPy's numbers, too: they pass where numbers are checked.
+    numbers = json.dumps(asdict(chosen), sort_keys=True, default=lambda x: x.item())
     code = [inspect.getsource(module) for module in (augmentation_code, batch_code)]
     return cache_key(numbers, str(seed), *code, tf.__version__)
 

@@ -511,6 +511,13 @@ def test_each_number_and_the_seed_of_views_count():
     assert views_key(None, 0) == views_key(None, 1) == ""
 
 
+def test_numbers_of_numpy_are_the_numbers():
+    from kerastl.data.augmentation import Augmentation
+
+    given = Augmentation(rotation=np.float32(0.5), operations=np.int64(2))
+    assert views_key(given, 0) == views_key(Augmentation(rotation=0.5, operations=2), 0)
+
+
 @pytest.mark.parametrize("name", ["augmentation", "batches"])
 def test_a_change_of_the_code_that_makes_views_counts(monkeypatch, name):
     before, read = views_key("light", 0), cache_keys.inspect.getsource
