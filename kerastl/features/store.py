@@ -132,6 +132,9 @@ class CachedRows:
     def _read_description(self) -> None:
         end = os.fstat(self._file.fileno()).st_size - _FOOTER.size
         length, checksum = _FOOTER.unpack(self._bytes(end, _FOOTER.size))
+        # Of a damaged footer it may be gigabytes: more than there is memory.
+        if length > end:
+            raise DamagedFileError(self.path, "its description has changed")
         text = self._bytes(end - length, length)
         # A file of zeros says that its empty description has the checksum 0.
         if not text or zlib.crc32(text) != checksum:

@@ -225,6 +225,20 @@ def test_rows_that_changed_places_are_noticed(cache):
     assert_gone(cache, path)
 
 
+def test_a_damaged_length_reserves_no_memory(cache, monkeypatch):
+    path, data = written(cache)
+    path.write_bytes(data[:-8] + b"\xff" * 4 + data[-4:])
+    asked, empty = [], np.empty
+
+    def counted(shape, *given):
+        asked.append(np.prod(shape))
+        return empty(shape, *given)
+
+    monkeypatch.setattr(np, "empty", counted)
+    assert_gone(cache, path)
+    assert max(asked) <= len(data)
+
+
 def test_a_file_of_another_version_is_not_used(cache, monkeypatch):
     with monkeypatch.context() as patch:
         for module in (row_files, row_reading):
