@@ -35,9 +35,9 @@ def make_source(
     if isinstance(data, (tuple, list)) and any(isinstance(p, ImageSet) for p in data):
         hint = "Pass training and validation images as two arguments."
         fail(name, "one ImageSet", "several", hint, TypeError)
-    if isinstance(data, (tuple, list)) and isinstance(data[0], Mapping):
-        return _named_arrays(*data, name)
     if isinstance(data, (tuple, list)) and len(data) == 2:
+        if isinstance(data[0], Mapping):
+            return _named_arrays(*data, name)
         inputs, labels = (np.asarray(part) for part in data)
         if len(inputs) != len(labels):
             shapes = f"{inputs.shape} and {labels.shape}"

@@ -1,6 +1,6 @@
 """What is checked before the first step of a run."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -39,7 +39,13 @@ def check_first_batch(model: keras.Model, source: Source | None, name: str) -> N
         fail(name, "at least one batch", "none")
     if not isinstance(first, tuple) or len(first) < 2:
         fail(name, "batches of (images, labels)", type(first).__name__)
-    images, labels = np.asarray(first[0]), np.asarray(first[1])
+    task = bind(model).task
+    if task is not None:
+        task.check_batch(np.asarray(first[1]))
+    if isinstance(first[0], Mapping):
+        # Several inputs by name: Keras says which one does not fit.
+        return
+    images = np.asarray(first[0])
     if find_preprocessing(model) is not None:
         check_pixel_range(images)
     expected = model.input_shape[1:]
@@ -48,9 +54,6 @@ def check_first_batch(model: keras.Model, source: Source | None, name: str) -> N
         for want, got in zip(expected, images.shape[1:], strict=True)
     ):
         fail(name, f"batches of shape (n, {str(expected)[1:]}", images.shape)
-    task = bind(model).task
-    if task is not None:
-        task.check_batch(labels)
 
 
 def check_end(source: Source | None, name: str) -> None:

@@ -297,3 +297,22 @@ def test_values_that_are_no_pixels_are_refused(images):
 @pytest.mark.parametrize("images", [[0, 1], [0.0, 255.0], [0.0, 0.0], [0.0, 1.5]])
 def test_values_that_may_be_pixels_pass(images):
     check_pixel_range(np.array(images))
+
+
+def test_batches_of_several_inputs_by_name_are_trained_on():
+    one, other = keras.Input((8,), name="one"), keras.Input((3,), name="other")
+    joined = keras.layers.Concatenate()([keras.layers.Dense(4)(one), other])
+    model = keras.Model({"one": one, "other": other}, keras.layers.Dense(2)(joined))
+    rows = {"one": np.ones((6, 8), "float32"), "other": np.ones((6, 3), "float32")}
+    data = tf.data.Dataset.from_tensor_slices((rows, np.arange(6) % 2)).batch(3)
+    phase = kerastl.Phase("all", trainable="all", epochs=1, learning_rate=0.1)
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    history = kerastl.run_phases(
+        model, data, phases=[phase], loss=loss, metrics=[], seed=0
+    )
+    assert np.isfinite(history.history["loss"]).all()
+
+
+@pytest.mark.parametrize("data", [(), [], ({"one": ROWS},)])
+def test_what_is_no_pair_is_not_taken_for_one(model, data):
+    assert isinstance(make_source(model, data, "train"), StreamSource)
