@@ -116,8 +116,12 @@ def _read(table: Any) -> tuple[dict[str, list[Any]], Path, str]:
     if not path.is_file():
         hint = f"{str(path.absolute())!r} does not exist."
         fail("table", "an existing file", str(table), hint, FileNotFoundError)
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        rows = list(csv.reader(file, delimiter=_DELIMITERS[path.suffix.lower()]))
+    delimiter = _DELIMITERS[path.suffix.lower()]
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            rows = list(csv.reader(file, delimiter=delimiter))
+    except (UnicodeDecodeError, csv.Error) as error:
+        fail("table", "CSV text in UTF-8", str(table), f"{error}.")
     rows = [row for row in rows if row]
     header = rows[0] if rows else []
     uneven = [n for n, row in enumerate(rows, 1) if len(row) != len(header)]
@@ -152,7 +156,10 @@ def _chosen(
             if Path(str(column[0])).suffix.lower() in EXTENSIONS
         ]
         if len(found) != 1:
-            fail("images", f"one of the columns {list(columns)}", images)
+            hint = ""
+            if len(columns) == 1:
+                hint = "One column only: are fields separated by commas (.tsv: tabs)?"
+            fail("images", f"one of the columns {list(columns)}", images, hint)
         images = found[0]
     if targets is None and labels is None:
         others = [name for name in columns if name != images]
@@ -191,7 +198,7 @@ def _asked(
 ) -> dict[str, Any]:
     """Labels with the names of classes, or numbers with theirs."""
     if labels is not None:
-        given = ["" if value is None else str(value) for value in columns[labels]]
+        given = [_class_name(value) for value in columns[labels]]
         names = tuple(sorted(set(given), key=natural_key))
         if "" in names:
             row = given.index("") + 1
@@ -212,6 +219,12 @@ def _asked(
             fail("targets", f"columns of numbers ({name!r})", wrong[:_NAMED])
         numbers.append(column)
     return {"labels": np.array(numbers).T, "target_names": targets}
+
+
+def _class_name(value: Any) -> str:
+    """A class name; empty for the None or NaN of an empty cell of a DataFrame."""
+    empty = value is None or (isinstance(value, float) and np.isnan(value))
+    return "" if empty else str(value)
 
 
 def _number(value: Any) -> float | None:

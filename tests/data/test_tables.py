@@ -101,6 +101,22 @@ def test_a_data_frame_is_a_table_too(root):
     }
 
 
+def test_an_empty_cell_of_a_data_frame_is_no_class(root):
+    columns = {
+        "file": np.array(["0.png", "1.png", "2.png"], object),
+        "kind": np.array(["a", "b", np.nan], object),
+    }
+    with pytest.raises(ValueError, match="none in row 3"):
+        kerastl.open_data(Frame(columns), labels="kind", folder=root / "faces")
+
+
+def test_a_table_in_another_encoding_is_named(root):
+    path = root / "people.csv"
+    path.write_text("file,größe\nfaces/0.png,1", encoding="latin-1")
+    with pytest.raises(ValueError, match=r"`table` must be CSV text in UTF-8.*people"):
+        load_table(path)
+
+
 def test_copies_never_straddle_two_parts_and_conflicts_are_dropped(root):
     for i in range(3):
         Image.open(root / f"faces/{i}.png").save(root / f"faces/copy{i}.png")
@@ -133,6 +149,7 @@ def test_copies_never_straddle_two_parts_and_conflicts_are_dropped(root):
         ([], {}, "at least one row"),
         (["file,file", "faces/0.png,1"], {}, "different names"),
         (["who,age", "x,1"], {}, "`images` must be one of the columns"),
+        (["file;age", "faces/0.png;1"], {}, "separated by commas"),
         (["file,a", "faces/0.png,1"], {"labels": "a", "targets": "a"}, "must be None"),
     ],
 )
