@@ -1,7 +1,7 @@
 """Regression: one or several numbers for each example, in the user's own units."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -208,7 +208,10 @@ class RegressionTask(Task):
             fail("targets", "at least two numbers", numbers.shape)
         scale = numbers.std(axis=0)
         constant = [
-            name for name, spread in zip(names, scale, strict=True) if not spread
+            name
+            # Equal numbers may have a deviation of one rounding error.
+            for name, spread in zip(names, np.ptp(numbers, axis=0), strict=True)
+            if not spread
         ]
         if constant:
             hint = "There is nothing to learn; are these the right columns?"
@@ -410,8 +413,8 @@ def build_regressor(
         task = targets
     elif isinstance(targets, ImageSet):
         found = RegressionTask.from_set(targets)
-        task = replace(
-            found, target_names=tuple(names or found.target_names), unit=unit
+        task = RegressionTask.from_targets(
+            targets.labels, names or found.target_names, unit
         )
     else:
         task = RegressionTask.from_targets(targets, names, unit)
@@ -541,6 +544,8 @@ def _score(
 def _errors(truth: np.ndarray, values: np.ndarray) -> list[float]:
     """Mean squared error, mean absolute error, and R² (nan of equal targets)."""
     missed = truth - values
-    mse, spread = float(np.square(missed).mean()), float(truth.var())
+    mse = float(np.square(missed).mean())
+    # Equal numbers may have a variance of one rounding error.
+    spread = float(truth.var()) if np.ptp(truth) else 0.0
     r2 = 1.0 - mse / spread if spread else float("nan")
     return [mse, float(np.abs(missed).mean()), r2]

@@ -107,9 +107,10 @@ def test_the_bootstrap_interval_narrows_with_the_number_of_examples():
     assert widths[0] / widths[1] == pytest.approx(10, rel=0.5)
 
 
-def test_r2_of_equal_targets_is_unknown():
+@pytest.mark.parametrize("equal", [np.full(3, 7.0), np.full(80, 0.1)])
+def test_r2_of_equal_targets_is_unknown(equal):
     task = RegressionTask.from_targets(AGES)
-    report = task.report(np.full(3, 7.0), task.predictions(np.ones((3, 1))))
+    report = task.report(equal, task.predictions(np.ones((len(equal), 1))))
     assert report.r2 is None
     assert report.per_target[0].r2_interval is None
     assert "-" in str(report)
@@ -119,6 +120,7 @@ def test_r2_of_equal_targets_is_unknown():
     ("targets", "options", "words"),
     [
         (np.full(4, 2.0), {}, "numbers that differ.*nothing to learn"),
+        (np.full(80, 0.1), {}, "numbers that differ.*nothing to learn"),
         ([1.0, np.nan], {}, "finite numbers.*1 that are nan"),
         (np.ones((2, 2, 2)), {}, r"of shape \(n,\) or \(n, targets\)"),
         ([], {}, "at least two numbers"),
@@ -173,6 +175,11 @@ def test_predictions_iterate_with_their_names():
     assert list(row) == ["path", "age", "price"]
     assert row["price"] == pytest.approx(PAIRS[:, 1].mean(), rel=1e-6)
     assert len(found) == 8
+
+
+def test_one_name_may_be_given_as_a_text():
+    model = regressor(ages(), names="years")
+    assert kerastl.predict(model, ages(2)).target_names == ("years",)
 
 
 def test_views_are_averaged():
