@@ -21,6 +21,7 @@ from kerastl.data.images import load_pixels
 from kerastl.data.inputs import open_data
 from kerastl.data.sets import ImageSet, Splits
 from kerastl.data.sources import ImageSource
+from kerastl.data.tables import is_table
 from kerastl.evaluation.figures import save_figure
 from kerastl.evaluation.plots import plot_history
 from kerastl.features.cache import FeatureCache
@@ -573,8 +574,10 @@ def images_chosen_by(model: str | Path, data: Any, **given: Any) -> ImageSet:
     settings = report.get("settings") or {}
     cut = {name: settings.get(name, default) for name, default in known.items()}
     cut |= {name: value for name, value in given.items() if value is not None}
-    columns = ("images", "targets", "labels", "folder")
-    cut |= {name: settings[name] for name in columns if settings.get(name) is not None}
+    same = ["on_bad", "on_leak"]
+    if is_table(data):
+        same += ["images", "targets", "labels", "folder"]
+    cut |= {name: settings[name] for name in same if settings.get(name) is not None}
     images = _read(data, **cut).validation
     if images is None:
         hint = "Pass validation=0.15 to cut one off images that were not trained on."

@@ -71,6 +71,24 @@ def test_the_seed_is_that_of_the_report(trained, model, monkeypatch):
     assert [options["validation"] for options in asked] == [0.15, 0.4]
 
 
+@pytest.mark.filterwarnings("always:These are")
+@pytest.mark.parametrize(("data", "folder"), [("x", None), ("x.csv", "faces")])
+def test_the_data_are_read_as_in_training(tmp_path, monkeypatch, data, folder):
+    settings = {"on_bad": "skip", "labels": "kind", "folder": "faces"}
+    text = json.dumps({"settings": settings})
+    (tmp_path / "report.json").write_text(text)
+    asked = {}
+
+    def open_data(data, **options):
+        asked.update(options)
+        return SimpleNamespace(validation=[0] * 5)
+
+    monkeypatch.setattr(workflow, "open_data", open_data)
+    workflow.images_chosen_by(tmp_path / "model.keras", data)
+    assert asked["on_bad"] == "skip"
+    assert asked.get("folder") == folder
+
+
 def test_the_shares_are_those_of_the_report(command, image_folder, tmp_path):
     options = "--alpha 0.25 --image-size 32 --recipe linear_probe --epochs 2"
     shares = "--validation 0.5 --test 0.25"
