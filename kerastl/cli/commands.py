@@ -78,7 +78,7 @@ def train(
 
 def _fresh_folder(data: str) -> Path:
     """A folder named after the data and the time, that does not exist."""
-    name = Path(data).resolve().name if Path(data).is_dir() else data
+    name = Path(data).resolve().name if Path(data).exists() else data
     stem = f"kerastl-{name}-{datetime.now():%Y%m%d-%H%M%S}"
     folder, number = Path(stem), 2
     while folder.exists():
@@ -427,7 +427,13 @@ COMMANDS: dict[str, tuple[Callable[..., Reply], tuple[str, ...]]] = {
             "workflow:transfer task alpha weights image_size resize",
         ),
     ),
-    "advise": (advise, ("selection.advice:advise",)),
+    "advise": (
+        advise,
+        (
+            "selection.advice:advise alpha image_size weights resize cuts images "
+            "batch_size seed",
+        ),
+    ),
     "audit": (audit, ("data.audit:audit",)),
     "backbones": (backbones, ()),
     "cache": (cache, ()),

@@ -48,6 +48,7 @@ def test_options_reach_the_library(command, image_folder, stand_in):
         (("--backbone", "MobileNets"), "MobileNet"),
         (("--images", "3"), "at least 6"),
         (("--image-size", "0"), "at least 1"),
+        (("--cache", "disk"), "unrecognized arguments: --cache"),
         (("--weights", "tiny", "--backbone", "VGG16"), "bundled for"),
     ],
 )

@@ -101,6 +101,17 @@ def test_the_default_output_is_named_after_the_folder_not_its_place(
     assert output.name.startswith("kerastl-birds-")
 
 
+def test_the_default_output_is_named_after_the_table_not_its_place(
+    command, transfer, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "people.csv").write_text("file,age")
+    command("train", tmp_path / "people.csv")
+    output = transfer[0][1]["output"]
+    assert output.parent.resolve() == tmp_path
+    assert output.name.startswith("kerastl-people.csv-")
+
+
 def test_an_output_that_holds_files_is_refused_before_the_work(
     command, transfer, tmp_path
 ):
