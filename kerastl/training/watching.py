@@ -143,13 +143,20 @@ class OneTraining(keras.callbacks.Callback):
         self._began = True
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
-        """A phase has ended, which is not the end."""
+        """A phase has ended: the end only for those that begin anew in the next.
+
+        `EarlyStopping` may put its best weights back: now, not over the best of all.
+        """
         self._logs = logs
+        for callback in self.callbacks:
+            if isinstance(callback, _WAITING):
+                callback.on_train_end(logs)
 
     def end(self) -> None:
         """The last phase has ended, and the best weights are in the model."""
         for callback in self.callbacks:
-            callback.on_train_end(self._logs)
+            if not isinstance(callback, _WAITING):
+                callback.on_train_end(self._logs)
 
 
 def _forwarded(hook: str) -> Callable[..., None]:

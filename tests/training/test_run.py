@@ -269,6 +269,24 @@ def test_a_plateau_lowers_a_constant_rate_and_is_waited_for_in_each_phase():
     np.testing.assert_allclose(history.history["learning_rate"], wanted, rtol=1e-5)
 
 
+def test_early_stopping_restores_its_best_of_a_phase_and_not_over_the_best_of_all():
+    model, watch = timid_classifier(), Watch()
+    stopping = keras.callbacks.EarlyStopping(patience=9, restore_best_weights=True)
+    phases = (
+        phase("good", learning_rate=0.1),
+        phase("ruin", "all", epochs=2, learning_rate=300.0, batch_norm="frozen"),
+        phase("still", learning_rate=STILL),
+    )
+    options = {"loss": crossentropy(), "metrics": []}
+    history = run(model, *phases, callbacks=[watch, stopping], **options)
+    assert history.best.phase == "good"
+    assert_same_weights(model, watch.weights[0])
+    # The third phase went on from the best of the second.
+    losses = history.history["val_loss"]
+    assert losses[3] == pytest.approx(min(losses[1:3]), rel=1e-5)
+    assert losses[3] != pytest.approx(losses[2], rel=1e-5)
+
+
 def test_files_are_decoded_once_and_before_the_first_step(image_folder, monkeypatch):
     images = kerastl.load_images(image_folder, validation=0.25, test=0, seed=0)
     read, seen = [], []
