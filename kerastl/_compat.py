@@ -1,5 +1,6 @@
 """Every private or version-dependent Keras hook, one small function each."""
 
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -85,19 +86,31 @@ def keras_home() -> Path:
     return Path(keras_backend.config.keras_home()).expanduser()
 
 
+_FETCHING = threading.RLock()
+
+
 @contextmanager
 def applications_fetch_with(fetch: Callable[..., str]) -> Iterator[None]:
     """Let `keras.applications` get its weights files from another function.
 
+    In this thread; a second one that asks for the same waits for the first.
+
     Args:
         fetch: Called as `keras.utils.get_file` is; returns the file's path.
     """
-    original = file_utils.get_file
-    file_utils.get_file = fetch
-    try:
-        yield
-    finally:
-        file_utils.get_file = original
+    thread = threading.get_ident()
+    with _FETCHING:
+        original = file_utils.get_file
+
+        def chosen(*args: Any, **options: Any) -> str:
+            here = threading.get_ident() == thread
+            return (fetch if here else original)(*args, **options)
+
+        file_utils.get_file = chosen
+        try:
+            yield
+        finally:
+            file_utils.get_file = original
 
 
 def sublayers(layer: keras.Layer) -> tuple[keras.Layer, ...]:

@@ -1,11 +1,15 @@
 """Private Keras hooks: each does what its docstring says on the installed Keras."""
 
+import threading
+
 import keras
 import numpy as np
 import pytest
+from keras.src.utils import file_utils
 
 from kerastl._compat import (
     VariableRates,
+    applications_fetch_with,
     compiled_trainable_state,
     drop_variable,
     graph_nodes,
@@ -180,3 +184,27 @@ def test_a_dropped_variable_leaves_nothing_behind():
     assert [v.name for v in layer.weights] == ["kernel", "bias", "lora_kernel_b"]
     assert [v.name for v in own_variables(layer)] == ["kernel", "bias", "lora_kernel_b"]
     assert not hasattr(layer, "lora_kernel_a")
+
+
+def test_each_thread_fetches_weights_files_by_its_own_function(monkeypatch):
+    monkeypatch.setattr(file_utils, "get_file", keras_own := lambda: "Keras")
+    found, inside, asked = [], threading.Event(), threading.Event()
+
+    def second():
+        inside.wait(10)
+        found.append(file_utils.get_file())
+        asked.set()
+        with applications_fetch_with(lambda: "second"):
+            found.append(file_utils.get_file())
+
+    thread = threading.Thread(target=second)
+    thread.start()
+    with applications_fetch_with(lambda: "first"):
+        inside.set()
+        asked.wait(10)
+        # Time for the second to come in between, if it may.
+        thread.join(0.2)
+        found.append(file_utils.get_file())
+    thread.join(10)
+    assert found == ["Keras", "first", "second"]
+    assert file_utils.get_file is keras_own
