@@ -9,7 +9,7 @@ import keras
 from kerastl._checks import check_choice, check_integer, check_number, fail
 from kerastl.data.mixing import Mixing
 from kerastl.models.freezing import BATCH_NORM_MODES, Trainable
-from kerastl.training.penalties import Penalty
+from kerastl.training.penalties import L2SP, Penalty
 from kerastl.training.schedules import SCHEDULES, check_warmup, rate_schedule
 
 #: Multipliers by relative gradient norms, measured before each epoch.
@@ -108,6 +108,9 @@ class Phase:
         if not listed or not all(isinstance(each, Penalty) for each in self.penalties):
             expected = "a tuple of penalties, such as (kerastl.penalties.L2SP(0.01),)"
             fail("penalties", expected, self.penalties, error=TypeError)
+        if sum(isinstance(each, L2SP) for each in self.penalties) > 1:
+            hint = "The last would pull alone."
+            fail("penalties", "at most one L2SP", self.penalties, hint)
         if self.weight_decay and not self.decays_weights:
             names = ", ".join(type(each).__name__ for each in self.penalties)
             hint = "It pulls the same weights to zero."

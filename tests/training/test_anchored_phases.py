@@ -97,6 +97,12 @@ def test_what_is_no_penalty_is_refused():
         kerastl.Phase("a", trainable=1, epochs=1, learning_rate=1, penalties=(0.1,))
 
 
+def test_two_pulls_are_refused():
+    penalties = (L2SP(0.1), L2SP(0.2))
+    with pytest.raises(ValueError, match="`penalties` must be at most one L2SP"):
+        kerastl.Phase("a", trainable=1, epochs=1, learning_rate=1, penalties=penalties)
+
+
 def test_the_pull_and_weight_decay_exclude_each_other():
     with pytest.raises(ValueError, match="`weight_decay` must be None with L2SP"):
         kerastl.Phase(
