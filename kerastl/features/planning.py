@@ -11,7 +11,7 @@ import keras
 
 from kerastl._checks import check_choice
 from kerastl._compat import GraphNode, graph_nodes, seed_generators, sublayers
-from kerastl.models.blocks import cut_points, node_multiplications
+from kerastl.models.blocks import as_functional, cut_points, node_multiplications
 from kerastl.models.layers import is_holding_statistics, is_noise
 
 CACHE_MODES = ("auto", "off", "memory", "disk")
@@ -209,6 +209,7 @@ def possible_cuts(model: keras.Model) -> tuple[Cut, ...]:
         may be several, where something runs past every single one: a U-Net's skips,
         or an input that the rest needs.
     """
+    model = as_functional("model", model)
     nodes = graph_nodes(model)
     legal = set(cut_points(model)[:-1])
     found, below, weights = [], 0, False

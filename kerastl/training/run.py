@@ -486,7 +486,7 @@ def run_phases(
     strategy: Any = None,
     cache: str | FeatureCache = "auto",
     views: int | None = None,
-    callbacks: Sequence[keras.callbacks.Callback] = (),
+    callbacks: Sequence[keras.callbacks.Callback] | None = (),
     seed: int | None = None,
     verbose: int | str = "auto",
 ) -> TrainingHistory:
@@ -567,7 +567,9 @@ def run_phases(
         check_first_batch(model, source, name)
     _check_patience(phases, validation)
     check_mixing(phases, train, class_weight, loss, metrics)
-    check_callbacks(phases, keras.tree.flatten(callbacks))
+    # Keras's own word for none is None.
+    callbacks = keras.tree.flatten(callbacks or ())
+    check_callbacks(phases, callbacks)
     if seed is None:
         seed = int(np.random.SeedSequence().generate_state(1)[0])
     check_integer("seed", seed, 0)
@@ -589,7 +591,7 @@ def run_phases(
         replicas=count,
         cache=cache,
         views=views,
-        callbacks=OneTraining(keras.tree.flatten(callbacks)),
+        callbacks=OneTraining(callbacks),
         seed=seed,
         verbose=_verbosity(verbose),
     )

@@ -271,7 +271,10 @@ def test_a_plateau_lowers_a_constant_rate_and_is_waited_for_in_each_phase():
 
 def test_early_stopping_restores_its_best_of_a_phase_and_not_over_the_best_of_all():
     model, watch = timid_classifier(), Watch()
-    stopping = keras.callbacks.EarlyStopping(patience=9, restore_best_weights=True)
+    # By its measure the best is the worst.
+    stopping = keras.callbacks.EarlyStopping(
+        patience=9, mode="max", restore_best_weights=True
+    )
     phases = (
         phase("good", learning_rate=0.1),
         phase("ruin", "all", epochs=2, learning_rate=300.0, batch_norm="frozen"),
@@ -283,8 +286,27 @@ def test_early_stopping_restores_its_best_of_a_phase_and_not_over_the_best_of_al
     assert_same_weights(model, watch.weights[0])
     # The third phase went on from the best of the second.
     losses = history.history["val_loss"]
-    assert losses[3] == pytest.approx(min(losses[1:3]), rel=1e-5)
-    assert losses[3] != pytest.approx(losses[2], rel=1e-5)
+    assert losses[3] == pytest.approx(max(losses[1:3]), rel=1e-5)
+    assert losses[2] < losses[1]
+
+
+@pytest.mark.parametrize("cache", ["auto", "memory"])
+def test_a_sequential_model_is_trained_like_its_graph(cache):
+    x = keras.Input((16, 16, 3))
+    layers = [
+        keras.layers.Conv2D(4, 3),
+        keras.layers.GlobalAveragePooling2D(),
+        keras.layers.Dense(3),
+    ]
+    model = keras.Sequential([x, *layers])
+    options = {"loss": crossentropy(), "metrics": [], "cache": cache}
+    history = run(model, phase("a", epochs=3), phase("b", "all"), **options)
+    assert [bool(record.moved) for record in history.phases] == [True, True]
+    assert history.phases[0].cached or cache == "auto"
+
+
+def test_no_callbacks_may_be_said_as_in_keras():
+    assert len(run(small_classifier(), phase("a"), callbacks=None).phases) == 1
 
 
 def test_files_are_decoded_once_and_before_the_first_step(image_folder, monkeypatch):
