@@ -33,14 +33,8 @@ from cells import SOURCES, augmentation, draw
 import kerastl
 from kerastl.data.sets import ImageSet, split_set
 from kerastl.evaluation.metrics import wilson_interval
-from kerastl.selection.advice import (
-    PROBE_RATE,
-    Advice,
-    Measurements,
-    advise,
-    decide,
-    follow,
-)
+from kerastl.selection.advice import Advice, advise, follow
+from kerastl.selection.decision import PROBE_RATE, Measurements, decide
 from kerastl.selection.ranking import rank_backbones
 from kerastl.selection.transferability import SCORES
 

@@ -19,8 +19,6 @@ from kerastl.data.mixing import Mixing, mix_images, mix_labels
 if TYPE_CHECKING:
     import tensorflow as tf
 
-    from kerastl.data.sources import Source
-
 
 #: Largest array, in bytes, of which TensorFlow gets a copy to gather from.
 _COPY_LIMIT = 250_000_000
@@ -125,7 +123,7 @@ class Epochs:
         mixing: How the examples of a batch are mixed, or None.
     """
 
-    source: "Source"
+    source: Any
     batch_size: int
     seed: int
     shuffle: bool
@@ -225,7 +223,7 @@ def _finisher(epochs: Epochs) -> "Callable[[dict[str, tf.Tensor]], Any]":
 
 
 def _fetcher(
-    source: "Source",
+    source: Any,
 ) -> "Callable[[dict[str, tf.Tensor]], dict[str, tf.Tensor]]":
     """What fetches rows in a dataset: gathered in TensorFlow, if few and in memory."""
     import tensorflow as tf

@@ -1,7 +1,7 @@
 """A classifier's scores on labelled examples, and how they print."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -17,9 +17,6 @@ from kerastl.evaluation.metrics import (
     most_confused_pairs,
     wilson_interval,
 )
-
-if TYPE_CHECKING:
-    from kerastl.tasks.classification import ClassificationTask
 
 _ROWS_SHOWN = 20
 _PAIRS_SHOWN = 5
@@ -179,7 +176,7 @@ class EvaluationReport:
 
 
 def make_report(
-    task: "ClassificationTask",
+    task: Any,
     labels: ArrayLike,
     probabilities: ArrayLike,
     seconds: float | None = None,
@@ -215,7 +212,7 @@ def make_report(
 
 
 def _check_fit(
-    task: "ClassificationTask", labels: ArrayLike, probabilities: ArrayLike
+    task: Any, labels: ArrayLike, probabilities: ArrayLike
 ) -> tuple[np.ndarray, np.ndarray]:
     """Labels and probabilities that fit the task and its names."""
     axes = 1 if task.single_class else 2

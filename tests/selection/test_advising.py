@@ -12,14 +12,8 @@ import kerastl
 from kerastl.models.backbones import adapt_backbone
 from kerastl.models.freezing import model_blocks
 from kerastl.models.record import read_record
-from kerastl.selection.advice import (
-    NEAR_RATE,
-    PROBE_RATE,
-    Advice,
-    advise,
-    follow,
-    input_shift,
-)
+from kerastl.selection.advice import Advice, advise, follow, input_shift
+from kerastl.selection.decision import NEAR_RATE, PROBE_RATE
 from kerastl.selection.depth import depth_profile
 from kerastl.training.recipes import FINE_RATE, recipe_phases
 

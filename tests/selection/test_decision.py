@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from kerastl.selection.advice import (
+from kerastl.selection.decision import (
     CHANCE_MARGIN,
     DIFFERENT_GAP,
     DIFFERENT_MARGIN,
