@@ -41,7 +41,12 @@ from kerastl.tasks.task import (
 )
 from kerastl.training.phase import PhaseRecord, TrainingHistory
 from kerastl.training.rate_finder import RateCurve, find_learning_rate
-from kerastl.training.recipes import DEFAULT_RECIPE, default_augment, fine_tune
+from kerastl.training.recipes import (
+    DEFAULT_RECIPE,
+    Recipe,
+    default_augment,
+    fine_tune,
+)
 
 
 class Clock:
@@ -88,6 +93,9 @@ def _plain(value: Any) -> Any:
     """A setting as JSON can hold it."""
     if isinstance(value, (tuple, list)):
         return list(value)
+    if callable(value):
+        # A recipe of the user's own: its address would differ in every run.
+        return getattr(value, "__name__", type(value).__name__)
     known = value is None or isinstance(value, (str, int, float, dict))
     return value if known else str(value)
 
@@ -306,7 +314,7 @@ def transfer(
     image_size: int | tuple[int, int] | None = None,
     resize: str = "stretch",
     preprocessing: Any = None,
-    recipe: str = DEFAULT_RECIPE,
+    recipe: str | Recipe = DEFAULT_RECIPE,
     epochs: int | Sequence[int] | None = None,
     learning_rate: float | None = None,
     patience: int | None = None,

@@ -11,7 +11,7 @@ from networks import CLASSES, coloured, small_network
 from PIL import Image
 
 import kerastl
-from kerastl import workflow as artifacts
+from kerastl import workflow
 from kerastl.training.watching import BestWeights
 
 QUICK = {
@@ -294,13 +294,13 @@ def test_a_run_interrupted_while_writing_keeps_what_it_wrote(
     run, photos, tmp_path, monkeypatch, broken
 ):
     output = shutil.copytree(run[1], tmp_path / "run")
-    real = getattr(artifacts, broken)
+    real = getattr(workflow, broken)
 
     def once(*arguments, **settings):
-        monkeypatch.setattr(artifacts, broken, real)
+        monkeypatch.setattr(workflow, broken, real)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(artifacts, broken, once)
+    monkeypatch.setattr(workflow, broken, once)
     options = {**QUICK, "epochs": 1, "seed": 5}
     with pytest.raises(KeyboardInterrupt):
         kerastl.transfer(photos, **options, output=output, overwrite=True)
@@ -371,3 +371,11 @@ def test_data_that_are_none_are_refused(data, error, sentence):
 def test_settings_that_do_not_fit_are_refused(photos, settings, sentence):
     with pytest.raises(ValueError, match=sentence):
         kerastl.transfer(photos, **{**QUICK, **settings})
+
+
+def test_a_recipe_of_ones_own_is_reported_by_its_name():
+    def my_recipe(model):
+        return []
+
+    assert workflow._plain(my_recipe) == "my_recipe"
+    assert workflow._plain((1, 2)) == [1, 2]
