@@ -79,7 +79,7 @@ class FeatureCache:
         self.memory_limit = memory_limit
         self.held = 0
         self._spaces: OrderedDict[Hashable, dict[str, np.ndarray]] = OrderedDict()
-        self._layers: set[str] = set()
+        self._held_layers: set[str] = set()
 
     def space(self, key: Hashable) -> dict[str, np.ndarray]:
         """The rows of one network, by image; do not write to it."""
@@ -194,7 +194,7 @@ class FeatureCache:
                 found[name] = _space(part, source, batch_size)
             except UnknownCodeError:
                 break
-        self._layers |= set(found)
+        self._held_layers |= set(found)
         return found
 
     def outputs(
@@ -239,11 +239,11 @@ class FeatureCache:
     ) -> tuple[Hashable, keras.Model, keras.Model | None] | None:
         """The last place in the network of which rows are kept, and the parts there."""
         several = len(network.outputs) > 1
-        if not self._layers or several or not isinstance(source, ImageSource):
+        if not self._held_layers or several or not isinstance(source, ImageSource):
             return None
         legal = cut_points(network)
         for name in reversed(legal):
-            if name not in self._layers:
+            if name not in self._held_layers:
                 continue
             below = truncate(network, name)
             try:

@@ -111,7 +111,7 @@ def test_a_network_that_has_learnt_nothing_trains_from_the_start():
 @pytest.fixture
 def much(monkeypatch):
     """A hundred images are much."""
-    monkeypatch.setattr("kerastl.selection.advice.SCRATCH_IMAGES", 30)
+    monkeypatch.setattr("kerastl.selection.decision.SCRATCH_IMAGES", 30)
     monkeypatch.setattr("kerastl.selection.advice.SMALL_IMAGES", 1)
     # Whatever the profile says, the images are unlike the old ones.
     monkeypatch.setattr("kerastl.selection.advice.DIFFERENT_MARGIN", -99.0)
