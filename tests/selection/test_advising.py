@@ -112,10 +112,10 @@ def test_a_network_that_has_learnt_nothing_trains_from_the_start():
 def much(monkeypatch):
     """A hundred images are much."""
     monkeypatch.setattr("kerastl.selection.decision.SCRATCH_IMAGES", 30)
-    monkeypatch.setattr("kerastl.selection.advice.SMALL_IMAGES", 1)
+    monkeypatch.setattr("kerastl.selection.decision.SMALL_IMAGES", 1)
     # Whatever the profile says, the images are unlike the old ones.
-    monkeypatch.setattr("kerastl.selection.advice.DIFFERENT_MARGIN", -99.0)
-    monkeypatch.setattr("kerastl.selection.advice.DIFFERENT_GAP", -1.0)
+    monkeypatch.setattr("kerastl.selection.decision.DIFFERENT_MARGIN", -99.0)
+    monkeypatch.setattr("kerastl.selection.decision.DIFFERENT_GAP", -1.0)
 
 
 OPTIONS = {"alpha": 0.25, "image_size": 32}
