@@ -3,19 +3,21 @@
 import csv
 import io
 import json
-import tempfile
+import platform
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import keras
 import numpy as np
 
 from kerastl._checks import check_integer, fail, warn
-from kerastl._files import whole_file
+from kerastl._files import OutputFolder, whole_file
 from kerastl._progress import ProgressLine
 from kerastl.data.images import load_pixels
 from kerastl.data.inputs import open_data
@@ -47,6 +49,9 @@ from kerastl.training.recipes import (
     default_augment,
     fine_tune,
 )
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 class Clock:
@@ -85,8 +90,16 @@ def run_settings(model: keras.Model, given: dict[str, Any]) -> dict[str, Any]:
         "resize": record.resize,
     }
     others = {name: _plain(value) for name, value in given.items() if name not in known}
-    versions = {"keras": keras.__version__, "backend": keras.backend.backend()}
-    return {**known, **others, **versions}
+    return {**known, **others, **_versions()}
+
+
+def _versions() -> dict[str, str]:
+    """Of all that the numbers of a run depend on."""
+    backend = keras.backend.backend()
+    names = ("kerastl", "keras", backend, "tensorflow", "numpy")
+    loaded = {name: sys.modules[name] for name in names if name in sys.modules}
+    found = {name: module.__version__ for name, module in loaded.items()}
+    return {**found, "backend": backend, "python": platform.python_version()}
 
 
 def _plain(value: Any) -> Any:
@@ -115,47 +128,24 @@ def phase_row(record: PhaseRecord) -> dict[str, Any]:
 
 
 # What is said of the model beside it, with the task's pictures.
-_ABOUT = ("report.json", "history.csv", "curves.png")
+_MODEL, _ABOUT = "model.keras", ("report.json", "history.csv", "curves.png")
 
 
-def check_output(output: Path, overwrite: bool) -> None:
-    """Raise unless results may be written into the folder.
-
-    Asked before the work: what cannot be written is lost after it.
-
-    Raises:
-        ValueError: If it is a file, holds something and may not be overwritten, or
-            cannot be made or written to.
-    """
-    if output.exists() and not output.is_dir():
-        fail("output", "a folder", str(output), "It is a file.")
-    if output.is_dir() and any(output.iterdir()) and not overwrite:
-        hint = "Pass overwrite=True to replace its files, or name another folder."
-        fail("output", "a new or empty folder", str(output), hint)
-    _try_writing(output)
+def output_folder(path: str | Path, overwrite: bool = False) -> OutputFolder:
+    """The folder of a run, to be claimed: see `OutputFolder`."""
+    return OutputFolder(path, (_MODEL, *_about()), overwrite)
 
 
-def _try_writing(output: Path) -> None:
-    """Raise unless a file can be made in the folder; nothing of the trial stays."""
-    missing = [path for path in (output, *output.parents) if not path.exists()]
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=output):
-            pass
-    except OSError as error:
-        hint = f"{error.strerror or error}."
-        fail("output", "a folder that can be written to", str(output), hint)
-    finally:
-        for path in missing:
-            with suppress(OSError):
-                path.rmdir()
+def _about() -> tuple[str, ...]:
+    """Names of what is said of the model beside it."""
+    pictures = (f"{picture}.png" for picture in picture_names())
+    return (*_ABOUT, *pictures)
 
 
 def write_artifacts(
-    output: Path,
+    folder: OutputFolder,
     result: "TransferResult",
     pixels: Callable[[np.ndarray], np.ndarray] | None = None,
-    overwrite: bool = False,
 ) -> None:
     """Write model, report, history and pictures.
 
@@ -163,62 +153,66 @@ def write_artifacts(
     lost.
 
     Args:
-        output: Folder; made if it does not exist.
+        folder: Claimed.
         result: The model, its training, its scores.
         pixels: Gives the images by index that the pictures show, where they are at
             hand.
-        overwrite: Whether files in the folder may be replaced.
 
     Raises:
-        ValueError: If the folder holds something and may not be overwritten.
+        ValueError: If a file in the folder may not be replaced.
         OSError: If a file cannot be written.
     """
-    check_output(output, overwrite)
-    write_model(output, result.model)
-    _write_text(output / "report.json", _report_text(result.report))
-    _write_text(output / "history.csv", _history_csv(result.history))
-    save_figure(plot_history(result.history), output / "curves.png")
-    _write_examples(output, result, pixels)
+    write_model(folder, result.model)
+    _write_text(folder.writable("report.json"), _report_text(result.report))
+    _write_text(folder.writable("history.csv"), _history_csv(result.history))
+    save_figure(plot_history(result.history), folder.writable("curves.png"))
+    for name, figure in _pictures(result, pixels).items():
+        save_figure(figure, folder.writable(f"{name}.png"))
 
 
-def write_model(output: Path, model: keras.Model) -> None:
+def write_model(folder: OutputFolder, model: keras.Model) -> Path:
     """Write the model alone; what an earlier run said of its own model goes."""
-    output.mkdir(parents=True, exist_ok=True)
-    save_model(model, output / "model.keras")
-    for name in (*_ABOUT, *(f"{picture}.png" for picture in picture_names())):
-        (output / name).unlink(missing_ok=True)
+    path = folder.writable(_MODEL)
+    save_model(model, path)
+    folder.remove(_about())
+    return path
 
 
 def rescue(
-    output: Path, model: keras.Model, report: dict[str, Any] | None = None
-) -> None:
+    folder: OutputFolder, model: keras.Model, report: dict[str, Any] | None = None
+) -> str | None:
     """Keep the best weights of a run that broke off, if it has learnt any.
 
     Args:
-        output: Folder; made if it does not exist.
+        folder: Claimed; where the model cannot be written to it, it is kept elsewhere.
         model: The classifier.
         report: Of a run that broke off while it was written: once that is there, the
             model is too.
+
+    Returns:
+        Where the model is, in a sentence; None if nothing was learnt.
     """
     if not bind(model).head_has_learnt:
-        return
-    path = output / "report.json"
-    written = report is not None and path.exists()
-    if written and path.read_text(encoding="utf-8") == _report_text(report):
-        return
-    write_model(output, model)
+        return None
+    path = folder.path / "report.json"
+    written = path.read_text(encoding="utf-8") if report and path.exists() else None
+    if written is not None and written == _report_text(report):
+        return f"The model is in {folder.path / _MODEL}."
+    for place in chain([folder], folder.spare()):
+        # Whatever stands in the way here, it is tried elsewhere.
+        with suppress(OSError, ValueError):
+            return f"The best weights so far are in {write_model(place, model)}."
+    return "The weights could be kept nowhere."
 
 
 def _report_text(report: dict[str, Any]) -> str:
     return json.dumps(report, indent=2, ensure_ascii=False, default=str) + "\n"
 
 
-def _write_examples(
-    output: Path,
-    result: "TransferResult",
-    pixels: Callable[[np.ndarray], np.ndarray] | None,
-) -> None:
-    """The task's pictures of labelled images."""
+def _pictures(
+    result: "TransferResult", pixels: Callable[[np.ndarray], np.ndarray] | None
+) -> "dict[str, Figure]":
+    """The task's pictures of labelled images, by name."""
     bound, shown = bind_known(result.model), getattr(result.splits, result.shown)
     record = bound.record
 
@@ -229,9 +223,7 @@ def _write_examples(
 
     # Training images alone have not been scored.
     said = result.predictions.get(result.shown) or predict(result.model, shown)
-    figures = bound.task.pictures(shown.labels, said, pixels or read)
-    for name, figure in figures.items():
-        save_figure(figure, output / f"{name}.png")
+    return bound.task.pictures(shown.labels, said, pixels or read)
 
 
 def _history_csv(history: TrainingHistory) -> str:
@@ -287,7 +279,8 @@ class TransferResult:
         Raises:
             ValueError: If the folder holds something and may not be overwritten.
         """
-        write_artifacts(Path(output), self, overwrite=overwrite)
+        with output_folder(output, overwrite) as folder:
+            write_artifacts(folder, self)
 
     def __str__(self) -> str:
         """A short account."""
@@ -406,19 +399,10 @@ def transfer(
         269
     """
     check_integer("seed", seed, 0)
-    if output is not None:
-        check_output(Path(output), overwrite)
-    # Imported before the clock starts: the first use would count as reading.
-    import sklearn  # noqa: F401
-    import tensorflow as tf  # noqa: F401
-
-    clock = Clock()
     reading = {"validation": validation, "test": test, "seed": seed}
     reading |= {"on_bad": on_bad, "on_leak": on_leak}
     columns = {"images": images, "targets": targets, "labels": labels, "folder": folder}
     reading |= {name: given for name, given in columns.items() if given is not None}
-    splits = _read(data, **reading)
-    clock.stop("reading")
     building = {
         "alpha": alpha,
         "weights": weights,
@@ -441,30 +425,94 @@ def transfer(
         "label_smoothing": label_smoothing,
         "seed": seed,
     }
-    # What advice computes, training need not compute again.
-    kept = FeatureCache(cache)
-    settled = _settle(backbone, splits.train, building, training, kept)
-    backbone, training, advice = settled
-    strategy = strategy and device_strategy(strategy)
-    with strategy.scope() if strategy else nullcontext():
-        model = _model(backbone, splits, task=task, seed=seed, **building)
-    result = None
-    try:
-        given = {**training, "cache": kept, "strategy": strategy, "verbose": verbose}
-        parts = _sources(model, splits, keep=cache != "disk")
-        history = fine_tune(model, parts["train"], parts["validation"], **given)
-        clock.stop("training")
-        settings = run_settings(model, {**reading, **building, **training})
-        settings["advice"] = advice and advice.to_dict()
-        result = _finish(model, history, splits, parts, settings, clock)
+    run = Run(task, backbone, reading, building, training, strategy, verbose)
+    if output is None:
+        return run.result(data)
+    with output_folder(output, overwrite) as place:
+        _check_apart(place.path, data)
+        return run.result(data, place)
+
+
+def _check_apart(output: Path, data: Any) -> None:
+    """Raise if the pictures of this run would be images of the next."""
+    if isinstance(data, (str, Path)) and Path(data).is_dir():
+        inside = Path(data).resolve() in (output.resolve(), *output.resolve().parents)
+        if inside:
+            fail("output", f"outside of the data {str(data)!r}", str(output))
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """One call of `transfer`: its arguments, by what they are for."""
+
+    task: str | Task
+    backbone: str | keras.Model
+    reading: dict[str, Any]
+    building: dict[str, Any]
+    training: dict[str, Any]
+    strategy: Any
+    verbose: int | str
+
+    def result(self, data: Any, output: OutputFolder | None = None) -> TransferResult:
+        """Read, train, score, write; what was learnt is kept, whatever goes wrong."""
+        # Imported before the clock starts: the first use would count as reading.
+        import sklearn  # noqa: F401
+        import tensorflow as tf  # noqa: F401
+
+        clock = Clock()
+        splits = _read(data, **self.reading)
+        clock.stop("reading")
+        # What advice computes, training need not compute again.
+        kept = FeatureCache(self.training["cache"])
+        settled = _settle(
+            self.backbone, splits.train, self.building, self.training, kept
+        )
+        backbone, training, advice = settled
+        strategy = self.strategy and device_strategy(self.strategy)
+        with strategy.scope() if strategy else nullcontext():
+            options = {"task": self.task, "seed": training["seed"], **self.building}
+            model = _model(backbone, splits, **options)
         if output is not None:
-            _write_run(output, result, parts, overwrite)
-    # Whatever went wrong, Ctrl-C and a full memory included: keep what was learnt.
-    except BaseException:
-        if output is not None:
-            rescue(Path(output), model, result and result.report)
-        raise
-    return result
+            output.check_space(_bytes_of(model))
+        result = None
+        try:
+            parts = _sources(model, splits, keep=training["cache"] != "disk")
+            given = {**training, "cache": kept, "strategy": strategy}
+            given["verbose"] = self.verbose
+            history = fine_tune(model, parts["train"], parts["validation"], **given)
+            clock.stop("training")
+            settings = {**self.reading, **self.building, **training}
+            settings = run_settings(model, settings)
+            settings["advice"] = advice and advice.to_dict()
+            result = _finish(model, history, splits, parts, settings, clock)
+            if output is not None:
+                # The pictures show pixels that are at hand.
+                write_artifacts(output, result, parts[result.shown].store.rows)
+        # Whatever went wrong, Ctrl-C and a full memory included.
+        except BaseException as error:
+            if output is not None:
+                _keep(output, model, result and result.report, error)
+            raise
+        return result
+
+
+def _bytes_of(model: keras.Model) -> int:
+    """What the files of a run may take, pictures and all."""
+    return 4 * model.count_params() + 5_000_000
+
+
+def _keep(output: OutputFolder, model: Any, report: Any, error: BaseException) -> None:
+    """Rescue the model, and let the error say where it is."""
+    # Notes on the model in memory are for those who have it.
+    notes = [
+        note for note in getattr(error, "__notes__", []) if "The model" not in note
+    ]
+    error.__notes__ = notes
+    where = rescue(output, model, report)
+    if where is None and isinstance(error, KeyboardInterrupt):
+        where = "Nothing had been learnt yet, and nothing is kept."
+    if where is not None:
+        error.add_note(where)
 
 
 _PARTS = ("validation", "test")
@@ -516,17 +564,6 @@ def _sources(
         name: make_source(model, part, name, keep_pixels=keep) if part else None
         for name, part in parts.items()
     }
-
-
-def _write_run(
-    output: str | Path,
-    result: TransferResult,
-    parts: dict[str, ImageSource | None],
-    overwrite: bool,
-) -> None:
-    """Write what a run made; the pictures show pixels that are at hand."""
-    pixels = parts[result.shown].store.rows
-    write_artifacts(Path(output), result, pixels, overwrite)
 
 
 def _finish(

@@ -1,6 +1,7 @@
 """Files written whole or not at all."""
 
 import os
+import time
 
 import pytest
 
@@ -36,3 +37,22 @@ def test_the_file_may_be_read_as_any_other(tmp_path):
     finally:
         os.umask(mask)
     assert (tmp_path / "a").stat().st_mode & 0o777 == 0o644
+
+
+def test_a_draft_is_on_the_disk_before_it_takes_the_place(tmp_path, monkeypatch):
+    path, synced = tmp_path / "notes.txt", []
+    monkeypatch.setattr(os, "fsync", lambda handle: synced.append(path.exists()))
+    with whole_file(path) as draft:
+        draft.write_text("new")
+    assert synced == [False]
+
+
+@pytest.mark.parametrize(("age", "left"), [(2 * 86_400, 0), (60, 1)])
+def test_a_draft_that_nobody_writes_any_more_goes(tmp_path, age, left):
+    path, draft = tmp_path / "notes.txt", tmp_path / ".notes-abcd1234.txt"
+    draft.touch()
+    os.utime(draft, (time.time() - age, time.time() - age))
+    with whole_file(path):
+        pass
+    assert draft.exists() == left
+    assert path.exists()

@@ -1,7 +1,9 @@
 """`transfer` from a folder of images to a scored, saved classifier."""
 
 import csv
+import importlib
 import json
+import platform
 import shutil
 
 import keras
@@ -114,6 +116,11 @@ def test_the_report_says_what_was_done(run):
         "on_leak": "drop",
     }
     assert wanted.items() <= report["settings"].items()
+    versions = {"python": platform.python_version()}
+    backend = importlib.import_module(keras.backend.backend())
+    for module in (kerastl, keras, np, backend):
+        versions[module.__name__] = module.__version__
+    assert versions.items() <= report["settings"].items()
     assert report["class_names"] == list(CLASSES)
     assert report["data"].endswith("leaves")
     assert report["best"]["monitor"] == "val_accuracy"
@@ -262,8 +269,11 @@ class Stop:
 def test_an_interrupted_run_keeps_its_best_model(photos, tmp_path, monkeypatch):
     stop = Stop(BestWeights.update, 2)
     monkeypatch.setattr(BestWeights, "update", lambda *arguments: stop(*arguments))
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(KeyboardInterrupt) as stopped:
         kerastl.transfer(photos, **QUICK, output=tmp_path / "run")
+    assert stopped.value.__notes__ == [
+        f"The best weights so far are in {tmp_path / 'run' / 'model.keras'}."
+    ]
     assert [path.name for path in (tmp_path / "run").iterdir()] == ["model.keras"]
     model = kerastl.load_model(tmp_path / "run" / "model.keras")
     made = kerastl.predict(model, photos)
@@ -316,8 +326,10 @@ def interrupt(*arguments, **settings):
 
 def test_a_run_interrupted_at_once_leaves_nothing(photos, tmp_path, monkeypatch):
     monkeypatch.setattr("kerastl.workflow.fine_tune", interrupt)
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(KeyboardInterrupt) as stopped:
         kerastl.transfer(photos, **QUICK, output=tmp_path / "run")
+    (note,) = stopped.value.__notes__
+    assert note.startswith("Nothing had been learnt")
     assert not (tmp_path / "run").exists()
 
 

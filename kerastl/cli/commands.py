@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import kerastl
 from kerastl._checks import fail
+from kerastl._files import user_path
 from kerastl._progress import ProgressLine
 from kerastl.cli.printing import Reply, json_line, percent, say, size_text
 
@@ -39,13 +40,8 @@ def train(
         overwrite: Replace what the output folder holds.
         **options: Of `transfer`.
     """
-    folder = Path(output or _fresh_folder(data))
-    try:
-        result = kerastl.transfer(data, output=folder, overwrite=overwrite, **options)
-    except KeyboardInterrupt:
-        if (folder / "model.keras").exists():
-            say(f"the best weights so far are in {folder / 'model.keras'}")
-        raise
+    folder = _fresh_folder(data) if output is None else user_path("output", output)
+    result = kerastl.transfer(data, output=folder, overwrite=overwrite, **options)
     if "weights" not in options:
         say(
             "this started from the bundled weights; --weights imagenet starts from "
@@ -80,9 +76,12 @@ def _fresh_folder(data: str) -> Path:
     """A folder named after the data and the time, that does not exist."""
     name = Path(data).resolve().name if Path(data).exists() else data
     stem = f"kerastl-{name}-{datetime.now():%Y%m%d-%H%M%S}"
-    folder, number = Path(stem), 2
+    here, images = Path.cwd(), Path(data).resolve()
+    # Pictures of a run among the images would be images of the next.
+    place = images.parent if images in (here, *here.parents) else Path()
+    folder, number = place / stem, 2
     while folder.exists():
-        folder, number = Path(f"{stem}-{number}"), number + 1
+        folder, number = place / f"{stem}-{number}", number + 1
     return folder
 
 

@@ -9,12 +9,15 @@ import contextlib
 import inspect
 import os
 import re
+import signal
 import sys
 import tempfile
+import threading
 import traceback
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from typing import NoReturn
 
 import shtab
 
@@ -93,6 +96,40 @@ def _add_arguments(command: argparse.ArgumentParser, name: str) -> None:
     command.set_defaults(command=name, run=run, known=known, json=False, debug=False)
 
 
+class Ended(KeyboardInterrupt):
+    """A signal that asks the program to end: it ends as after Ctrl-C."""
+
+    def __init__(self, number: int) -> None:
+        """Keep the signal's number."""
+        super().__init__(number)
+        self.status = 128 + number
+
+
+def _end(number: int, _: object) -> NoReturn:
+    # Once is enough: what was learnt is being written.
+    signal.signal(number, signal.SIG_IGN)
+    raise Ended(number)
+
+
+@contextlib.contextmanager
+def ending_on_signals() -> Iterator[None]:
+    """Let a batch system, a closed terminal and a shutdown end the program as Ctrl-C.
+
+    What somebody set before, such as `nohup`, stays.
+    """
+    before = {}
+    if threading.current_thread() is threading.main_thread():
+        for name in ("SIGTERM", "SIGHUP"):
+            number = getattr(signal, name, None)  # Windows has no SIGHUP.
+            if number is not None and signal.getsignal(number) is signal.SIG_DFL:
+                before[number] = signal.signal(number, _end)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
 @contextlib.contextmanager
 def held_back() -> Iterator[None]:
     """Hold what the process writes to standard error; show it only if this fails."""
@@ -143,6 +180,12 @@ def in_words_of(arguments: argparse.Namespace, line: str) -> str:
     return re.sub(r'(\w+)=(?:"(\w+)"|True\b)', option, line)
 
 
+def say_notes(error: BaseException) -> None:
+    """Say what an error says beside its message, such as where the model is."""
+    for note in getattr(error, "__notes__", []):
+        say(note)
+
+
 def failure(error: BaseException, arguments: argparse.Namespace) -> int:
     """Report `error` in one line and return the exit status."""
     if arguments.debug:
@@ -151,11 +194,24 @@ def failure(error: BaseException, arguments: argparse.Namespace) -> int:
     expected = isinstance(error, ValueError | TypeError | OSError)
     hint = "" if expected or arguments.debug else " (--debug shows the traceback)"
     say(f"error: {line}{hint}")
+    say_notes(error)
     named = re.match(r"`(\w+)` must be ", str(error))
     blamed = arguments.known.get(named[1]) if named else None
     given = blamed is not None and not blamed.positional and blamed.name in arguments
     wrong = given and isinstance(error, ValueError | TypeError)
     return BAD_ARGUMENTS if wrong else FAILED
+
+
+def _print(text: str) -> None:
+    """Write the result; a full disk behind the pipe says where it failed."""
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        # Python would flush what is left at exit, and fail again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise OSError(f"Cannot write standard output: {error.strerror}.") from error
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -165,13 +221,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: The arguments after the program's name; those of the process when None.
 
     Returns:
-        The exit status: 0, or 1 when the work failed, 2 for bad arguments,
-        130 when interrupted, 141 when the reader of a pipe went away.
+        The exit status: 0, or 1 when the work failed, 2 for bad arguments, 130 when
+        interrupted, 129 and 143 when ended by a hang-up or by SIGTERM, 141 when the
+        reader of a pipe went away.
 
     Raises:
         SystemExit: By `--help` and `--version` (0), and for arguments that cannot
             be parsed (2).
     """
+    if sys.stdout is None:
+        say("error: standard output is closed, and the result goes there")
+        return FAILED
     words = sys.argv[1:] if argv is None else argv
     # Reading what all commands take would be felt.
     named = next((word for word in words if word in COMMANDS), "")
@@ -183,7 +243,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         if name in arguments
     }
     try:
-        with contextlib.redirect_stdout(sys.stderr), warnings.catch_warnings():
+        with (
+            contextlib.redirect_stdout(sys.stderr),
+            warnings.catch_warnings(),
+            ending_on_signals(),
+        ):
             warnings.showwarning = show_warning
             if "keras" not in sys.modules:
                 # TensorFlow writes when it is imported.
@@ -191,10 +255,11 @@ def main(argv: Sequence[str] | None = None) -> int:
                     kerastl.register_saved_classes()
             reply = arguments.run(**options)
         text = reply.shown(as_json=arguments.json, terminal=sys.stdout.isatty())
-        print(text, flush=True)
-    except KeyboardInterrupt:
-        say("interrupted")
-        return INTERRUPTED
+        _print(text)
+    except KeyboardInterrupt as error:
+        say_notes(error)
+        say("ended by a signal" if isinstance(error, Ended) else "interrupted")
+        return getattr(error, "status", INTERRUPTED)
     except BrokenPipeError:
         # What Python still flushes at exit must not fail a second time.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

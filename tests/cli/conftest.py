@@ -9,7 +9,7 @@ from PIL import Image
 
 import kerastl
 from kerastl.cli.program import main
-from kerastl.workflow import check_output
+from kerastl.workflow import output_folder
 
 
 @pytest.fixture
@@ -49,7 +49,8 @@ def transfer(stand_in):
     calls = []
 
     def fake(data, *, output, overwrite, **options):
-        check_output(output, overwrite)
+        with output_folder(output, overwrite):
+            pass
         print("a bar of Keras")
         calls.append((data, {"output": output, "overwrite": overwrite, **options}))
         return SimpleNamespace(

@@ -7,6 +7,7 @@ import warnings
 import pytest
 
 import kerastl
+from kerastl.cli.program import main
 
 
 def failing(error):
@@ -192,6 +193,12 @@ def test_a_closed_pipe_ends_quietly():
     assert process.returncode == 141
     # TensorFlow writes there as well.
     assert b"BrokenPipe" not in error
+
+
+def test_a_closed_output_is_refused_before_the_work(stand_in, monkeypatch):
+    stand_in("audit", failing(AssertionError))
+    monkeypatch.setattr(sys, "stdout", None)
+    assert main(["audit", "x"]) == 1
 
 
 def test_the_package_runs_as_a_command():

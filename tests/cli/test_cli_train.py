@@ -1,7 +1,10 @@
 """`kerastl train`: options become arguments; the output folder is checked first."""
 
 import json
+import os
 import shutil
+import signal
+import time
 
 import pytest
 from PIL import Image
@@ -144,27 +147,62 @@ def test_an_output_that_is_a_file_is_refused_even_with_overwrite(
     assert file.read_text() == "precious"
 
 
-def test_an_interruption_says_where_the_best_weights_are(command, stand_in, tmp_path):
+def test_an_interruption_says_where_the_model_is(command, stand_in):
     def transfer(data, *, output, overwrite):
-        output.mkdir()
-        (output / "model.keras").write_text("best so far")
-        raise KeyboardInterrupt
+        error = KeyboardInterrupt()
+        error.add_note("The best weights so far are in there.")
+        raise error
 
     stand_in("transfer", transfer)
-    done = command("train", "digits", "--output", tmp_path / "new")
+    done = command("train", "digits")
     assert done.status == 130
-    assert f"the best weights so far are in {tmp_path / 'new'}" in done.err
+    assert done.err.splitlines() == [
+        "kerastl: The best weights so far are in there.",
+        "kerastl: interrupted",
+    ]
 
 
-def test_an_interruption_promises_no_file_that_is_not_there(
-    command, stand_in, tmp_path
-):
+@pytest.mark.skipif(os.name == "nt", reason="it has no such signals")
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])
+def test_a_signal_ends_the_run_as_ctrl_c_does(command, stand_in, tmp_path, name):
+    number = getattr(signal, name)
+
     def transfer(data, *, output, overwrite):
-        raise KeyboardInterrupt
+        try:
+            os.kill(os.getpid(), number)
+            time.sleep(10)
+        except KeyboardInterrupt as error:
+            # A second one does not disturb the saving.
+            os.kill(os.getpid(), number)
+            error.add_note("Kept.")
+            raise
 
     stand_in("transfer", transfer)
-    done = command("train", "digits", "--output", tmp_path / "new")
-    assert "best weights" not in done.err
+    done = command("train", "digits")
+    assert done.status == 128 + number
+    assert done.err == "kerastl: Kept.\nkerastl: ended by a signal\n"
+    assert signal.getsignal(number) is signal.SIG_DFL
+
+
+@pytest.mark.skipif(os.name == "nt", reason="it has no such signals")
+def test_a_signal_that_is_ignored_stays_so(command, stand_in):
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        stand_in("audit", lambda data, progress: os.kill(os.getpid(), signal.SIGHUP))
+        assert command("audit", "x").status == 0
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_the_default_output_lies_outside_of_the_data(
+    command, transfer, tmp_path, monkeypatch
+):
+    (tmp_path / "birds" / "owl").mkdir(parents=True)
+    for here, data in (("birds", "."), ("birds/owl", ".."), (".", "birds")):
+        monkeypatch.chdir(tmp_path / here)
+        command("train", data)
+        output = transfer.pop()[1]["output"]
+        assert output.resolve().parent == tmp_path.resolve()
 
 
 def test_the_json_line_survives_a_reader_that_knows_no_nan(command, transfer, tmp_path):
