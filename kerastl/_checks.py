@@ -5,7 +5,7 @@ import difflib
 import inspect
 import os
 import warnings
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from numbers import Integral, Real
 from pathlib import Path
 from typing import Any, NoReturn
@@ -50,6 +50,13 @@ def warn(message: str, category: type[Warning] = UserWarning) -> None:
     while frame.f_back is not None and frame.f_code.co_filename.startswith(_OURS):
         frame, level = frame.f_back, level + 1
     warnings.warn(message, category, stacklevel=level)
+
+
+def passed_on(given: Mapping[str, Any], function: Callable[..., Any]) -> dict[str, Any]:
+    """The options of another function among one's own: `passed_on(locals(), other)`."""
+    parameters = inspect.signature(function).parameters.values()
+    options = [each.name for each in parameters if each.kind is each.KEYWORD_ONLY]
+    return {name: given[name] for name in options if name in given}
 
 
 def nearest(value: str, choices: Iterable[str]) -> str:

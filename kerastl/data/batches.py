@@ -25,25 +25,12 @@ _COPY_LIMIT = 250_000_000
 
 
 def epoch_order(total: int, seed: int, epoch: int) -> np.ndarray:
-    """The shuffled order of one epoch, whatever is put in that order.
-
-    Args:
-        total: Number of images.
-        seed: Non-negative integer.
-        epoch: Number of the epoch, from 0.
-
-    Returns:
-        A permutation of `range(total)`.
-    """
+    """The shuffled order of one epoch, whatever is put in that order."""
     return np.random.default_rng([seed, epoch, 0]).permutation(total)
 
 
 def epoch_counter(epoch: int | Callable[[], int]) -> Callable[[], int]:
-    """What tells the number of the epoch that begins now.
-
-    Args:
-        epoch: Number of the first one, counted on from there; or the function itself.
-    """
+    """What tells the number of the epoch that begins now."""
     if callable(epoch):
         return epoch
     check_integer("epoch", epoch, 0)
@@ -55,15 +42,6 @@ def epoch_views(total: int, views: int, seed: int, epoch: int) -> np.ndarray:
 
     In the first `views` epochs each row has the version with the epoch's number, as
     if it were made for that epoch; afterwards every row has an order of its own.
-
-    Args:
-        total: Number of rows.
-        views: Number of versions of each.
-        seed: Non-negative integer.
-        epoch: Number of the epoch, from 0.
-
-    Returns:
-        Integers `(total,)` below `views`.
     """
     cycle, place = divmod(epoch, views)
     if cycle == 0 or views == 1:
@@ -83,13 +61,6 @@ def in_batches(
 
     Python is called once an epoch: a call for each batch would wait for the
     interpreter that the training loop is using.
-
-    Args:
-        epoch: Makes the next epoch's rows: arrays `(total, ...)` by name.
-        signature: The `tf.TensorSpec` of each.
-        total: Rows in an epoch.
-        batch_size: Rows in a batch.
-        drop_remainder: Whether a last, smaller batch is left out.
     """
     import tensorflow as tf
 
@@ -168,17 +139,7 @@ class Epochs:
 def source_batches(
     epochs: Epochs, *, drop_remainder: bool, epoch: int | Callable[[], int]
 ) -> "tf.data.Dataset":
-    """The batches of any source of rows: order, rows, augmentation, mixing.
-
-    Args:
-        epochs: What happens in each epoch.
-        drop_remainder: Whether a last, smaller batch is left out.
-        epoch: Number of the first epoch, or a function that tells it.
-
-    Returns:
-        Dataset of `(inputs, targets)`, or of inputs where there are no targets; the
-        inputs by name, or the tensor itself where there is one.
-    """
+    """The batches of any source of rows: order, rows, augmentation, mixing."""
     import tensorflow as tf
 
     source, next_epoch = epochs.source, epoch_counter(epoch)

@@ -11,8 +11,10 @@ from keras import layers
 
 from kerastl._checks import check_choice, check_integer, fail
 from kerastl._progress import Progress
+from kerastl.data.batches import only_or_all
 from kerastl.data.images import PixelStore
 from kerastl.data.sets import ImageSet
+from kerastl.data.sources import Source
 from kerastl.models.backbones import adapt_backbone, build_backbone, draw_weights
 from kerastl.models.blocks import as_functional, cut_points, truncate
 from kerastl.models.layers import FeatureColumns, SpatialPyramid
@@ -169,6 +171,17 @@ def run_batches(
     if outputs is None:
         outputs = np.empty((0, *model.output_shape[1:]), "float32")
     return outputs
+
+
+def source_outputs(
+    model: keras.Model, source: Source, batch_size: int = _BATCH
+) -> np.ndarray:
+    """A network's outputs for all rows of a source: see `run_batches`."""
+
+    def rows(indices: np.ndarray) -> Any:
+        return only_or_all(source.rows(indices))
+
+    return run_batches(model, rows, len(source), batch_size=batch_size)
 
 
 def output_blocks(

@@ -15,7 +15,7 @@ from kerastl.tasks.task import BoundModel, bind
 
 
 def make_source(
-    model: keras.Model, data: Any, name: str, *, keep_pixels: bool = True
+    model: keras.Model | BoundModel, data: Any, name: str, *, keep_pixels: bool = True
 ) -> Source:
     """The data as a source that fits the model.
 
@@ -43,7 +43,9 @@ def make_source(
             shapes = f"{inputs.shape} and {labels.shape}"
             fail(name, "as many labels as images", shapes)
         whole = labels.dtype.kind in "iu" and labels.ndim == 1
-        if find_preprocessing(model) is None or (bound.task is None and not whole):
+        if find_preprocessing(bound.model) is None or (
+            bound.task is None and not whole
+        ):
             return _check_length(ArraySource(inputs, labels), name)
         if bound.task is not None:
             data = bound.task.labelled(inputs, labels)

@@ -7,7 +7,14 @@ from pathlib import Path
 import keras
 from keras import layers
 
-from kerastl._checks import check_choice, check_integer, check_number, fail, nearest
+from kerastl._checks import (
+    check_choice,
+    check_integer,
+    check_number,
+    fail,
+    nearest,
+    passed_on,
+)
 from kerastl._compat import sublayers
 from kerastl._files import whole_file
 from kerastl.data.images import RESIZES
@@ -97,22 +104,8 @@ def build_classifier(
         >>> model.output_shape
         (None, 3)
     """
-    return build_model(
-        backbone,
-        classification_task(task, classes),
-        pooling=pooling,
-        hidden=hidden,
-        dropout=dropout,
-        l2=l2,
-        image_size=image_size,
-        resize=resize,
-        weights=weights,
-        alpha=alpha,
-        preprocessing=preprocessing,
-        precision=precision,
-        seed=seed,
-        learning_rate=learning_rate,
-    )
+    asked = classification_task(task, classes)
+    return build_model(backbone, asked, **passed_on(locals(), build_model))
 
 
 def build_model(
@@ -343,12 +336,7 @@ def save_model(model: keras.Model, path: str | Path, *, overwrite: bool = True) 
 
 
 def model_path(path: str | Path) -> Path:
-    """The name of a model's file, if one may be written there.
-
-    Raises:
-        ValueError: If the name does not end in `.keras`.
-        FileNotFoundError: If the folder does not exist.
-    """
+    """The name of a model's file, if one may be written there."""
     path = Path(path)
     if path.suffix != _SUFFIX:
         fail("path", f"a file name ending in {_SUFFIX}", str(path))

@@ -148,10 +148,6 @@ class ClassificationTask(Task):
         """Binary cross-entropy on logits; it also takes the shares that mixup leaves.
 
         Training may have the one and validation the other.
-
-        Args:
-            label_smoothing: Share of the probability spread over all classes, in
-                [0, 1).
         """
         check_number("label_smoothing", label_smoothing, 0.0, below=1.0)
         return AnswerCrossentropy(from_logits=True, label_smoothing=label_smoothing)
@@ -176,15 +172,7 @@ class ClassificationTask(Task):
             fail("labels", expected, _extremes(labels))
 
     def check_batch(self, targets: np.ndarray) -> None:
-        """Raise unless a batch's labels fit: labels, or shares of classes.
-
-        Args:
-            targets: As for `check`, or `(n, num_classes)` from 0 to 1; rows of sum 1
-                where an image has one class.
-
-        Raises:
-            ValueError: If shape, type or range do not fit.
-        """
+        """Raise unless a batch's labels fit: labels, or shares of classes."""
         labels = np.asarray(targets)
         if labels.ndim != 2 or labels.shape[1] != self.num_classes:
             self.check(labels)
@@ -441,15 +429,7 @@ class MultilabelTask(ClassificationTask):
 
 
 def classification_task(name: str, classes: int | Sequence[str]) -> ClassificationTask:
-    """The classification task of that name.
-
-    Args:
-        name: `"multiclass"`, `"binary"` or `"multilabel"`.
-        classes: Class names in label order, or their number.
-
-    Raises:
-        ValueError: If there is no such task, or the classes do not fit it.
-    """
+    """The classification task of that name."""
     check_choice("task", name, tuple(_CLASSIFICATIONS))
     return _CLASSIFICATIONS[name](_class_names(classes))
 

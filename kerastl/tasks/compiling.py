@@ -17,7 +17,7 @@ from kerastl.models.optimizers import (
     variable_multipliers,
     with_rates,
 )
-from kerastl.tasks.task import bind
+from kerastl.tasks.task import BoundModel, bind
 
 #: What each optimizer was compiled to train, by variable path. Weak, so that neither
 #: models nor optimizers are kept alive.
@@ -42,7 +42,7 @@ def compile_model(
     label_smoothing: float = 0.0,
     layer_decay: float | None = None,
     multipliers: Multipliers | None = None,
-    whole: keras.Model | None = None,
+    bound: BoundModel | None = None,
     ema: float | None = None,
 ) -> None:
     """Compile with a fresh optimizer, and note which weights it is to train.
@@ -63,15 +63,18 @@ def compile_model(
         label_smoothing: For the task's loss, in [0, 1).
         layer_decay: In (0, 1]: see `layerwise_optimizer`.
         multipliers: Of the learning rate, by name: see `layerwise_optimizer`.
-        whole: The model that `model` is a part of, in which blocks are counted; None:
-            `model` itself.
+        bound: The model that `model` is a part of: it has the task, and in it blocks
+            are counted; None: `model` itself.
         ema: Momentum of a moving average of the weights, in (0, 1), for Keras's
             `SwapEMAWeights`; None: none is kept.
 
     Raises:
         ValueError: If nothing trains, or the model has no task and no loss is given.
     """
-    loss, metrics = objective(model, loss, metrics, label_smoothing)
+    bound = bound or bind(model)
+    loss, metrics = objective(
+        bound, loss=loss, metrics=metrics, label_smoothing=label_smoothing
+    )
     if not model.trainable_variables:
         hint = "Unfreeze a part of it with kerastl.unfreeze."
         fail("model", "a model with a weight that trains", model.name, hint)
@@ -85,7 +88,7 @@ def compile_model(
         unscaled(rule).exclude_from_weight_decay(var_list=exempt)
     if layer_decay is not None or multipliers is not None:
         pairs = variable_multipliers(
-            whole or model, layer_decay=layer_decay, multipliers=multipliers
+            bound.model, layer_decay=layer_decay, multipliers=multipliers
         )
         rule = with_rates(rule, pairs)
     halves = any(layer.compute_dtype == "float16" for layer in model.layers)
@@ -98,16 +101,13 @@ def compile_model(
 
 
 def objective(
-    model: keras.Model,
+    model: keras.Model | BoundModel,
+    *,
     loss: Any = None,
     metrics: Sequence[Any] | None = None,
     label_smoothing: float = 0.0,
 ) -> tuple[Any, list[Any]]:
-    """Loss and metrics as they are compiled: those given, else the task's.
-
-    Raises:
-        ValueError: If neither is there, or a given loss is to be smoothed.
-    """
+    """Loss and metrics as they are compiled: those given, else the task's."""
     task = bind(model).task
     if loss is None and task is None:
         hint = "It was not built by build_classifier, so its task is unknown."
@@ -148,12 +148,7 @@ def make_optimizer(
     global_clipnorm: float | None = None,
     ema: float | None = None,
 ) -> keras.optimizers.Optimizer:
-    """A fresh optimizer from a name or from another's settings.
-
-    Raises:
-        ValueError: If the name is unknown, a number is out of range, or the other
-            has rates by block of its own.
-    """
+    """A fresh optimizer from a name or from another's settings."""
     if not isinstance(learning_rate, keras.optimizers.schedules.LearningRateSchedule):
         check_number("learning_rate", learning_rate, above=0.0)
     pattern = named_optimizer(optimizer)

@@ -10,7 +10,7 @@ import numpy as np
 from keras import ops
 from numpy.typing import ArrayLike
 
-from kerastl._checks import fail
+from kerastl._checks import fail, passed_on
 from kerastl.data.sets import ImageSet
 from kerastl.evaluation.figures import BLUE, GREY, describe, panels, plain_text
 from kerastl.models.layers import TaskOutputs
@@ -409,31 +409,13 @@ def build_regressor(
     # Imported here: this module is read by `import kerastl`, to know saved models.
     from kerastl.tasks.building import build_model
 
-    if isinstance(targets, RegressionTask):
-        task = targets
-    elif isinstance(targets, ImageSet):
+    task = targets
+    if isinstance(targets, ImageSet):
         found = RegressionTask.from_set(targets)
-        task = RegressionTask.from_targets(
-            targets.labels, names or found.target_names, unit
-        )
-    else:
+        names, targets = names or found.target_names, targets.labels
+    if not isinstance(task, RegressionTask):
         task = RegressionTask.from_targets(targets, names, unit)
-    return build_model(
-        backbone,
-        task,
-        pooling=pooling,
-        hidden=hidden,
-        dropout=dropout,
-        l2=l2,
-        image_size=image_size,
-        resize=resize,
-        weights=weights,
-        alpha=alpha,
-        preprocessing=preprocessing,
-        precision=precision,
-        seed=seed,
-        learning_rate=learning_rate,
-    )
+    return build_model(backbone, task, **passed_on(locals(), build_model))
 
 
 @keras.saving.register_keras_serializable(package="kerastl")
@@ -499,12 +481,7 @@ def _like(y_true: Any, y_pred: Any) -> Any:
 
 
 def _columns(targets: Any) -> np.ndarray:
-    """Numbers as float64 `(n, targets)`.
-
-    Raises:
-        ValueError: If they have another shape or are not finite.
-        TypeError: If they are no numbers.
-    """
+    """Numbers as float64 `(n, targets)`."""
     numbers = np.asarray(targets)
     if numbers.dtype.kind not in "uif":
         fail("targets", "numbers", str(numbers.dtype), error=TypeError)

@@ -30,6 +30,10 @@ class Task(ABC):
     model's file. Decorate the class with `register_task`, and `build_model`,
     `run_phases`, `save_model`, `load_model`, `predict` and `evaluate` know it.
 
+    Of its methods, `targets` are as `check` takes them, one row an example; `decoded`
+    is what `decode` gave; `data` is a set of examples, and `name` the argument's name,
+    for errors. What does not fit is a `ValueError`.
+
     Attributes:
         name: What the JSON and `task=` call it.
         monitor: The logged quantity that `monitor="auto"` means.
@@ -72,20 +76,12 @@ class Task(ABC):
         return None
 
     def output_layer(self, record: dict[str, Any]) -> TaskOutputs:
-        """The model's last layer: from the head's last dense layer to the outputs.
-
-        Args:
-            record: The model's record, which the layer keeps.
-        """
+        """The model's last layer: from the head's last dense layer to the outputs."""
         return TaskOutputs(record, name=self.output_name)
 
     @abstractmethod
     def loss(self, label_smoothing: float = 0.0) -> keras.losses.Loss:
-        """The loss on the model's outputs.
-
-        Args:
-            label_smoothing: In [0, 1); tasks without classes refuse it above 0.
-        """
+        """The loss on the model's outputs."""
 
     @abstractmethod
     def metrics(self) -> list[keras.metrics.Metric]:
@@ -93,55 +89,25 @@ class Task(ABC):
 
     @abstractmethod
     def check(self, targets: np.ndarray) -> None:
-        """Raise unless the targets, one row an example, fit the task.
-
-        Raises:
-            ValueError: If shape or range do not fit.
-            TypeError: If they are of another kind.
-        """
+        """Raise unless the targets, one row an example, fit the task."""
 
     def check_batch(self, targets: np.ndarray) -> None:
-        """Raise unless a training batch's targets fit: mixed ones too, where allowed.
-
-        Raises:
-            ValueError: If shape or range do not fit.
-        """
+        """Raise unless a batch's targets fit: mixed ones too, where allowed."""
         self.check(targets)
 
     def targets(self, data: ImageSet, name: str = "image_set") -> np.ndarray:
-        """The set's targets, checked, as the model's outputs are ordered.
-
-        Args:
-            data: A set of examples.
-            name: The argument's name, for errors.
-
-        Raises:
-            ValueError: If the set has none, or others than the model's.
-        """
+        """The set's targets, checked, as the model's outputs are ordered."""
         if data.labels is None or not len(data):
             fail(name, "labelled images", data)
         self.check(data.labels)
         return data.labels
 
     def check_set(self, data: ImageSet, name: str) -> None:
-        """Raise unless the model may train on the set as it is.
-
-        Args:
-            data: A set of examples.
-            name: The argument's name, for errors.
-
-        Raises:
-            ValueError: If its targets are not the model's, in the model's order.
-        """
+        """Raise unless the model may train on the set as it is."""
         self.targets(data, name)
 
     def labelled(self, images: Any, targets: Any) -> ImageSet:
-        """Arrays of images and targets as a set.
-
-        Args:
-            images: Pixels 0-255 `(n, height, width, 3)`.
-            targets: As `check` takes them.
-        """
+        """Arrays of images and targets as a set."""
         self.check(targets)
         numbers = np.asarray(targets, "float64")
         columns = range(numbers.shape[1] if numbers.ndim > 1 else 1)
@@ -149,54 +115,27 @@ class Task(ABC):
         return ImageSet(images, numbers, target_names=names)
 
     def strata(self, targets: np.ndarray) -> np.ndarray | None:
-        """The class `(n,)` of each example, for counts by class; None: no such thing.
-
-        Args:
-            targets: As `check` takes them.
-        """
+        """The class `(n,)` of each example, for counts by class; None: none."""
         return np.reshape(targets, len(targets)) if self.single_class else None
 
     @abstractmethod
     def decode(self, outputs: Any) -> np.ndarray:
-        """What the outputs mean, in float64, such that it may be averaged over views.
-
-        Args:
-            outputs: The model's, one row an example.
-        """
+        """What the outputs mean, in float64, fit to be averaged over views."""
 
     @abstractmethod
     def predictions(
         self, decoded: np.ndarray, paths: tuple[str, ...] | None = None
     ) -> Any:
-        """What `predict` returns: iterates as one dictionary an example.
-
-        Args:
-            decoded: What `decode` gave.
-            paths: File of each example, or None.
-        """
+        """What `predict` returns: iterates as one dictionary an example."""
 
     @abstractmethod
     def report(
         self, targets: np.ndarray, predictions: Any, seconds: float | None = None
     ) -> Any:
-        """What `evaluate` returns: `str` of it is a table, `to_dict()` ready for JSON.
-
-        Args:
-            targets: As `targets` gives them.
-            predictions: As `predictions` gives them.
-            seconds: What the predictions took, or None.
-        """
+        """What `evaluate` returns: `str` is a table, `to_dict()` ready for JSON."""
 
     def score(self, targets: np.ndarray, decoded: np.ndarray) -> tuple[float, float]:
-        """Share of right decisions and loss, by which averages of weights are judged.
-
-        Args:
-            targets: As `check` takes them.
-            decoded: What `decode` gave.
-
-        Raises:
-            ValueError: If the task has no decisions to be right.
-        """
+        """Share of right decisions, and loss: what averages are judged by."""
         return fail("model", "a classifier", f"a model for {self.name}")
 
     @abstractmethod
@@ -225,11 +164,7 @@ class Task(ABC):
 
     @classmethod
     def from_set(cls, data: ImageSet) -> "Task":
-        """The task as this training set asks it.
-
-        Raises:
-            ValueError: If the set does not fit.
-        """
+        """The task as this training set asks it."""
         return fail("task", "one that can be made from a data set", cls.name)
 
     def to_config(self) -> dict[str, Any]:
@@ -294,11 +229,7 @@ def _origin(task: type[Task]) -> str:
 
 
 def find_task(name: str) -> type[Task]:
-    """The kind of task of that name.
-
-    Raises:
-        ValueError: If none is registered under it.
-    """
+    """The kind of task of that name."""
     if name not in _TASKS:
         hint = nearest(str(name), _TASKS)
         hint += " A task of your own: import the module that registers it first."
@@ -328,15 +259,7 @@ def task_from_config(config: Mapping[str, Any]) -> Task:
 
 
 def task_of_set(data: ImageSet, task: str | Task = "auto") -> Task:
-    """The task that a training set asks: as named, as given, or as it looks.
-
-    Args:
-        data: The training set.
-        task: A registered name, a task, or `"auto"`.
-
-    Raises:
-        ValueError: If no task of that name is registered, or none fits the set.
-    """
+    """The task that a training set asks: as named, as given, or as it looks."""
     if isinstance(task, Task):
         return task
     if task != "auto":
@@ -382,21 +305,18 @@ class BoundModel:
         return True
 
 
-def bind(model: keras.Model) -> BoundModel:
+def bind(model: keras.Model | BoundModel) -> BoundModel:
     """The model with its record and task, or with None for a model of another origin.
 
-    Raises:
-        ValueError: If its task is of no registered name.
+    One that is bound already stays as it is, so that a call binds once.
     """
+    if isinstance(model, BoundModel):
+        return model
     record = find_record(model)
     return BoundModel(model, record, record and task_from_config(record.task))
 
 
 def bind_known(model: keras.Model) -> BoundModel:
-    """The same for a model that must have been built here.
-
-    Raises:
-        ValueError: If it was not, or its task is of no registered name.
-    """
-    record = read_record(model)
-    return BoundModel(model, record, task_from_config(record.task))
+    """The same for a model that must have been built here."""
+    read_record(model)
+    return bind(model)

@@ -10,10 +10,9 @@ import numpy as np
 
 from kerastl._checks import check_integer, check_number, fail
 from kerastl._progress import Progress
-from kerastl.data.batches import only_or_all
 from kerastl.data.sources import StreamSource
 from kerastl.evaluation.plots import plot_interpolation
-from kerastl.features.network import run_batches
+from kerastl.features.network import source_outputs
 from kerastl.features.sources import make_source
 from kerastl.models.blocks import check_functional
 from kerastl.models.lora import drop_adapters
@@ -62,24 +61,15 @@ class Score:
 
 
 class Judge:
-    """Scores the weights that a classifier has at the time.
-
-    Args:
-        model: A classifier from `build_classifier`.
-        validation: An `ImageSet` or a pair `(images, labels)`.
-        batch_size: Images at a time.
-
-    Raises:
-        ValueError: If the data do not fit the model, or the model has no task.
-        TypeError: If the data are of no known kind.
-    """
+    """Scores the weights that a classifier has at the time."""
 
     def __init__(
         self, model: keras.Model, validation: Any, batch_size: int = 64
     ) -> None:
         """See the class."""
-        self.task = bind_known(model).task
-        self.source = make_source(model, validation, "validation")
+        bound = bind_known(model)
+        self.task = bound.task
+        self.source = make_source(bound, validation, "validation")
         if isinstance(self.source, StreamSource):
             kinds = "an ImageSet or an (images, labels) pair"
             fail("validation", kinds, type(validation).__name__, error=TypeError)
@@ -87,14 +77,8 @@ class Judge:
 
     def score(self, model: keras.Model) -> Score:
         """The model's score with its present weights."""
-        source = self.source
-        logits = run_batches(
-            model,
-            lambda indices: only_or_all(source.rows(indices)),
-            len(source),
-            batch_size=self.batch_size,
-        )
-        labels = np.asarray(source.targets)
+        logits = source_outputs(model, self.source, self.batch_size)
+        labels = np.asarray(self.source.targets)
         return Score(*self.task.score(labels, self.task.decode(logits)))
 
 

@@ -96,12 +96,7 @@ def recompute_batchnorm(
 def moved_statistics(
     model: keras.Model, states: Sequence[Sequence[np.ndarray]]
 ) -> tuple[str, ...]:
-    """Names of the BatchNorm layers whose statistics differ between states.
-
-    Args:
-        model: Functional model.
-        states: Weights in the order of `model.weights`, two lists or more.
-    """
+    """Names of the BatchNorm layers whose statistics differ between states."""
     places = {id(weight): place for place, weight in enumerate(model.weights)}
     return tuple(
         layer.name

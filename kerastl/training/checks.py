@@ -10,8 +10,8 @@ from kerastl._checks import fail, nearest
 from kerastl.data.sources import Source, StreamSource
 from kerastl.models.freezing import resolve_trainable
 from kerastl.models.record import find_preprocessing
-from kerastl.tasks.compiling import make_optimizer, objective
-from kerastl.tasks.task import bind
+from kerastl.tasks.compiling import make_optimizer
+from kerastl.tasks.task import BoundModel, bind
 from kerastl.training.phase import Phase
 
 #: `tf.data.INFINITE_CARDINALITY` and `UNKNOWN_CARDINALITY`, without importing
@@ -19,19 +19,10 @@ from kerastl.training.phase import Phase
 _INFINITE, _UNKNOWN = -1, -2
 
 
-def check_first_batch(model: keras.Model, source: Source | None, name: str) -> None:
-    """Check pixels and labels of a dataset's first batch against the model.
-
-    Args:
-        model: What it will be fed to.
-        source: Data; only a `tf.data.Dataset` is looked at, the other kinds have
-            been checked whole, and a generator's first batch would be lost.
-        name: The argument's name, for errors.
-
-    Raises:
-        ValueError: If pixels are not 0-255, of another shape than the model's, or
-            labels are out of range.
-    """
+def check_first_batch(
+    model: keras.Model | BoundModel, source: Source | None, name: str
+) -> None:
+    """Check pixels and labels of a dataset's first batch against the model."""
     if not isinstance(source, StreamSource) or not hasattr(source.data, "take"):
         return
     first = next(iter(source.data.take(1)), None)
@@ -39,7 +30,8 @@ def check_first_batch(model: keras.Model, source: Source | None, name: str) -> N
         fail(name, "at least one batch", "none")
     if not isinstance(first, tuple) or len(first) < 2:
         fail(name, "batches of (images, labels)", type(first).__name__)
-    task = bind(model).task
+    bound = bind(model)
+    model, task = bound.model, bound.task
     if task is not None:
         task.check_batch(np.asarray(first[1]))
     if isinstance(first[0], Mapping):
@@ -57,11 +49,7 @@ def check_first_batch(model: keras.Model, source: Source | None, name: str) -> N
 
 
 def check_end(source: Source | None, name: str) -> None:
-    """Raise if a dataset never ends: its first epoch would not either.
-
-    Raises:
-        ValueError: If a `tf.data.Dataset` repeats without a limit.
-    """
+    """Raise if a dataset never ends: its first epoch would not either."""
     data = source.data if isinstance(source, StreamSource) else None
     if hasattr(data, "cardinality") and int(data.cardinality()) == _INFINITE:
         hint = "Leave `repeat()` out, or end it with `.take(steps)`."
@@ -69,11 +57,7 @@ def check_end(source: Source | None, name: str) -> None:
 
 
 def check_pixel_range(images: np.ndarray) -> None:
-    """Raise unless a batch looks like pixels 0-255.
-
-    Raises:
-        ValueError: If there are negative values, values above 255 or none above 1.
-    """
+    """Raise unless a batch looks like pixels 0-255."""
     low, high = float(images.min()), float(images.max())
     scaled = 0 < high <= 1 and images.dtype.kind == "f"
     if not (low >= 0 and high <= 255) or scaled:
@@ -86,15 +70,7 @@ def check_pixel_range(images: np.ndarray) -> None:
 
 
 def with_length(data: Any, *, needed: bool) -> tuple[Any, int]:
-    """The data and the batches in an epoch; one that does not know is counted once.
-
-    Args:
-        data: What `fit` will be given.
-        needed: Whether a learning-rate schedule depends on it.
-
-    Raises:
-        ValueError: If it is needed and nobody can know, as for an endless dataset.
-    """
+    """The data and the batches in an epoch; one that does not know is counted once."""
     try:
         return data, max(len(data), 1)
     except TypeError:
@@ -115,17 +91,7 @@ def with_length(data: Any, *, needed: bool) -> tuple[Any, int]:
 
 
 def check_phases(model: keras.Model, phases: Sequence[Phase]) -> None:
-    """Raise now, not hours later, if a phase does not fit the model.
-
-    Args:
-        model: The whole model.
-        phases: What is to run.
-
-    Raises:
-        ValueError: If `trainable` names what the model has not, or the optimizer is
-            unknown.
-        TypeError: If the model is not functional.
-    """
+    """Raise now, not hours later, if a phase does not fit the model."""
     for phase in phases:
         resolve_trainable(model, phase.trainable)
         make_optimizer(
@@ -143,9 +109,6 @@ def check_callbacks(
     """Raise if a callback would set a learning rate that a phase's schedule sets.
 
     Keras refuses that as late as at the first plateau, in the middle of a run.
-
-    Raises:
-        ValueError: If one of Keras's two is given together with a scheduled phase.
     """
     scheduled = [phase.name for phase in phases if phase.is_scheduled]
     setters = [type(each).__name__ for each in callbacks if isinstance(each, _SETTERS)]
@@ -162,16 +125,7 @@ _SETTERS = (
 
 
 def check_monitor(model: keras.Model, metrics: Sequence[Any], monitor: str) -> None:
-    """Raise if no epoch's logs can have the monitored quantity.
-
-    Args:
-        model: The whole model.
-        metrics: As they are compiled: see `objective`.
-        monitor: Name, or `"auto"`.
-
-    Raises:
-        ValueError: If the names of all metrics are known, and it is of none of them.
-    """
+    """Raise if no epoch's logs can have the monitored quantity."""
     names = _logged_names(model, metrics)
     # The training's own, and what the history adds.
     known = {"learning_rate", "seconds", *(names or ())}
@@ -218,19 +172,7 @@ def check_mixing(
     loss: Any,
     metrics: Sequence[Any] | None,
 ) -> None:
-    """Raise if images are to be mixed, and labels, loss or metrics do not allow it.
-
-    Args:
-        phases: What is to run.
-        train: The training data.
-        class_weight: The user's, or None.
-        loss: The user's, or None.
-        metrics: The user's, or None.
-
-    Raises:
-        ValueError: If they cannot be mixed, mixed labels would be weighted, or would
-            be read as class indices.
-    """
+    """Raise if images are to be mixed, and labels, loss or metrics do not allow it."""
     for phase in phases:
         train.mixed(phase.mixing)
     mixed = [phase.name for phase in phases if phase.mixing.is_on]
@@ -255,23 +197,3 @@ def _sparse_names(given: Any) -> Iterator[str]:
         name = each if isinstance(each, str) else name
         if name.lower().startswith("sparse"):
             yield name
-
-
-def check_objective(
-    model: keras.Model,
-    settings: dict[str, Any],
-    monitor: str | None,
-) -> None:
-    """Raise if loss, metrics and what is monitored do not fit the model.
-
-    Args:
-        model: The whole model.
-        settings: `loss`, `metrics` and `label_smoothing` for `compile_model`.
-        monitor: What is to be monitored; None where nobody can say what is logged.
-
-    Raises:
-        ValueError: If one of them does not.
-    """
-    _, metrics = objective(model, **settings)
-    if monitor is not None:
-        check_monitor(model, metrics, monitor)

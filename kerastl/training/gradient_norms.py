@@ -25,7 +25,8 @@ from kerastl.models.optimizers import (
     unscaled,
 )
 from kerastl.models.record import uncalibrated
-from kerastl.tasks.task import bind
+from kerastl.tasks.compiling import objective
+from kerastl.tasks.task import BoundModel, bind
 from kerastl.training.checks import check_first_batch
 from kerastl.training.phase import AUTO_RGN, Phase
 
@@ -95,9 +96,10 @@ def relative_gradient_norms(
     check_integer("batch_size", batch_size, 1)
     check_integer("seed", seed, 0)
     blocks = measured_variables(model)
-    source = make_source(model, data, "data")
-    check_first_batch(model, source, "data")
-    loss = task_loss(model, loss)
+    bound = bind(model)
+    source = make_source(bound, data, "data")
+    check_first_batch(bound, source, "data")
+    loss = task_loss(bound, loss)
     variables = [variable for own in blocks.values() for variable in own]
     taken = islice(source.dataset(batch_size, seed=seed, shuffle=True), batches)
     with uncalibrated(model):
@@ -110,14 +112,13 @@ def relative_gradient_norms(
 
 
 def task_loss(
-    model: keras.Model, loss: Any, label_smoothing: float = 0.0
+    model: keras.Model | BoundModel, loss: Any, label_smoothing: float = 0.0
 ) -> Callable[[Any, Any], Any]:
     """The given loss, or the task's: a number for labels and outputs of a batch."""
-    task = bind(model).task
-    if loss is None and task is None:
-        hint = "It was not built by build_classifier, so its task is unknown."
-        fail("loss", "given for this model", None, hint)
-    rule = task.loss(label_smoothing) if loss is None else keras.losses.get(loss)
+    given, _ = objective(
+        model, loss=loss, label_smoothing=label_smoothing if loss is None else 0.0
+    )
+    rule = keras.losses.get(given)
     # A loss by name is a function, of one number an example.
     return lambda labels, outputs: keras.ops.mean(rule(labels, outputs))
 
@@ -125,12 +126,7 @@ def task_loss(
 def measured_variables(
     model: keras.Model, among: Iterable[keras.Variable] | None = None
 ) -> dict[str, list[keras.Variable]]:
-    """Block name -> its weights without BatchNorm's; empty blocks are left out.
-
-    Args:
-        model: Functional model.
-        among: Take only these; None: all that could train, frozen ones too.
-    """
+    """Block name -> its weights without BatchNorm's; empty blocks are left out."""
     layers = {layer.name: layer for layer in leaf_layers(model)}
     wanted = None if among is None else {id(variable) for variable in among}
     taken: set[int] = set()
@@ -162,17 +158,7 @@ def block_norms(
     norms: GradientNorms,
     batches: Iterable[tuple[Any, ...]],
 ) -> dict[str, float]:
-    """Mean over batches of each block's relative gradient norm.
-
-    Args:
-        blocks: Block name -> variables.
-        norms: From `gradient_norms`, of the variables of all blocks in order.
-        batches: Inputs and labels.
-
-    Returns:
-        Block name -> number; infinite where the weights are all zero and the gradient
-        is not.
-    """
+    """Mean over batches of each block's relative gradient norm."""
     owner = [place for place, own in enumerate(blocks.values()) for _ in own]
     weights = np.zeros(len(blocks))
     for place, own in enumerate(blocks.values()):
@@ -209,11 +195,6 @@ def gradient_norms(
 
     The network runs in inference mode, so that neither statistics nor seeds move.
     Compiled once, it may be called after the weights have changed.
-
-    Args:
-        model: The network.
-        variables: Weights to differentiate by, frozen ones included.
-        loss: Called on labels and outputs.
     """
     if keras.backend.backend() == "jax":
         return _jax_norms(model, variables, loss)
@@ -287,17 +268,7 @@ _BATCHES = 5
 
 
 def check_rates(model: keras.Model, phases: Sequence[Phase], replicas: int) -> None:
-    """Raise now, not hours later, if a phase's multipliers do not fit the model.
-
-    Args:
-        model: The whole model.
-        phases: What is to run.
-        replicas: Devices that share a batch.
-
-    Raises:
-        ValueError: If a name fits nothing, or nothing that the phase trains, the
-            optimizer cannot do it, or gradients would be measured over several devices.
-    """
+    """Raise now, not hours later, if a phase's multipliers do not fit the model."""
     for phase in phases:
         if phase.has_auto_rates:
             _check_measurable(phase, replicas)
@@ -366,11 +337,6 @@ class RelativeGradientRates(keras.callbacks.Callback):
     What the optimizer has gathered stays, where Lee et al. make Adam anew: its
     moments are of gradients, which multipliers do not touch, and a fresh start would
     put its bias correction at odds with the running schedule.
-
-    Args:
-        whole: The model in which blocks are counted; what is fitted may be its end.
-        loss: Called on labels and outputs.
-        batches: Makes the batches to measure from, those of the coming epoch.
     """
 
     def __init__(

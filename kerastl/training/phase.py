@@ -163,14 +163,7 @@ class Phase:
     def rate_schedule(
         self, steps_per_epoch: int
     ) -> float | keras.optimizers.schedules.LearningRateSchedule:
-        """The learning rate as Keras takes it.
-
-        Args:
-            steps_per_epoch: Optimizer steps in one epoch, at least 1.
-
-        Returns:
-            A number, or a schedule over the whole phase.
-        """
+        """The learning rate as Keras takes it."""
         total = self.epochs * steps_per_epoch
         warmup = round(self.warmup * steps_per_epoch)
         return rate_schedule(self.schedule, self.learning_rate, total, warmup)

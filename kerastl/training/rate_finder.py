@@ -21,6 +21,7 @@ from kerastl.models.freezing import Trainable, unfreeze
 from kerastl.models.layers import make_freezable
 from kerastl.models.record import uncalibrated
 from kerastl.tasks.compiling import compile_model
+from kerastl.tasks.task import bind
 from kerastl.training.checks import check_first_batch
 from kerastl.training.run import seed_noise
 from kerastl.training.watching import left_as_found
@@ -112,14 +113,6 @@ _ARRAYS = ("rates", "losses", "smoothed")
 def smooth_losses(losses: ArrayLike, smoothing: float) -> np.ndarray:
     """A moving average whose weights add up to 1 from the first value on.
 
-    Args:
-        losses: `(n,)`.
-        smoothing: Weight that passes from one step to the next, in [0, 1).
-
-    Returns:
-        `a_k / (1 - smoothing^k)`, where `a_k = smoothing a_(k-1)
-        + (1 - smoothing) loss_k` and `a_0 = 0`; `(n,)`.
-
     Example:
         >>> smooth_losses([1.0, 3.0], 0.5).tolist()
         [1.0, 2.333]
@@ -139,18 +132,6 @@ def suggest_rates(
     rates: ArrayLike, losses: ArrayLike, smoothing: float
 ) -> dict[str, float]:
     """Rates to read off a sweep: see `RateCurve`.
-
-    Args:
-        rates: Rising learning rates `(n,)`, all above 0.
-        losses: Loss of each batch `(n,)`.
-        smoothing: Of the moving average that they are read off, in [0, 1).
-
-    Returns:
-        `"valley"`, `"steepest"` and `"minimum"`; empty if the losses are too few, or
-        fall by no more than noise would let them.
-
-    Raises:
-        ValueError: If there are not as many losses as rates.
 
     Reference:
         Smith (2017), arXiv:1506.01186, section 3.3, for the sweep. The valley is not
@@ -280,8 +261,9 @@ def find_learning_rate(
     check_number("smoothing", smoothing, 0.0, below=1.0)
     as_augmentation(augment)
     check_functional("model", model)
-    source = make_source(model, train, "train", keep_pixels=cache != "disk")
-    check_first_batch(model, source, "train")
+    bound = bind(model)
+    source = make_source(bound, train, "train", keep_pixels=cache != "disk")
+    check_first_batch(bound, source, "train")
     watch = _Watch(steps, smoothing, progress)
     with left_as_found(model), uncalibrated(model):
         _open(model, trainable, batch_norm)
@@ -300,6 +282,7 @@ def find_learning_rate(
             loss=loss,
             metrics=[],
             label_smoothing=label_smoothing,
+            bound=bound,
         )
         data = source.dataset(
             batch_size,

@@ -12,6 +12,7 @@ from kerastl._checks import (
     check_number,
     fail,
     nearest,
+    passed_on,
     warn,
 )
 from kerastl.data.sets import ImageSet
@@ -133,10 +134,6 @@ def default_augment(name: str, recipe: str | Recipe) -> str | None:
     """The default augmentation: a mirrored photo is a photo, a mirrored 2 is none.
 
     A probe gets none: its features are then computed once, which is its point.
-
-    Args:
-        name: Of the data set.
-        recipe: As for `recipe_phases`.
     """
     if recipe == "linear_probe":
         return None
@@ -345,31 +342,8 @@ def fine_tune(
         Kumar et al. (2022), Fine-Tuning can Distort Pretrained Features,
         arXiv:2202.10054 (`lp_ft`); Howard & Ruder (2018), §3.3 (`gradual`).
     """
-    phases = recipe_phases(
-        model,
-        recipe,
-        epochs=epochs,
-        learning_rate=learning_rate,
-        phase_settings=phase_settings,
-        steps_per_epoch=_count_steps(train, batch_size),
-    )
+    steps_per_epoch = _count_steps(train, batch_size)
+    phases = recipe_phases(model, recipe, **passed_on(locals(), recipe_phases))
     if patience is not None:
         phases = [replace(phase, patience=patience) for phase in phases]
-    return run_phases(
-        model,
-        train,
-        validation,
-        phases=phases,
-        loss=loss,
-        metrics=metrics,
-        batch_size=batch_size,
-        augment=augment,
-        class_weight=class_weight,
-        label_smoothing=label_smoothing,
-        strategy=strategy,
-        cache=cache,
-        views=views,
-        callbacks=callbacks,
-        seed=seed,
-        verbose=verbose,
-    )
+    return run_phases(model, train, validation, **passed_on(locals(), run_phases))

@@ -10,11 +10,10 @@ from typing import Any
 import keras
 import numpy as np
 
-from kerastl._checks import check_integer, check_number, fail, nearest
+from kerastl._checks import check_integer, check_number, fail, nearest, passed_on
 from kerastl._compat import sublayers
 from kerastl._progress import ProgressLine
 from kerastl.data.augmentation import as_augmentation
-from kerastl.data.batches import only_or_all
 from kerastl.data.sources import (
     ArraySource,
     ImageSource,
@@ -28,19 +27,20 @@ from kerastl.features.cache import (
     Views,
     cached_part,
 )
-from kerastl.features.network import replicas, run_batches
+from kerastl.features.network import replicas as count_replicas
+from kerastl.features.network import source_outputs
 from kerastl.features.sources import make_source
 from kerastl.models.freezing import unfreeze
 from kerastl.models.layers import is_noise
 from kerastl.models.record import is_pretrained
 from kerastl.tasks.compiling import compile_model, objective, trainable_paths
-from kerastl.tasks.task import bind
+from kerastl.tasks.task import BoundModel, bind
 from kerastl.training.checks import (
     check_callbacks,
     check_end,
     check_first_batch,
     check_mixing,
-    check_objective,
+    check_monitor,
     check_phases,
     with_length,
 )
@@ -72,15 +72,14 @@ class PaddedValidation(keras.callbacks.Callback):
 
     Keras crashes where the last batch is smaller than the number of replicas. The
     batch is filled up and the surplus cut, so each image counts once.
-
-    Args:
-        source: Validation images.
-        batch_size: Images at a time over all replicas.
-        settings: `loss`, `metrics` and `label_smoothing` as for `compile_model`.
     """
 
     def __init__(
-        self, source: Source, batch_size: int, settings: dict[str, Any]
+        self,
+        bound: BoundModel,
+        source: Source,
+        batch_size: int,
+        settings: dict[str, Any],
     ) -> None:
         """See the class."""
         super().__init__()
@@ -88,6 +87,7 @@ class PaddedValidation(keras.callbacks.Callback):
             hint = "Its batches cannot be padded; pass an ImageSet or arrays."
             kind = type(source.data).__name__
             fail("validation", "images under a distribution strategy", kind, hint)
+        self.bound = bound
         self.source = source
         self.batch_size = batch_size
         self.settings = settings
@@ -98,13 +98,8 @@ class PaddedValidation(keras.callbacks.Callback):
 
     def results(self, model: keras.Model) -> dict[str, float]:
         """Validation loss and metrics, named as Keras names them."""
-        outputs = run_batches(
-            model,
-            lambda indices: only_or_all(self.source.rows(indices)),
-            len(self.source),
-            batch_size=self.batch_size,
-        )
-        loss, metrics = objective(model, **self.settings)
+        outputs = source_outputs(model, self.source, self.batch_size)
+        loss, metrics = objective(self.bound, **self.settings)
         labels = self.source.targets
         value = float(np.mean(_each(keras.losses.get(loss), labels, outputs)))
         found = {"val_loss": value + float(sum(model.losses))}
@@ -124,16 +119,7 @@ def _each(loss: Any, labels: np.ndarray, outputs: np.ndarray) -> np.ndarray:
 
 
 def replica_batch_size(batch_size: int, replicas: int, images: int) -> int:
-    """The global batch size that gives each replica the same number of images.
-
-    Args:
-        batch_size: What was asked for.
-        replicas: Devices that share a batch.
-        images: Number of training images; a smaller set gets a smaller batch.
-
-    Raises:
-        ValueError: If the batch cannot be shared evenly, or images are too few.
-    """
+    """The global batch size that gives each replica the same number of images."""
     if batch_size % replicas:
         hint = f"{batch_size // replicas * replicas or replicas} is one."
         fail("batch_size", f"a multiple of the {replicas} devices", batch_size, hint)
@@ -143,22 +129,13 @@ def replica_batch_size(batch_size: int, replicas: int, images: int) -> int:
 
 
 def class_weights(
-    model: keras.Model,
+    model: keras.Model | BoundModel,
     train: Source,
     class_weight: str | Mapping[str, float] | None,
 ) -> dict[int, float] | None:
     """Class weights as Keras takes them, by index.
 
     Keras accepts names and then ignores them; here they are checked.
-
-    Args:
-        model: The classifier that knows the names.
-        train: The training data, for `"balanced"`.
-        class_weight: A weight for every class by name (or index), `"balanced"` for
-            `n / (classes * images of the class)`, or None.
-
-    Raises:
-        ValueError: If a class is missing or unknown, or counts cannot be known.
     """
     if class_weight is None:
         return None
@@ -214,17 +191,18 @@ def seed_noise(model: keras.Model, seed: int) -> None:
             generator.state.assign(values.astype(str(generator.state.dtype)))
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, kw_only=True)
 class Run:
     """One call of `run_phases`: its settings and what it has found so far.
 
-    Attributes that are no arguments of `run_phases`, checked: `weights`, class weights
-    by index; `settings`, its `loss`, `metrics` and `label_smoothing`; `replicas`, the
-    devices that share a batch; `pretrained`, whether the backbone had learnt something
-    when the run began; `start`, the weights that it began with.
+    Attributes that are no arguments of `run_phases`, checked: `bound`, the model;
+    `weights`, class weights by index; `settings`, its `loss`, `metrics` and
+    `label_smoothing`; `replicas`, the devices that share a batch; `watched`, the user's
+    callbacks; `pretrained`, whether the backbone had learnt something when the run
+    began; `start`, the weights that it began with.
     """
 
-    model: keras.Model
+    bound: BoundModel
     train: Source
     validation: Source | None
     batch_size: int
@@ -234,7 +212,7 @@ class Run:
     replicas: int
     cache: FeatureCache
     views: int | None
-    callbacks: OneTraining
+    watched: OneTraining
     seed: int
     verbose: int
     history: dict[str, list[float]] = field(default_factory=dict)
@@ -242,10 +220,15 @@ class Run:
     pretrained: bool = True
     start: list[np.ndarray] = field(default_factory=list)
 
+    @property
+    def model(self) -> keras.Model:
+        """The whole model."""
+        return self.bound.model
+
     def train_phases(self, phases: Sequence[Phase], monitor: str) -> TrainingHistory:
         """Every phase, then the best weights."""
         tracker = BestWeights(
-            self.model, monitored(self.model, self.settings["metrics"], monitor)
+            self.model, monitored(self.bound.task, self.settings["metrics"], monitor)
         )
         self.start = start = snapshot(self.model)
         # Once, at the start: statistics that a phase has trained may train on.
@@ -266,7 +249,7 @@ class Run:
         # The optimizer's moments belong to the last step, not to the best weights.
         self._compile(self.model, phases[-1], phases[-1].learning_rate)
         self.model.optimizer.build(self.model.trainable_variables)
-        self.callbacks.end()
+        self.watched.end()
         return TrainingHistory(self.history, tuple(self.records), tracker.best)
 
     def obstacle(self, phase: Phase) -> str:
@@ -276,7 +259,7 @@ class Run:
         """
         if self.replicas > 1:
             return "several devices share a batch"
-        if self.callbacks.callbacks:
+        if self.watched.callbacks:
             return "callbacks are promised the whole model"
         if self.augment is not None and phase.augment and self.views is None:
             return "each epoch augments anew"
@@ -286,7 +269,7 @@ class Run:
 
     def chance_loss(self) -> float | None:
         """Training loss of a head that knows nothing; None where nobody can say."""
-        task = bind(self.model).task
+        task = self.bound.task
         known = task is not None and task.chance_loss is not None
         if not known or self.settings["loss"] is not None:
             return None
@@ -309,7 +292,7 @@ class Run:
         if mode == "auto":
             mode = "frozen" if self.pretrained else "train"
         unfreeze(model, phase.trainable, batch_norm=mode)
-        if number == 0 and self.validation is not None and bind(model).head_has_learnt:
+        if number == 0 and self.validation is not None and self.bound.head_has_learnt:
             self._score_start(phase, tracker)
         before, trainable = snapshot(model), trainable_paths(model)
         if self.verbose:
@@ -373,7 +356,7 @@ class Run:
                 *scorer,
                 watch,
                 *rates,
-                self.callbacks,
+                self.watched,
                 *last,
                 TrainableGuard(),
             ],
@@ -396,7 +379,7 @@ class Run:
             )
 
         smoothing = self.settings["label_smoothing"]
-        loss = task_loss(self.model, self.settings["loss"], smoothing)
+        loss = task_loss(self.bound, self.settings["loss"], smoothing)
         return [RelativeGradientRates(self.model, loss, batches)]
 
     def _cached(self, phase: Phase, seed: int) -> FrozenPart:
@@ -437,7 +420,7 @@ class Run:
             layer_decay=phase.layer_decay,
             # Ones at first, that can be set.
             multipliers={} if phase.has_auto_rates else phase.multipliers,
-            whole=self.model,
+            bound=self.bound,
             ema=ema,
             **self.settings,
         )
@@ -450,7 +433,8 @@ class Run:
             return None, []
         if self.replicas == 1:
             return validation.dataset(self.batch_size), []
-        return None, [PaddedValidation(validation, self.batch_size, self.settings)]
+        given = self.bound, validation, self.batch_size, self.settings
+        return None, [PaddedValidation(*given)]
 
     def _score_start(self, phase: Phase, tracker: BestWeights) -> None:
         """Score the weights that the run begins with: nothing worse is returned."""
@@ -558,13 +542,13 @@ def run_phases(
     # Now, not in the second phase.
     as_augmentation(augment)
     _check_views(views, augment)
-    keep = cache.where != "disk"
-    train = make_source(model, train, "train", keep_pixels=keep)
+    keep, bound = cache.where != "disk", bind(model)
+    train = make_source(bound, train, "train", keep_pixels=keep)
     if validation is not None:
-        validation = make_source(model, validation, "validation", keep_pixels=keep)
+        validation = make_source(bound, validation, "validation", keep_pixels=keep)
     for name, source in (("train", train), ("validation", validation)):
         check_end(source, name)
-        check_first_batch(model, source, name)
+        check_first_batch(bound, source, name)
     _check_patience(phases, validation)
     check_mixing(phases, train, class_weight, loss, metrics)
     # Keras's own word for none is None.
@@ -573,33 +557,19 @@ def run_phases(
     if seed is None:
         seed = int(np.random.SeedSequence().generate_state(1)[0])
     check_integer("seed", seed, 0)
-    count = replicas(strategy)
-    if count > 1 and not isinstance(train, StreamSource):
-        batch_size = replica_batch_size(batch_size, count, len(train))
-    run = Run(
-        model=model,
-        train=train,
-        validation=validation,
-        batch_size=batch_size,
-        augment=augment,
-        weights=class_weights(model, train, class_weight),
-        settings={
-            "loss": loss,
-            "metrics": metrics,
-            "label_smoothing": label_smoothing,
-        },
-        replicas=count,
-        cache=cache,
-        views=views,
-        callbacks=OneTraining(callbacks),
-        seed=seed,
-        verbose=_verbosity(verbose),
-    )
+    replicas = count_replicas(strategy)
+    if replicas > 1 and not isinstance(train, StreamSource):
+        batch_size = replica_batch_size(batch_size, replicas, len(train))
+    weights = class_weights(bound, train, class_weight)
+    settings = passed_on(locals(), objective)
+    verbose, watched = _verbosity(verbose), OneTraining(callbacks)
+    run = Run(**passed_on(locals(), Run))
+    _, measured = objective(bound, **settings)
     # Callbacks may log what nobody knows of; without validation nothing is compared.
-    known = validation is not None and not callbacks
-    check_objective(model, run.settings, monitor if known else None)
+    if validation is not None and not callbacks:
+        check_monitor(model, measured, monitor)
     check_phases(model, phases)
-    check_rates(model, phases, count)
+    check_rates(model, phases, replicas)
     # Nothing is refused from here on: a refused run leaves the model as it was.
     seed_noise(model, seed)
     # JAX distributes what runs in the scope; TensorFlow compiles in it.

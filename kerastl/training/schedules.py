@@ -26,8 +26,16 @@ SCHEDULES = ("constant", "cosine", "linear", "one_cycle", "slanted_triangular")
 _CLIMBING = ("one_cycle", "slanted_triangular")
 
 
+class _Settings(LearningRateSchedule):
+    """A schedule whose attributes are the arguments that rebuild it."""
+
+    def get_config(self) -> dict[str, Any]:
+        """Arguments to rebuild the schedule."""
+        return dict(vars(self))
+
+
 @keras.saving.register_keras_serializable(package=_PACKAGE)
-class OneCycle(LearningRateSchedule):
+class OneCycle(_Settings):
     """A rate that climbs to a peak and falls far below its start, both as half cosines.
 
     Only the rate follows the cycle. Smith's policy also lowers the momentum while the
@@ -84,16 +92,6 @@ class OneCycle(LearningRateSchedule):
         down = _half_cosine(self.peak, self.peak / self.end_divisor, after)
         return ops.where(step < summit, up, down)
 
-    def get_config(self) -> dict[str, Any]:
-        """Arguments to rebuild the schedule."""
-        return {
-            "peak": self.peak,
-            "steps": self.steps,
-            "start_divisor": self.start_divisor,
-            "end_divisor": self.end_divisor,
-            "rising_share": self.rising_share,
-        }
-
 
 def _half_cosine(start: float, end: float, share: Any) -> Any:
     """From `start` to `end` as `share` goes from 0 to 1, flat at both."""
@@ -103,7 +101,7 @@ def _half_cosine(start: float, end: float, share: Any) -> Any:
 
 
 @keras.saving.register_keras_serializable(package=_PACKAGE)
-class SlantedTriangular(LearningRateSchedule):
+class SlantedTriangular(_Settings):
     """A rate that climbs in a straight line to a peak, and falls slowly in another.
 
     It needs the number of steps in advance: stopped early, the rate is still high.
@@ -156,18 +154,9 @@ class SlantedTriangular(LearningRateSchedule):
         height = ops.where(step < cut, step / cut, ops.maximum(down, 0.0))
         return self.peak * (1.0 + height * (self.ratio - 1.0)) / self.ratio
 
-    def get_config(self) -> dict[str, Any]:
-        """Arguments to rebuild the schedule."""
-        return {
-            "peak": self.peak,
-            "steps": self.steps,
-            "rising_share": self.rising_share,
-            "ratio": self.ratio,
-        }
-
 
 @keras.saving.register_keras_serializable(package=_PACKAGE)
-class WarmUp(LearningRateSchedule):
+class WarmUp(_Settings):
     """A rate that climbs in a straight line, and then follows another schedule.
 
     The first step is not zero, which would train nothing: it is `peak / steps`.
@@ -209,38 +198,20 @@ class WarmUp(LearningRateSchedule):
 
     def get_config(self) -> dict[str, Any]:
         """Arguments to rebuild the schedule."""
-        return {
-            "schedule": keras.saving.serialize_keras_object(self.schedule),
-            "peak": self.peak,
-            "steps": self.steps,
-        }
+        inner = keras.saving.serialize_keras_object(self.schedule)
+        return {**super().get_config(), "schedule": inner}
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> "WarmUp":
         """The schedule that `get_config` describes."""
         inner = keras.saving.deserialize_keras_object(config["schedule"])
-        return cls(inner, config["peak"], config["steps"])
+        return cls(**{**config, "schedule": inner})
 
 
 def rate_schedule(
     name: str, peak: float, steps: int, warmup_steps: int = 0
 ) -> float | LearningRateSchedule:
-    """A learning rate as Keras takes it, from the schedule's name.
-
-    Args:
-        name: `"constant"`; `"cosine"` or `"linear"`, down to zero; `"one_cycle"` or
-            `"slanted_triangular"`, which climb by themselves.
-        peak: Highest rate, above 0.
-        steps: Optimizer steps in all, those of the warm-up included; at least 1.
-        warmup_steps: Steps over which the rate climbs to the peak, at least 0.
-
-    Returns:
-        A number, or a schedule over `steps`.
-
-    Raises:
-        ValueError: If the name is unknown, a number is out of range, or a schedule
-            that climbs by itself is given a warm-up.
-    """
+    """A learning rate as Keras takes it, from the schedule's name."""
     check_choice("schedule", name, SCHEDULES)
     check_number("peak", peak, above=0.0)
     check_integer("steps", steps, 1)

@@ -104,13 +104,6 @@ def check_soup_compatibility(
     order. What only training knows, such as dropout, may differ; how the layers are
     connected is not compared. The start is read off the direction of the backbone's
     kernels: no record tells two fine-tunings of one network from two networks.
-
-    Args:
-        name: The argument's name, for the error.
-        model: One of them, without adapters.
-        weights: Its weights, in the order of `model.weights`.
-        others: The other's.
-        other: The other; None where only its weights are known.
     """
     if other is not None:
         ours, theirs = _meaning(model), _meaning(other)

@@ -19,7 +19,7 @@ from kerastl._compat import (
 from kerastl.models.freezing import Trainable, leaf_layers, resolve_trainable
 from kerastl.models.record import find_record, set_temperature
 from kerastl.tasks.compiling import compiled_paths, trainable_paths
-from kerastl.tasks.task import bind
+from kerastl.tasks.task import Task
 from kerastl.training.phase import BestEpoch, Phase
 
 
@@ -30,9 +30,6 @@ def left_as_found(model: keras.Model) -> Iterator[None]:
     Weights, statistics, the seeds of dropout, the state of metrics, and what trains.
     The model's optimizer is safe by itself: what is fitted is another model, on the
     same layers.
-
-    Args:
-        model: The model that is lent.
     """
     # Freezing may change a layer's class: see `make_freezable`.
     layers = [(layer, type(layer), layer.trainable) for layer in sublayers(model)]
@@ -61,9 +58,6 @@ class KeepAverages(keras.callbacks.Callback):
 
     Keras keeps them after the last epoch that `fit` was asked for; stopped before, it
     puts back the weights of the last step. To stand behind every callback that stops.
-
-    Args:
-        averages: The callback that puts the averages into the model.
     """
 
     def __init__(self, averages: keras.callbacks.SwapEMAWeights) -> None:
@@ -80,11 +74,7 @@ class KeepAverages(keras.callbacks.Callback):
 def averaging(
     ema: float | None,
 ) -> tuple[list[keras.callbacks.Callback], list[keras.callbacks.Callback]]:
-    """Callbacks to stand first and last in a phase; none without an average.
-
-    Args:
-        ema: The phase's momentum, or None.
-    """
+    """Callbacks to stand first and last in a phase; none without an average."""
     if ema is None:
         return [], []
     averages = keras.callbacks.SwapEMAWeights(swap_on_epoch=True)
@@ -95,14 +85,8 @@ def averaging(
 _WAITING = (keras.callbacks.EarlyStopping, keras.callbacks.ReduceLROnPlateau)
 
 _FORWARDED = (
-    "on_epoch_begin",
-    "on_epoch_end",
-    "on_train_batch_begin",
-    "on_train_batch_end",
-    "on_test_begin",
-    "on_test_end",
-    "on_test_batch_begin",
-    "on_test_batch_end",
+    *("on_epoch_begin", "on_epoch_end", "on_train_batch_begin", "on_train_batch_end"),
+    *("on_test_begin", "on_test_end", "on_test_batch_begin", "on_test_batch_end"),
 )
 
 
@@ -111,9 +95,6 @@ class OneTraining(keras.callbacks.Callback):
 
     They begin once and end once, so that a log that is opened at the beginning holds
     the epochs of all phases. Their epochs go on because `fit` is given its first one.
-
-    Args:
-        callbacks: The user's.
     """
 
     def __init__(self, callbacks: Sequence[keras.callbacks.Callback]) -> None:
@@ -229,11 +210,7 @@ class TrainableGuard(keras.callbacks.Callback):
 
 
 def check_unchanged(model: keras.Model, compiled: tuple[str, ...]) -> None:
-    """Raise unless exactly the compiled variables train.
-
-    Raises:
-        ValueError: If a layer was frozen or unfrozen since `compile`.
-    """
+    """Raise unless exactly the compiled variables train."""
     before, now = set(compiled), set(trainable_paths(model))
     if before == now:
         return
@@ -250,11 +227,7 @@ def check_unchanged(model: keras.Model, compiled: tuple[str, ...]) -> None:
 
 
 def check_reached(model: keras.Model) -> None:
-    """Raise if a layer was set to train inside a nested model that is frozen.
-
-    Raises:
-        ValueError: If there is one; Keras trains nothing of it, on any backend.
-    """
+    """Raise if a layer was set to train inside a nested model that is frozen."""
     for nested in sublayers(model):
         # Others may make their layers late, after they were frozen: not set by hand.
         if nested.trainable or not is_functional(nested):
@@ -278,10 +251,6 @@ def check_meant(model: keras.Model, trainable: Trainable) -> None:
     `is` the value already. So over a frozen base, in a model whose own flag has been
     True all along, `model.trainable = True` opens the base on JAX and nothing on
     TensorFlow, and leaves no trace there that somebody tried.
-
-    Raises:
-        ValueError: If a layer's weights should train and do not, or the reverse.
-            BatchNorm may be held in what trains.
     """
     names = resolve_trainable(model, trainable)
     trained = {id(variable) for variable in model.trainable_variables}
@@ -331,12 +300,7 @@ _BATCHES_BETWEEN_CHECKS = 16
 def snapshot(
     model: keras.Model, held: Mapping[int, np.ndarray] | None = None
 ) -> list[np.ndarray]:
-    """Copies of every weight, in the order of `model.weights`.
-
-    Args:
-        model: Any model.
-        held: Copies at hand, by the `id` of weights that cannot have changed since.
-    """
+    """Copies of every weight, in order; those `held` at hand, by `id`, are not made."""
     held = held or {}
     # A copy: on JAX the buffer behind the view is given away by the next step.
     return [
@@ -360,12 +324,11 @@ def moved_paths(model: keras.Model, before: list[np.ndarray]) -> tuple[str, ...]
     )
 
 
-def monitored(model: keras.Model, metrics: Any, monitor: str) -> str:
+def monitored(task: Task | None, metrics: Any, monitor: str) -> str:
     """The logged quantity that decides what is best, where `"auto"` was asked."""
     if monitor != "auto":
         return monitor
     if metrics is None:
-        task = bind(model).task
         return task.monitor if task else "val_loss"
     names = {getattr(metric, "name", metric) for metric in metrics}
     return "val_accuracy" if names & {"accuracy", "acc"} else "val_loss"
@@ -394,12 +357,7 @@ class BestWeights:
         self._held: dict[int, np.ndarray] = {}
 
     def copy_only(self, values: list[np.ndarray], part: keras.Model) -> None:
-        """Copy only a part's weights from now on: the others cannot change.
-
-        Args:
-            values: A snapshot of the whole model as it is.
-            part: What is fitted; the whole model, or the part above a cut.
-        """
+        """Copy only a part's weights from now on: the others cannot change."""
         fitted = {id(weight) for weight in part.weights}
         pairs = zip(self.model.weights, values, strict=True)
         self._held = {id(w): value for w, value in pairs if id(w) not in fitted}
@@ -560,14 +518,7 @@ def undo_failure(
     fallback: list[np.ndarray],
     chance: float | None,
 ) -> None:
-    """Undo what went wrong in a phase, and say so.
-
-    Args:
-        model: The whole model.
-        watch: What was seen of the phase.
-        fallback: Weights to go back to if it diverged.
-        chance: Loss of a head that knows nothing; None where nobody can say.
-    """
+    """Undo what went wrong in a phase, and say so."""
     if watch.diverged:
         restore(model, fallback)
         message = f"Phase {watch.phase.name!r} {watch.stopped}. Lower `learning_rate`."
@@ -589,9 +540,6 @@ def temperature_set_aside(model: keras.Model) -> Iterator[None]:
     """Train the head's own logits; a temperature comes back if no weight has moved.
 
     Else it is gone, with a warning: it belonged to weights that are gone.
-
-    Args:
-        model: The whole model.
     """
     record = find_record(model)
     if record is None or record.temperature == 1:
