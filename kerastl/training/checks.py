@@ -1,6 +1,7 @@
 """What is checked before the first step of a run."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from copy import copy
 from typing import Any
 
 import keras
@@ -11,7 +12,7 @@ from kerastl.data.sources import Source, StreamSource
 from kerastl.models.freezing import resolve_trainable
 from kerastl.models.record import find_preprocessing
 from kerastl.tasks.compiling import make_optimizer
-from kerastl.tasks.task import BoundModel, bind
+from kerastl.tasks.task import BoundModel, Task, bind
 from kerastl.training.phase import Phase
 
 #: `tf.data.INFINITE_CARDINALITY` and `UNKNOWN_CARDINALITY`, without importing
@@ -22,22 +23,36 @@ _INFINITE, _UNKNOWN = -1, -2
 def check_first_batch(
     model: keras.Model | BoundModel, source: Source | None, name: str
 ) -> None:
-    """Check pixels and labels of a dataset's first batch against the model."""
-    if not isinstance(source, StreamSource) or not hasattr(source.data, "take"):
+    """Check names, pixels and labels of a stream's first batch against the model.
+
+    Other kinds of sources have been checked whole.
+    """
+    if not isinstance(source, StreamSource):
         return
-    first = next(iter(source.data.take(1)), None)
-    if first is None:
-        fail(name, "at least one batch", "none")
-    if not isinstance(first, tuple) or len(first) < 2:
-        fail(name, "batches of (images, labels)", type(first).__name__)
     bound = bind(model)
     model, task = bound.model, bound.task
+    first = _first_batch(source.data)
+    if first is None:
+        fail(name, "at least one batch", "none")
+    if not isinstance(first, (tuple, list)) or len(first) < 2 or first[1] is None:
+        fail(name, "batches of (images, labels)", _kinds(first))
+    inputs, labels = first[:2]
     if task is not None:
-        task.check_batch(np.asarray(first[1]))
-    if isinstance(first[0], Mapping):
-        # Several inputs by name: Keras says which one does not fit.
+        _check_names(task, source.data, name)
+        if isinstance(labels, (Mapping, tuple, list)):
+            fail(name, "batches of images and one array of labels", _kinds(labels))
+        task.check_batch(np.asarray(labels))
+    if isinstance(inputs, Mapping):
+        if len(model.inputs) > 1:
+            # Keras says which of them does not fit.
+            return
+        wanted = model.inputs[0].name
+        if wanted not in inputs:
+            fail(name, f"batches with the input {wanted!r}", sorted(inputs))
+        inputs = inputs[wanted]
+    if isinstance(inputs, (tuple, list)):
         return
-    images = np.asarray(first[0])
+    images = np.asarray(inputs)
     if find_preprocessing(model) is not None:
         check_pixel_range(images)
     expected = model.input_shape[1:]
@@ -46,6 +61,101 @@ def check_first_batch(
         for want, got in zip(expected, images.shape[1:], strict=True)
     ):
         fail(name, f"batches of shape (n, {str(expected)[1:]}", images.shape)
+
+
+def _first_batch(data: Any) -> Any:
+    """The first batch of a stream; None if it has none."""
+    if isinstance(data, keras.utils.PyDataset):
+        # A copy: Keras's iterators over folders count what they have given.
+        return copy(data)[0] if data.num_batches != 0 else None
+    return next(iter(data.take(1) if hasattr(data, "take") else data), None)
+
+
+def _kinds(batch: Any) -> str:
+    """A batch's type, with its parts' types where it has parts."""
+    if not isinstance(batch, (tuple, list)):
+        return type(batch).__name__
+    return f"({', '.join(type(part).__name__ for part in batch)})"
+
+
+def _check_names(task: Task, data: Any, name: str) -> None:
+    """Raise if a stream brings class names, and they are not the model's in order."""
+    names = _stream_names(data)
+    own = getattr(task, "class_names", ())
+    # A model of so many classes calls them by number: any names will do.
+    numbered = own == tuple(map(str, range(len(own)))) and len(names) == len(own)
+    if names and not numbered:
+        task.check_names(names, name)
+
+
+def _stream_names(data: Any) -> tuple[str, ...]:
+    """Class names that a stream, or the set behind a loader, brings; else empty."""
+    while data is not None:
+        places = getattr(data, "class_indices", None)
+        if isinstance(places, Mapping):
+            return tuple(sorted(places, key=places.__getitem__))
+        for attribute in ("class_names", "classes"):
+            names = getattr(data, attribute, None)
+            if isinstance(names, (tuple, list)) and names:
+                return tuple(map(str, names))
+        data = getattr(data, "dataset", None)
+    return ()
+
+
+class _CheckedBatches(keras.utils.PyDataset):
+    """Somebody's batches, the labels of each looked at."""
+
+    def __init__(self, data: keras.utils.PyDataset, look: Callable[[Any], Any]) -> None:
+        super().__init__(data.workers, data.use_multiprocessing, data.max_queue_size)
+        self.data = data
+        self.look = look
+
+    @property
+    def num_batches(self) -> int | None:
+        return self.data.num_batches
+
+    def __getitem__(self, index: int) -> Any:
+        batch = self.data[index]
+        self.look(batch[1])
+        return batch
+
+    def on_epoch_begin(self) -> None:
+        self.data.on_epoch_begin()
+
+    def on_epoch_end(self) -> None:
+        self.data.on_epoch_end()
+
+
+def labels_checked(task: Task | None, data: Any, raised: list[Exception]) -> Any:
+    """Somebody's batches with the labels of each checked; `raised` gets the errors.
+
+    Kernels would end in the middle of an epoch with a page of their own, or train on
+    nothing without a word. What is raised inside a pipeline comes out as something
+    else: hence the list.
+    """
+
+    def look(labels: Any) -> Any:
+        try:
+            task.check_batch(np.asarray(labels))
+        except (TypeError, ValueError) as error:
+            raised.append(error)
+            raise
+        return labels
+
+    if task is None:
+        return data
+    if isinstance(data, keras.utils.PyDataset):
+        return _CheckedBatches(data, look)
+    if not hasattr(data, "element_spec"):
+        return data
+    import tensorflow as tf
+
+    def checked(inputs: Any, labels: Any, *rest: Any) -> tuple[Any, ...]:
+        seen = tf.numpy_function(look, [labels], labels.dtype)
+        seen.set_shape(labels.shape)
+        return (inputs, seen, *rest)
+
+    return data.map(checked)
 
 
 def check_end(source: Source | None, name: str) -> None:

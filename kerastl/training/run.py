@@ -42,6 +42,7 @@ from kerastl.training.checks import (
     check_mixing,
     check_monitor,
     check_phases,
+    labels_checked,
     with_length,
 )
 from kerastl.training.gradient_norms import (
@@ -199,7 +200,8 @@ class Run:
     `weights`, class weights by index; `settings`, its `loss`, `metrics` and
     `label_smoothing`; `replicas`, the devices that share a batch; `watched`, the user's
     callbacks; `pretrained`, whether the backbone had learnt something when the run
-    began; `start`, the weights that it began with.
+    began; `start`, the weights that it began with; `raised`, what was wrong with labels
+    in the middle of a stream.
     """
 
     bound: BoundModel
@@ -219,6 +221,7 @@ class Run:
     records: list[PhaseRecord] = field(default_factory=list)
     pretrained: bool = True
     start: list[np.ndarray] = field(default_factory=list)
+    raised: list[Exception] = field(default_factory=list)
 
     @property
     def model(self) -> keras.Model:
@@ -239,10 +242,13 @@ class Run:
                 self._phase(number, phase, tracker, len(phases))
         except BaseException as error:
             restore(self.model, tracker.weights or tracker.latest or start)
+            error = self.raised[0] if self.raised else error
             error.add_note(f"The model has {kept_weights(tracker)}.")
             # Nothing of the phase that broke off may train on; the error matters more.
             with suppress(Exception):
                 self._compile(self.model, phases[-1], phases[-1].learning_rate)
+            if self.raised:
+                raise error from None
             raise
         if tracker.weights is not None:
             restore(self.model, tracker.weights)
@@ -339,6 +345,8 @@ class Run:
             # On JAX `fit` begins the data once more than it passes them.
             epoch=lambda: watch.epoch,
         )
+        if isinstance(train, StreamSource):
+            data = labels_checked(self.bound.task, data, self.raised)
         data, steps = with_length(data, needed=phase.is_scheduled)
         self._compile(part, phase, phase.rate_schedule(steps), phase.ema)
         checked, scorer = self._validation_data(frozen.validation)
@@ -432,7 +440,10 @@ class Run:
         if validation is None:
             return None, []
         if self.replicas == 1:
-            return validation.dataset(self.batch_size), []
+            data = validation.dataset(self.batch_size)
+            if isinstance(validation, StreamSource):
+                data = labels_checked(self.bound.task, data, self.raised)
+            return data, []
         given = self.bound, validation, self.batch_size, self.settings
         return None, [PaddedValidation(*given)]
 

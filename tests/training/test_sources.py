@@ -1,5 +1,7 @@
 """Training data in its three kinds: checked, ordered, and never altered."""
 
+from types import SimpleNamespace
+
 import keras
 import numpy as np
 import pytest
@@ -313,6 +315,127 @@ def test_batches_of_several_inputs_by_name_are_trained_on():
     assert np.isfinite(history.history["loss"]).all()
 
 
-@pytest.mark.parametrize("data", [(), [], ({"one": ROWS},)])
-def test_what_is_no_pair_is_not_taken_for_one(model, data):
-    assert isinstance(make_source(model, data, "train"), StreamSource)
+BATCH = IMAGES[:4], LABELS[:4]
+
+
+@pytest.mark.parametrize(
+    ("data", "received"),
+    [
+        ((), "0 parts"),
+        (({"one": ROWS},), "1 parts"),
+        ((IMAGES, LABELS, np.ones(9)), "three parts.*Weights of images come in batch"),
+        ([BATCH], "a list of 1 batches"),
+        ([BATCH, BATCH], "a list of 2 batches"),
+        (([*BATCH], BATCH, (*BATCH, LABELS)), "a list of 3 batches"),
+        ([({"images": BATCH[0]}, BATCH[1])] * 2, "a list of 2 batches"),
+    ],
+)
+def test_what_is_no_pair_is_refused(model, data, received):
+    with pytest.raises((TypeError, ValueError), match=rf"labels\) pair.*{received}"):
+        make_source(model, data, "train")
+
+
+def test_a_pair_of_lists_is_a_pair(model):
+    source = make_source(model, [list(IMAGES), list(LABELS)], "train")
+    np.testing.assert_array_equal(source.targets, LABELS)
+
+
+def test_one_input_by_name_is_checked_as_it_is_without(model):
+    source = make_source(model, ({"images": IMAGES}, LABELS), "train")
+    assert isinstance(source, ImageSource)
+    with pytest.raises(ValueError, match="pixels 0-255"):
+        make_source(model, ({"images": IMAGES / 255.0}, LABELS), "train")
+
+
+class Listed(keras.utils.PyDataset):
+    """Batches from a list."""
+
+    def __init__(self, batches, **attributes):
+        super().__init__()
+        self.batches = batches
+        vars(self).update(attributes)
+
+    def __len__(self):
+        return len(self.batches)
+
+    def __getitem__(self, index):
+        return self.batches[index]
+
+
+class Loader:
+    """As PyTorch's loaders: passed again at each loop, with the set behind it."""
+
+    def __init__(self, batches, **attributes):
+        self.batches = batches
+        self.dataset = SimpleNamespace(**attributes)
+
+    def __iter__(self):
+        return iter(self.batches)
+
+
+def stored(batches, **attributes):
+    """A `tf.data` set of these batches."""
+    (images, labels), *rest = batches
+    for x, y in rest:
+        images, labels = np.concatenate([images, x]), np.concatenate([labels, y])
+    data = tf.data.Dataset.from_tensor_slices((images, labels)).batch(4)
+    vars(data).update(attributes)
+    return data
+
+
+KINDS = (Listed, Loader, stored)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    ("batch", "sentence"),
+    [
+        ((BATCH[0] / 255.0, BATCH[1]), "pixels from 0 to 255"),
+        ((BATCH[0], BATCH[1] * 0 + 3), "from 0 to 2 for 3 classes"),
+        ((BATCH[0], np.array([1, 2, 3, 1])), "Count classes from 0: subtract 1"),
+        (({"pixels": BATCH[0]}, BATCH[1]), "batches with the input 'images'"),
+    ],
+)
+def test_the_first_batch_of_every_kind_of_stream_is_checked(
+    model, kind, batch, sentence
+):
+    with pytest.raises(ValueError, match=sentence):
+        check_first_batch(model, StreamSource(kind([batch])), "train")
+
+
+@pytest.mark.parametrize("kind", [Listed, Loader])
+@pytest.mark.parametrize("batch", [BATCH[0], BATCH[:1], (BATCH[0], None), {"x": 1}])
+def test_batches_without_labels_are_refused(model, kind, batch):
+    with pytest.raises(ValueError, match=r"batches of \(images, labels\)"):
+        check_first_batch(model, StreamSource(kind([batch])), "train")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"class_names": list(CLASSES[::-1])},
+        {"classes": list(CLASSES[::-1])},
+        {"class_indices": {"beech": 0, "ash": 1, "cedar": 2}},
+        {"class_names": ["ash", "beech", "yew"]},
+    ],
+)
+def test_the_class_names_of_a_stream_are_the_models(model, kind, said):
+    with pytest.raises(ValueError, match="The model's classes are ash, beech, cedar"):
+        check_first_batch(model, StreamSource(kind([BATCH], **said)), "train")
+    right = kind([BATCH], class_names=list(CLASSES))
+    check_first_batch(model, StreamSource(right), "train")
+
+
+def test_a_model_of_numbered_classes_takes_any_names():
+    data = StreamSource(stored([BATCH], class_names=list(CLASSES)))
+    check_first_batch(small_classifier(3), data, "train")
+
+
+@pytest.mark.parametrize("kind", [Listed, stored])
+def test_labels_that_do_not_fit_are_told_in_the_middle_of_a_stream(model, kind):
+    data = kind([BATCH, (BATCH[0], BATCH[1] + 7)])
+    phase = kerastl.Phase("head", trainable="head", epochs=1, learning_rate=1e-3)
+    with pytest.raises(ValueError, match="`labels` must be from 0 to 2") as caught:
+        kerastl.run_phases(model, data, phases=[phase], verbose=0)
+    assert "The model has the weights" in caught.value.__notes__[0]
