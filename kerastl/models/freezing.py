@@ -287,7 +287,12 @@ def resolve_trainable(
     if trainable == "all":
         return frozenset(layer.name for layer in leaf_layers(model))
     parts = model_blocks(model)
+    if isinstance(trainable, (tuple, list)):
+        # It trains anyway.
+        trainable = [name for name in trainable if name not in head]
     if isinstance(trainable, str):
+        if trainable in head:
+            return frozenset(head)
         return frozenset(head).union(
             _from_name_upwards(model, parts, trainable, argument)
         )

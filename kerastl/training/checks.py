@@ -7,10 +7,11 @@ from typing import Any
 import keras
 import numpy as np
 
-from kerastl._checks import fail, nearest
+from kerastl._checks import fail, nearest, warn
 from kerastl.data.sources import Source, StreamSource
-from kerastl.models.freezing import resolve_trainable
-from kerastl.models.record import find_preprocessing
+from kerastl.models.freezing import PARAMETER_GROUPS, resolve_trainable
+from kerastl.models.optimizers import unscaled
+from kerastl.models.record import find_preprocessing, is_pretrained
 from kerastl.tasks.compiling import make_optimizer
 from kerastl.tasks.task import BoundModel, Task, bind
 from kerastl.training.phase import Phase
@@ -200,16 +201,47 @@ def with_length(data: Any, *, needed: bool) -> tuple[Any, int]:
     )
 
 
-def check_phases(model: keras.Model, phases: Sequence[Phase]) -> None:
+#: Peak rates, of SGD and of others, from which loaded weights forget under a new head.
+_LARGE_RATES = (0.1, 5e-3)
+
+
+def check_phases(
+    bound: BoundModel, phases: Sequence[Phase], steps: int | None = None
+) -> None:
     """Raise now, not hours later, if a phase does not fit the model."""
     for phase in phases:
-        resolve_trainable(model, phase.trainable)
-        make_optimizer(
+        resolve_trainable(bound.model, phase.trainable)
+        rule = make_optimizer(
             phase.optimizer,
             phase.learning_rate,
             phase.weight_decay,
             phase.global_clipnorm,
             phase.ema,
+        )
+        gathered = unscaled(rule).gradient_accumulation_steps or 1
+        if steps is not None and gathered > steps * phase.epochs:
+            expected = f"one that steps within the {steps * phase.epochs} batches of "
+            received = f"gradient_accumulation_steps={gathered}"
+            hint = "Nothing would be trained: gather fewer, or pass more epochs."
+            fail("optimizer", f"{expected}phase {phase.name!r}", received, hint)
+        if phase is phases[0] and opens_all_kernels(phase):
+            _warn_of_large_rate(bound, phase, unscaled(rule))
+
+
+def opens_all_kernels(phase: Phase) -> bool:
+    """Whether kernels of the backbone train, not only weights of one kind."""
+    return phase.opens_backbone and phase.trainable not in PARAMETER_GROUPS
+
+
+def _warn_of_large_rate(bound: BoundModel, phase: Phase, rule: Any) -> None:
+    """Warn if loaded weights are opened fast while the head still knows nothing."""
+    limit = _LARGE_RATES[not isinstance(rule, keras.optimizers.SGD)]
+    new = not bound.head_has_learnt and is_pretrained(bound.model)
+    if new and phase.learning_rate >= limit:
+        warn(
+            f"Phase {phase.name!r} opens loaded weights at a rate of "
+            f"{phase.learning_rate:g} under a head that has learnt nothing: its first "
+            f"steps may undo them. Train the head first, or stay well below {limit:g}."
         )
 
 
@@ -248,7 +280,7 @@ def check_monitor(model: keras.Model, metrics: Sequence[Any], monitor: str) -> N
 
 def _logged_names(model: keras.Model, metrics: Sequence[Any]) -> list[str] | None:
     """Names of loss and metrics in the logs; None where only a run can tell."""
-    found = [_metric_names(metric) for metric in metrics]
+    found = [metric_names(metric) for metric in metrics]
     names = ["loss", *(name for each in found for name in each)]
     # Keras numbers the second of a name, and puts the output's before it.
     certain = all(found) and len(set(names)) == len(names)
@@ -258,7 +290,7 @@ def _logged_names(model: keras.Model, metrics: Sequence[Any]) -> list[str] | Non
     return list(dict.fromkeys([*names, *layers]))
 
 
-def _metric_names(metric: Any) -> list[str]:
+def metric_names(metric: Any) -> list[str]:
     """What a metric may be called in the logs; empty if nobody can say."""
     names = []
     if isinstance(metric, str):

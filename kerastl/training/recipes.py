@@ -31,6 +31,9 @@ FINE_RATE = 5e-4
 #: Peak rate of random weights.
 SCRATCH_RATE = 3e-3
 
+#: Images in a step, for which these rates were found.
+_USUAL_BATCH = 32
+
 HEAD_EPOCHS = 20
 FINE_EPOCHS = 8
 #: Phases in which `gradual` opens the backbone from the top, the last one all of it.
@@ -266,7 +269,7 @@ def _count_steps(train: Any, batch_size: int) -> int | None:
     rows = train[-1] if isinstance(train, (tuple, list)) and len(train) else train
     known = isinstance(train, (tuple, list, ImageSet, Source))
     if known and not isinstance(train, StreamSource) and hasattr(rows, "__len__"):
-        return max(-(-len(rows) // max(batch_size, 1)), 1)
+        return max(-(-len(rows) // batch_size), 1)
     return None
 
 
@@ -342,8 +345,15 @@ def fine_tune(
         Kumar et al. (2022), Fine-Tuning can Distort Pretrained Features,
         arXiv:2202.10054 (`lp_ft`); Howard & Ruder (2018), §3.3 (`gradual`).
     """
+    check_integer("batch_size", batch_size, 1)
     steps_per_epoch = _count_steps(train, batch_size)
     phases = recipe_phases(model, recipe, **passed_on(locals(), recipe_phases))
     if patience is not None:
         phases = [replace(phase, patience=patience) for phase in phases]
+    others = max(batch_size, _USUAL_BATCH) / max(min(batch_size, _USUAL_BATCH), 1)
+    if isinstance(recipe, str) and learning_rate is None and others >= 4:
+        warn(
+            f"The rates of recipe={recipe!r} are for batches of {_USUAL_BATCH}; they "
+            f"stay so at batch_size={batch_size}. Pass `learning_rate` to change them."
+        )
     return run_phases(model, train, validation, **passed_on(locals(), run_phases))

@@ -228,11 +228,20 @@ class Run:
         """The whole model."""
         return self.bound.model
 
+    @property
+    def steps(self) -> int | None:
+        """Batches in an epoch; None where a stream does not tell."""
+        if not isinstance(self.train, StreamSource):
+            whole, rest = divmod(len(self.train), self.batch_size)
+            return whole + (rest > 0 and self.replicas == 1)
+        try:
+            return len(self.train.data)
+        except TypeError:
+            return None
+
     def train_phases(self, phases: Sequence[Phase], monitor: str) -> TrainingHistory:
         """Every phase, then the best weights."""
-        tracker = BestWeights(
-            self.model, monitored(self.bound.task, self.settings["metrics"], monitor)
-        )
+        tracker = BestWeights(self.model, monitored(self.bound, self.settings, monitor))
         self.start = start = snapshot(self.model)
         # Once, at the start: statistics that a phase has trained may train on.
         self.pretrained = is_pretrained(self.model)
@@ -579,7 +588,7 @@ def run_phases(
     # Callbacks may log what nobody knows of; without validation nothing is compared.
     if validation is not None and not callbacks:
         check_monitor(model, measured, monitor)
-    check_phases(model, phases)
+    check_phases(bound, phases, run.steps)
     check_rates(model, phases, replicas)
     # Nothing is refused from here on: a refused run leaves the model as it was.
     seed_noise(model, seed)

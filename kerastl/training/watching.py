@@ -18,8 +18,9 @@ from kerastl._compat import (
 )
 from kerastl.models.freezing import Trainable, leaf_layers, resolve_trainable
 from kerastl.models.record import find_record, set_temperature
-from kerastl.tasks.compiling import compiled_paths, trainable_paths
-from kerastl.tasks.task import Task
+from kerastl.tasks.compiling import compiled_paths, objective, trainable_paths
+from kerastl.tasks.task import BoundModel
+from kerastl.training.checks import metric_names
 from kerastl.training.phase import BestEpoch, Phase
 
 
@@ -324,14 +325,18 @@ def moved_paths(model: keras.Model, before: list[np.ndarray]) -> tuple[str, ...]
     )
 
 
-def monitored(task: Task | None, metrics: Any, monitor: str) -> str:
+def monitored(bound: BoundModel, settings: Mapping[str, Any], monitor: str) -> str:
     """The logged quantity that decides what is best, where `"auto"` was asked."""
     if monitor != "auto":
         return monitor
-    if metrics is None:
-        return task.monitor if task else "val_loss"
-    names = {getattr(metric, "name", metric) for metric in metrics}
-    return "val_accuracy" if names & {"accuracy", "acc"} else "val_loss"
+    if settings["metrics"] is None:
+        return bound.task.monitor if bound.task else "val_loss"
+    _, metrics = objective(bound, **settings)
+    names = [name for metric in metrics for name in metric_names(metric)[-1:]]
+    found = [name for name in names if name.endswith(("accuracy", "acc"))]
+    # Of several, the stricter: a top five is nearly always right.
+    found.sort(key=lambda name: "top_k" in name)
+    return f"val_{found[0]}" if found and len(bound.model.outputs) == 1 else "val_loss"
 
 
 class BestWeights:

@@ -183,6 +183,24 @@ def test_the_head_of_a_foreign_model_begins_where_images_end():
     assert head_layers(small_network()) == ()
 
 
+@pytest.mark.parametrize(
+    ("trainable", "numbers"),
+    [
+        ("age", ()),
+        (["age"], ()),
+        (("flat",), ()),
+        (("age", "conv3"), (3,)),
+        (("block_3", "flat"), (3,)),
+    ],
+)
+def test_a_layer_of_the_head_may_be_named_as_it_trains_anyway(trainable, numbers):
+    network = small_network()
+    flat = layers.GlobalAveragePooling2D(name="flat")(network.output)
+    model = keras.Model(network.input, layers.Dense(1, name="age")(flat))
+    kerastl.unfreeze(model, trainable, batch_norm="frozen")
+    assert trains(model) == {"age/kernel", "age/bias"} | convolutions(*numbers)
+
+
 def test_a_bare_backbone_is_frozen_whole():
     model = small_network()
     kerastl.freeze(model)

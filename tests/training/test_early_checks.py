@@ -8,8 +8,11 @@ from networks import assert_same_weights, coloured, small_classifier, trains, va
 import kerastl
 from kerastl.features.sources import make_source
 from kerastl.models.record import read_record, set_temperature
+from kerastl.tasks.classification import ClassAccuracy
 from kerastl.tasks.compiling import objective
-from kerastl.training.checks import check_mixing, check_monitor
+from kerastl.tasks.task import bind
+from kerastl.training.checks import check_mixing, check_monitor, check_phases
+from kerastl.training.watching import monitored
 
 DATA = coloured(4)
 
@@ -34,6 +37,11 @@ def traces(model):
         ({"optimizer": "adamx"}, {}, "a Keras optimizer or its name"),
         ({"weight_decay": -1.0}, {}, "`weight_decay` must be at least 0"),
         ({"trainable": 1, "multipliers": {"block_1": 2}}, {}, "of what trains"),
+        (
+            {"optimizer": keras.optimizers.SGD(gradient_accumulation_steps=2)},
+            {},
+            "steps within the 1 batches of phase 'next'.*accumulation_steps=2",
+        ),
         ({}, {"monitor": "val_acuracy"}, "Did you mean 'val_accuracy'"),
         ({}, {"metrics": [], "monitor": "val_accuracy"}, "one of 'val_loss'"),
         ({}, {"label_smoothing": 2.0}, "`label_smoothing` must be"),
@@ -105,6 +113,68 @@ def of_shares(labels, outputs):
 def test_what_may_be_logged_may_be_monitored(metrics, monitor):
     model = small_classifier()
     check_monitor(model, objective(model, metrics=metrics)[1], monitor)
+
+
+@pytest.mark.parametrize(
+    ("metrics", "monitor"),
+    [
+        (None, "val_accuracy"),
+        ([], "val_loss"),
+        (["mse"], "val_loss"),
+        (["acc"], "val_accuracy"),
+        ([keras.metrics.BinaryAccuracy()], "val_binary_accuracy"),
+        ([keras.metrics.CategoricalAccuracy(name="hits_acc")], "val_hits_acc"),
+        (["mse", "sparse_categorical_accuracy"], "val_sparse_categorical_accuracy"),
+        (
+            [
+                keras.metrics.SparseTopKCategoricalAccuracy(2),
+                ClassAccuracy(name="own"),
+                keras.metrics.SparseCategoricalAccuracy(name="accuracy"),
+            ],
+            "val_accuracy",
+        ),
+    ],
+)
+def test_an_accuracy_of_any_kind_is_what_auto_means(metrics, monitor):
+    settings = {"loss": None, "metrics": metrics, "label_smoothing": 0.0}
+    assert monitored(bind(small_classifier()), settings, "auto") == monitor
+
+
+def large_rates(recwarn):
+    return [str(w.message) for w in recwarn if "has learnt nothing" in str(w.message)]
+
+
+@pytest.mark.parametrize(
+    ("settings", "count"),
+    [
+        ({"trainable": "all", "learning_rate": 1e-2}, 1),
+        ({"trainable": 1, "learning_rate": 1e-2, "optimizer": "rmsprop"}, 1),
+        ({"trainable": "all", "learning_rate": 0.5, "optimizer": "sgd"}, 1),
+        ({"trainable": "all", "learning_rate": 1e-2, "optimizer": "sgd"}, 0),
+        ({"trainable": "norm", "learning_rate": 1e-2}, 0),
+        ({"trainable": "head", "learning_rate": 1e-2}, 0),
+        ({"trainable": "all", "learning_rate": 1e-3}, 0),
+    ],
+)
+def test_a_large_rate_under_a_new_head_is_warned_of(settings, count, recwarn):
+    check_phases(bind(small_classifier()), [phase(**settings)])
+    assert len(large_rates(recwarn)) == count
+
+
+def test_under_a_head_that_has_learnt_rates_are_the_users_affair(recwarn):
+    phases = [phase(trainable="all", learning_rate=1e-2)]
+    check_phases(bind(small_classifier(learnt=True)), phases)
+    check_phases(bind(small_classifier()), [phase(), *phases])
+    assert not large_rates(recwarn)
+
+
+def test_gradients_may_gather_over_as_many_batches_as_there_are():
+    gathering = keras.optimizers.Adam(gradient_accumulation_steps=4)
+    phases = [phase(optimizer=gathering, epochs=2)]
+    check_phases(bind(small_classifier()), phases, 2)
+    check_phases(bind(small_classifier()), phases, None)
+    with pytest.raises(ValueError, match="within the 2 batches"):
+        check_phases(bind(small_classifier()), phases, 1)
 
 
 def test_what_a_callback_may_log_is_not_refused_early():

@@ -8,6 +8,8 @@ import kerastl
 from kerastl.models.freezing import model_blocks
 from kerastl.training.recipes import RECIPES, fine_tune, recipe_phases
 
+HEAD = kerastl.Phase("head", trainable="head", epochs=1, learning_rate=1e-3)
+
 
 def random_classifier():
     backbone = kerastl.build_backbone(
@@ -23,6 +25,25 @@ def model():
 
 def parts(model, recipe):
     return [phase.trainable for phase in recipe_phases(model, recipe)]
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"batch_size": 128}, True),
+        ({"batch_size": 8}, True),
+        ({"batch_size": 64}, False),
+        ({"batch_size": 128, "learning_rate": 1e-3}, False),
+        ({"batch_size": 128, "recipe": lambda model: [HEAD]}, False),
+    ],
+)
+def test_rates_that_stay_at_another_batch_size_are_said(model, options, said, recwarn):
+    options = {"recipe": "linear_probe", "cache": "none", **options}
+    # Refused before anything trains.
+    with pytest.raises(ValueError, match="`cache` must be"):
+        fine_tune(model, coloured(2), **options)
+    found = [w for w in recwarn if f"batch_size={options['batch_size']}" in str(w)]
+    assert bool(found) == said
 
 
 def test_the_recipes_are_those_of_the_documentation():
