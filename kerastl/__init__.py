@@ -70,6 +70,7 @@ _ALSO = {
     "Mixing": "kerastl.data.mixing",
     "TrainingHistory": "kerastl.training.phase",
     "TransferResult": "kerastl.workflow",
+    "adapt_model": "kerastl.tasks.building",
     "device_strategy": "kerastl.features.network",
     "train_only": "kerastl.models.freezing",
 }

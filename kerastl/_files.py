@@ -4,8 +4,12 @@ import errno
 import os
 import re
 import shutil
+import struct
 import tempfile
 import time
+import tokenize
+import zipfile
+import zlib
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -27,6 +31,32 @@ def user_path(name: str, value: str | Path) -> Path:
     if not str(value).strip():
         fail(name, "a path", str(value), "It is blank.")
     return Path(value).expanduser()
+
+
+#: What readers raise for a file that is damaged, or another than its name says: zip,
+#: NumPy, JSON, HDF5 and Keras each have words of their own.
+READ_ERRORS = (
+    OSError,
+    ValueError,
+    TypeError,
+    LookupError,
+    AttributeError,
+    ArithmeticError,
+    RuntimeError,
+    EOFError,
+    MemoryError,
+    SyntaxError,
+    tokenize.TokenError,
+    struct.error,
+    zipfile.BadZipFile,
+    zlib.error,
+)
+
+
+def one_line(error: BaseException) -> str:
+    """An error's message, or its class, in at most 200 characters of one line."""
+    words = " ".join(str(error).split()) or type(error).__name__
+    return words[:200].rstrip(".")
 
 
 @contextmanager

@@ -15,10 +15,12 @@ from kerastl.data.batches import only_or_all
 from kerastl.data.images import PixelStore
 from kerastl.data.sets import ImageSet
 from kerastl.data.sources import Source
-from kerastl.models.backbones import adapt_backbone, build_backbone, draw_weights
+from kerastl.models.adapting import adapt_backbone, below_head
+from kerastl.models.backbones import build_backbone, draw_weights
 from kerastl.models.blocks import as_functional, cut_points, truncate
 from kerastl.models.layers import FeatureColumns, SpatialPyramid
 from kerastl.models.record import find_preprocessing, find_record
+from kerastl.models.weights import is_model_file
 from kerastl.tasks.compiling import jit_mode
 
 STRATEGIES = ("auto", "cpu", "mirrored", "tpu")
@@ -294,7 +296,7 @@ POOLINGS = ("avg", "max", "spp")
 
 
 def open_backbone(
-    backbone: str | keras.Model,
+    backbone: str | Path | keras.Model,
     *,
     alpha: float | None = None,
     image_size: int | tuple[int, int] | None = None,
@@ -305,7 +307,7 @@ def open_backbone(
     """A network from 0-255 pixels to features, from whatever names or holds one.
 
     Args:
-        backbone: Name, backbone, or classifier, whose head is left out.
+        backbone: Name, backbone, or classifier, whose head is left out; or its file.
         alpha: Width multiplier, for a backbone given by name.
         image_size: Pixels, for a backbone given by name or a foreign one.
         weights: For a backbone given by name.
@@ -319,10 +321,10 @@ def open_backbone(
         ValueError: If the arguments do not fit the backbone.
         TypeError: If it is neither a name nor a functional model.
     """
-    if isinstance(backbone, str):
+    if isinstance(backbone, (str, Path)):
         size = {"image_size": image_size, "alpha": alpha}
         built = build_backbone(backbone, weights=weights, **size)
-        if weights is None:
+        if weights is None and not is_model_file(backbone):
             draw_weights(built, seed)
         return built
     backbone = as_functional("backbone", backbone)
@@ -337,12 +339,6 @@ def open_backbone(
         expected = "given for a backbone that was not built here"
         fail("preprocessing", expected, None, hint)
     return backbone
-
-
-def below_head(model: keras.Model) -> keras.Model:
-    """A classifier's backbone, which shares its variables."""
-    first = model.get_layer(find_record(model).head_layers[0])
-    return keras.Model(model.input, first.input, name=model.name)
 
 
 def feature_network(

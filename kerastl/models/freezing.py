@@ -1,6 +1,7 @@
 """Which weights train: freezing, unfreezing, and a table of what does."""
 
 import math
+import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -161,7 +162,8 @@ def unfreeze(
     Args:
         model: A classifier from `build_classifier` or any functional model.
         trainable: `"head"`; `"all"`; a number of blocks from the top; the name of a
-            block or layer (from there to the top); a tuple of names (exactly those);
+            block or layer (from there to the top), or what the names of whole blocks
+            begin with, as `"block7"`; a tuple of names (exactly those);
             or a parameter group, `"norm"`, `"bias"` or `"lora"`: see `train_only`.
             The head always trains; a kernel with an adapter (`add_lora`) never does.
         batch_norm: For BatchNorm layers in the named part. `"frozen"`: statistics,
@@ -298,7 +300,7 @@ def resolve_trainable(
         )
     if isinstance(trainable, (tuple, list)):
         return frozenset(head).union(
-            *(_members(parts, name, argument) for name in trainable)
+            *(_members(model, parts, name, argument) for name in trainable)
         )
     check_integer(argument, trainable, 0)
     if trainable > len(parts):
@@ -326,11 +328,12 @@ def _layers_with(
 
 
 def _members(
-    parts: dict[str, tuple[str, ...]], name: str, argument: str
+    model: keras.Model, parts: dict[str, tuple[str, ...]], name: str, argument: str
 ) -> tuple[str, ...]:
-    """Layers of the block of that name, or the one layer of that name."""
-    if name in parts:
-        return parts[name]
+    """Layers of the blocks of that name, or the one layer of that name."""
+    found = _blocks_called(model, parts, name)
+    if found:
+        return tuple(layer for block in found for layer in parts[block])
     layers = {layer for members in parts.values() for layer in members}
     if name not in layers:
         last = f"The last blocks are: {', '.join(list(parts)[-3:])}."
@@ -339,14 +342,36 @@ def _members(
     return (name,)
 
 
+def _blocks_called(
+    model: keras.Model, parts: dict[str, tuple[str, ...]], name: str
+) -> list[str]:
+    """The block of that name, or those whose names, or layers', begin with it.
+
+    `block7` stands for `block7a` and `block7b`, never for `block70`.
+    """
+    if name in parts:
+        return [name]
+    held = {layer.name: bool(layer.weights) for layer in leaf_layers(model)}
+    if not isinstance(name, str) or name in held or not re.search(r"\d", name):
+        return []
+    end = r"(?!\d)" if name[-1].isdigit() else r"(?=_|$)"
+    stem = re.compile(re.escape(name) + end)
+    found = []
+    for block, members in parts.items():
+        heavy = [layer for layer in members if held[layer]]
+        if stem.match(block) or (heavy and all(map(stem.match, heavy))):
+            found.append(block)
+    return found
+
+
 def _from_name_upwards(
     model: keras.Model, parts: dict[str, tuple[str, ...]], name: str, argument: str
 ) -> list[str]:
     """Layers from a block, or from a layer inside one, to the top."""
-    first = _members(parts, name, argument)
-    order = list(parts)
-    if name in parts:
-        start, kept = order.index(name), list(first)
+    kept = list(_members(model, parts, name, argument))
+    order, found = list(parts), _blocks_called(model, parts, name)
+    if found:
+        start, kept = order.index(found[0]), list(parts[found[0]])
     else:
         start = next(i for i, block in enumerate(order) if name in parts[block])
         ordered = [layer.name for layer in leaf_layers(model)]

@@ -81,7 +81,7 @@ def read_record(model: keras.Model) -> Record:
             "model",
             "a classifier built by build_classifier",
             getattr(model, "name", type(model).__name__),
-            "Build it with kerastl.build_classifier(backbone, classes).",
+            "A finished model gets its names by kerastl.adapt_model(model, names).",
         )
     return found
 

@@ -16,7 +16,10 @@ import numpy as np
 
 from kerastl._checks import fail, nearest
 from kerastl._compat import applications_fetch_with, keras_home
+from kerastl._files import READ_ERRORS, one_line
 from kerastl.models.registry import BackboneSpec
+
+MODEL_SUFFIX = ".keras"
 
 #: Groups of a `.weights.h5` file that are no weights of the model.
 _OTHER_STATE = ("optimizer", "seed_generator", "metrics")
@@ -48,9 +51,8 @@ def load_weights_file(model: keras.Model, path: Path, *, network: str) -> None:
             model.set_weights(list(_arrays(path)))
         elif not difference:
             model.load_weights(path)
-    # h5py, zipfile, NumPy and Keras each have their own words for an unreadable file.
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        difference = _one_line(error)
+    except READ_ERRORS as error:
+        difference = one_line(error)
     else:
         if not difference and Counter(map(_digest, model.get_weights())) != digests:
             difference = "The variables differ from the file's arrays after loading"
@@ -63,8 +65,34 @@ def _refuse(network: str, path: Path, problem: str) -> None:
     fail("weights", expected, str(path), f"{problem.rstrip('.')}.")
 
 
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:200]
+def is_model_file(name: object) -> bool:
+    """Whether a name or a path is that of a model's file."""
+    return isinstance(name, (str, Path)) and str(name).endswith(MODEL_SUFFIX)
+
+
+def read_model_file(path: str | Path, name: str, expected: str) -> keras.Model:
+    """A model as Keras reads it from a `.keras` file, not compiled.
+
+    Args:
+        path: The file.
+        name: What error messages call the argument.
+        expected: What the file must be, to complete the words "must be".
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is no model file, or this Keras cannot read it.
+    """
+    path = Path(path).expanduser()
+    if not path.is_file():
+        hint = "Look for model.keras in the folder that `kerastl train` wrote."
+        fail(name, expected, str(path), hint, FileNotFoundError)
+    if not zipfile.is_zipfile(path):
+        fail(name, expected, str(path), "It is no .keras file, or not whole.")
+    try:
+        return keras.models.load_model(path, compile=False)
+    except READ_ERRORS as error:
+        hint = f"Keras {keras.__version__} cannot read it: {one_line(error)}."
+        fail(name, expected, str(path), hint)
 
 
 def _arrays(path: Path) -> Iterator[np.ndarray]:
@@ -162,7 +190,10 @@ def weights_digest(arrays: Iterable[Any], label: str = "") -> str:
 
 
 def check_weights(weights: object) -> str:
-    """What kind of weights is asked for: `"imagenet"`, `"tiny"`, `"none"`, `"file"`.
+    """What kind of weights is asked for.
+
+    Returns:
+        `"imagenet"`, `"tiny"`, `"none"`, `"file"`, or `"model"`: a `.keras` file.
 
     Raises:
         TypeError: If `weights` is neither None nor a string nor a path.
@@ -172,16 +203,17 @@ def check_weights(weights: object) -> str:
         return "none"
     if weights in ("imagenet", "tiny"):
         return str(weights)
-    expected = "'imagenet', 'tiny', None or a path ending in .weights.h5, .h5 or .npz"
+    endings = (".weights.h5", ".h5", ".npz", MODEL_SUFFIX)
+    expected = f"'imagenet', 'tiny', None or a path ending in {', '.join(endings)}"
     if not isinstance(weights, (str, Path)):
         fail("weights", expected, weights, error=TypeError)
-    if not str(weights).endswith((".h5", ".npz")):
+    if not str(weights).endswith(endings):
         guess = nearest(str(weights), ("imagenet", "tiny"))
         fail("weights", expected, str(weights), guess)
     if not Path(weights).expanduser().is_file():
         hint = "Check the path."
         fail("weights", "a file that exists", str(weights), hint, FileNotFoundError)
-    return "file"
+    return "model" if is_model_file(weights) else "file"
 
 
 def tiny_path(spec: BackboneSpec, *, alpha: float) -> Path:
@@ -271,7 +303,7 @@ def imagenet_files(network: str) -> Iterator[list[Path]]:
         except Exception as error:
             if not found:
                 raise
-            _refuse(network, found[-1], _one_line(error))
+            _refuse(network, found[-1], one_line(error))
 
 
 def _download(path: Path, origin: str, checksum: str) -> None:

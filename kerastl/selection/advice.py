@@ -22,6 +22,7 @@ from kerastl.models.blocks import cut_points, multiplications_below, truncate
 from kerastl.models.freezing import model_blocks
 from kerastl.models.record import is_pretrained, network_size
 from kerastl.models.registry import IMAGENET_DEVIATION, IMAGENET_MEAN
+from kerastl.models.weights import is_model_file
 from kerastl.selection.decision import Decision, Measurements, decide, decision_reasons
 from kerastl.selection.depth import DepthProfile, probe_depths
 from kerastl.training.recipes import MINIMUM_STEPS, default_augment, recipe_phases
@@ -178,7 +179,8 @@ def advise(
     measured = _measurements(whole, small, profile, network)
     decision = decide(measured)
     fresh = network
-    if measured.may_restart and isinstance(backbone, str) and weights is not None:
+    named = isinstance(backbone, str) and not is_model_file(backbone)
+    if measured.may_restart and named and weights is not None:
         fresh = open_backbone(backbone, weights=None, **building)
         random, _ = probe_depths(fresh, source, cuts=profile.cuts, **probing)
         measured = replace(measured, random_accuracy=max(random.accuracies))
@@ -348,7 +350,8 @@ def follow(
         >>> training.settings["recipe"]
         'linear_probe'
     """
-    if advice.recipe == "scratch" and isinstance(backbone, str):
+    named = isinstance(backbone, str) and not is_model_file(backbone)
+    if advice.recipe == "scratch" and named:
         weights = None
     network = open_backbone(
         backbone,

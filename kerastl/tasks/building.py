@@ -1,8 +1,9 @@
 """Heads on backbones, and whole models to and from files."""
 
-import zipfile
-from collections.abc import Sequence
+import weakref
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import keras
 from keras import layers
@@ -18,13 +19,19 @@ from kerastl._checks import (
 from kerastl._compat import sublayers
 from kerastl._files import whole_file
 from kerastl.data.images import RESIZES
-from kerastl.models.backbones import (
+from kerastl.models.adapting import (
     adapt_backbone,
-    build_backbone,
-    draw_weights,
-    using_precision,
+    behind_preprocessing,
+    check_image_model,
+    copy_network,
+    without_head,
 )
-from kerastl.models.freezing import freeze, partly_trained_layers_frozen
+from kerastl.models.backbones import build_backbone, draw_weights, using_precision
+from kerastl.models.freezing import (
+    freeze,
+    head_layers,
+    partly_trained_layers_frozen,
+)
 from kerastl.models.layers import make_freezable
 from kerastl.models.lora import drop_adapters
 from kerastl.models.record import (
@@ -35,6 +42,7 @@ from kerastl.models.record import (
     read_record,
 )
 from kerastl.models.registry import REGISTRY, match_spec
+from kerastl.models.weights import is_model_file, read_model_file
 from kerastl.tasks.classification import classification_task
 from kerastl.tasks.compiling import compile_model
 from kerastl.tasks.task import Task
@@ -43,7 +51,7 @@ POOLING = ("avg", "max", "concat")
 
 
 def build_classifier(
-    backbone: str | keras.Model,
+    backbone: str | Path | keras.Model,
     classes: int | Sequence[str],
     *,
     task: str = "multiclass",
@@ -63,11 +71,14 @@ def build_classifier(
     """A compiled classifier: frozen backbone, pooling and new head in one flat graph.
 
     It takes RGB 0-255 pixels and returns *logits*; `predict` gives probabilities. The
-    layers of a backbone built here become the model's own; a foreign model is copied.
+    layers of a backbone built here become the model's own; a second model on it gets
+    copies of them as they are then, and so does any on a foreign model.
 
     Args:
         backbone: Name in `list_backbones()`, a backbone from `build_backbone`, or any
             functional `keras.Model` with one image input and one feature-map output.
+            Or a tuned model or its `.keras` file: a copy of its backbone is taken, its
+            head left out, with a warning.
         classes: Class names in label order, or their number.
         task: `"multiclass"` (one class an image), `"binary"` (two classes, one
             logit) or `"multilabel"` (any number of classes an image).
@@ -109,7 +120,7 @@ def build_classifier(
 
 
 def build_model(
-    backbone: str | keras.Model,
+    backbone: str | Path | keras.Model,
     task: Task,
     *,
     pooling: str = "avg",
@@ -168,7 +179,8 @@ def build_model(
     for units in hidden:
         check_integer("hidden", units, 1)
     with using_precision(precision):
-        new = isinstance(backbone, str) and weights is None
+        named = isinstance(backbone, (str, Path))
+        new = named and weights is None and not is_model_file(backbone)
         backbone = _resolve_backbone(
             backbone, image_size, weights, alpha, preprocessing
         )
@@ -189,23 +201,29 @@ def build_model(
         outputs = task.output_layer(record.to_config())(logits)
         name = f"{backbone.name}_{task.model_name}"
         model = keras.Model(backbone.input, outputs, name=name)
+    _TAKEN.add(source)
     freeze(model)
     compile_model(model, learning_rate=learning_rate)
     return model
 
 
+#: The first layers of backbones that have become part of a model.
+_TAKEN: "weakref.WeakSet[keras.Layer]" = weakref.WeakSet()
+
+
 def _resolve_backbone(
-    backbone: str | keras.Model,
+    backbone: str | Path | keras.Model,
     image_size: int | tuple[int, int] | None,
     weights: str | Path | None,
     alpha: float | None,
     preprocessing: str | keras.layers.Layer | None,
 ) -> keras.Model:
     """A flat backbone behind its preprocessing, from whatever was given."""
-    if isinstance(backbone, str):
-        if match_spec(backbone) is None:
+    if isinstance(backbone, (str, Path)):
+        if not is_model_file(backbone) and match_spec(str(backbone)) is None:
             hint = nearest(backbone, REGISTRY) or "See kerastl.list_backbones()."
-            fail("backbone", "a network of keras.applications", backbone, hint)
+            expected = "a network of keras.applications or a .keras file"
+            fail("backbone", expected, str(backbone), hint)
         return build_backbone(
             backbone, image_size=image_size, weights=weights, alpha=alpha
         )
@@ -213,9 +231,11 @@ def _resolve_backbone(
         kinds = "a backbone's name or a keras.Model"
         fail("backbone", kinds, type(backbone).__name__, error=TypeError)
     if find_record(backbone) is not None:
-        fail("backbone", "a model without a head", f"classifier {backbone.name!r}")
-    if preprocessing is None and find_preprocessing(backbone) is not None:
-        return backbone
+        return without_head(backbone, image_size)
+    first = find_preprocessing(backbone)
+    if preprocessing is None and first is not None:
+        # Training one of two models must not move the other.
+        return copy_network(backbone) if first in _TAKEN else backbone
     if preprocessing is None:
         fail(
             "preprocessing",
@@ -296,6 +316,115 @@ def _pool(
     return layers.Concatenate(name="head_pool")(both), [*names, "head_pool"]
 
 
+def adapt_model(
+    model: keras.Model,
+    class_names: Sequence[str] = (),
+    *,
+    task: str | Task = "multiclass",
+    preprocessing: str | keras.layers.Layer | Sequence[keras.layers.Layer] = "none",
+    image_size: int | tuple[int, int] | None = None,
+    resize: str = "stretch",
+) -> keras.Model:
+    """A finished model of another origin as one of kerastl, compiled.
+
+    `predict`, `evaluate`, `calibrate`, `save_model`, `unfreeze` and `fine_tune` work
+    with it as with any model built here. Layers and weights are copied; `model` stays
+    as it is. A softmax or sigmoid at its end is left out: models here return logits.
+
+    Args:
+        model: Functional or Sequential model with one image input and one output
+            `(n, units)`.
+        class_names: Names in the order of the outputs; of the two of `"binary"` the
+            single output is for the second.
+        task: `"multiclass"`, `"binary"` or `"multilabel"`, or a `kerastl.tasks.Task`,
+            which has names of its own.
+        preprocessing: What the model expects: see `adapt_backbone`. `"none"`: RGB
+            pixels 0-255.
+        image_size: Pixels, one number or `(height, width)`; None: the model's own.
+        resize: As for `build_classifier`.
+
+    Returns:
+        Functional model, `(n, height, width, 3)` to logits, or numbers, in float32.
+
+    Raises:
+        ValueError: If the model's outputs are not those of the task, it was built here,
+            or it takes images of any size and no size is given.
+        TypeError: If it is no functional model.
+
+    Example:
+        >>> import kerastl
+        >>> x = keras.Input((8, 8, 3))
+        >>> y = layers.Dense(2, "softmax")(layers.GlobalAveragePooling2D()(x))
+        >>> model = kerastl.adapt_model(keras.Model(x, y), ("dark", "light"))
+        >>> kerastl.class_names(model)
+        ('dark', 'light')
+    """
+    if not isinstance(task, Task):
+        task = classification_task(task, class_names)
+    elif class_names:
+        fail("class_names", "left out where `task` has its own", class_names)
+    check_choice("resize", resize, RESIZES)
+    source = check_image_model(model)
+    _check_outputs(source, task)
+    network = behind_preprocessing(
+        source, preprocessing, image_size, _without_activation(source, task)
+    )
+    first = find_preprocessing(network)
+    record = Record(
+        task=task.to_config(),
+        image_size=network_size(network, image_size),
+        resize=resize,
+        backbone=first.backbone,
+        weights=first.weights_source,
+        head_layers=(*head_layers(network), task.output_name),
+    )
+    outputs = task.output_layer(record.to_config())(network.output)
+    adapted = keras.Model(network.input, outputs, name=model.name)
+    if adapted.trainable_variables:
+        compile_model(adapted)
+    return adapted
+
+
+#: What ends a model in probabilities, and the tasks for which it does.
+_ENDS = {"softmax": ("multiclass",), "sigmoid": ("binary", "multilabel")}
+
+
+def _activation(layer: Any) -> str:
+    """The name of the activation that a layer or an operation of Keras ends with."""
+    function = getattr(layer, "activation", None)
+    return getattr(function, "__name__", type(layer).__name__).lower()
+
+
+def _check_outputs(model: keras.Model, task: Task) -> None:
+    """Raise unless the model's outputs can be the task's."""
+    shape = tuple(model.outputs[0].shape)
+    if len(shape) != 2 or shape[-1] != task.units:
+        hint = "Two outputs with a softmax are a `multiclass` task of two names."
+        expected = f"a model that ends in (n, {task.units}) for the {task.name} task"
+        fail("model", expected, shape, hint if task.units == 1 else "")
+    end = _activation(model.operations[-1])
+    if task.has_temperature and task.name not in _ENDS.get(end, (task.name,)):
+        fail("task", " or ".join(map(repr, _ENDS[end])) + f" after a {end}", task.name)
+
+
+def _without_activation(model: keras.Model, task: Task) -> Callable[..., Any]:
+    """What copies a model's layers, the last one without its softmax or sigmoid."""
+    last = model.operations[-1]
+    ends = task.has_temperature and _activation(last) in _ENDS
+
+    def call(copy: Callable[..., Any], layer: Any, *args: Any, **kwargs: Any) -> Any:
+        if layer is not last or not ends:
+            return copy(layer, *args, **kwargs)
+        if not getattr(layer, "weights", ()):
+            return args[0]
+        linear = type(layer).from_config({**layer.get_config(), "activation": None})
+        output = linear(*args, **kwargs)
+        linear.set_weights(layer.get_weights())
+        return output
+
+    return call
+
+
 _SUFFIX = ".keras"
 
 
@@ -366,20 +495,9 @@ def load_model(path: str | Path) -> keras.Model:
         >>> kerastl.load_model("nowhere.keras")
         Traceback (most recent call last):
             ...
-        FileNotFoundError: `path` must be a model file. Received: ...
+        FileNotFoundError: `path` must be a model file (.keras), whole. Received: ...
     """
-    path = Path(path)
-    if not path.is_file():
-        hint = "Look for model.keras in the folder that `kerastl train` wrote."
-        fail("path", "a model file", str(path), hint, FileNotFoundError)
-    if not zipfile.is_zipfile(path):
-        fail("path", "a Keras 3 model file (.keras), whole", str(path))
-    try:
-        model = keras.models.load_model(path, compile=False)
-    except (TypeError, ValueError, KeyError, OSError, zipfile.BadZipFile) as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
-        hint = f"Keras {keras.__version__} cannot read it: {reason}"
-        fail("path", "a model that this Keras can read", str(path), hint)
+    model = read_model_file(path, "path", "a model file (.keras), whole")
     if find_record(model) is None:
         hint = "It was not made by kerastl.build_classifier."
         fail("path", "a classifier of kerastl", str(path), hint)

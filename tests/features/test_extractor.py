@@ -22,7 +22,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 import kerastl
 from kerastl.features.cache import FeatureCache
 from kerastl.features.extractor import FeatureExtractor
-from kerastl.models.backbones import adapt_backbone
+from kerastl.models.adapting import adapt_backbone
 from kerastl.models.layers import SpatialPyramid
 
 IMAGES = pixels(7, 16)

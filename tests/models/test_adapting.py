@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 import kerastl
-from kerastl.models.backbones import adapt_backbone, build_backbone
+from kerastl.models.adapting import adapt_backbone
+from kerastl.models.backbones import build_backbone
 
 
 def own_model(scaling=None, name="own"):

@@ -4,7 +4,7 @@ import keras
 import pytest
 from families import PARAMS, build, heavy_on_jax
 
-from kerastl.models.backbones import adapt_backbone
+from kerastl.models.adapting import adapt_backbone
 from kerastl.models.blocks import blocks, split_model, truncate
 
 

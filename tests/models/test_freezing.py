@@ -312,6 +312,53 @@ def test_a_shared_layer_trains_where_it_is_named():
     assert trains(model) == {"dense/kernel", "dense/bias"}
 
 
+def branched_network():
+    """Blocks `conv1`, `conv2a`, `conv2b` and `conv20`, each a convolution and ReLU."""
+    x = images = keras.Input((16, 16, 3))
+    for name in ("conv1", "conv2a", "conv2b", "conv20"):
+        x = layers.Conv2D(3, 3, padding="same", name=f"{name}_conv")(x)
+        x = layers.ReLU(name=f"{name}_relu")(x)
+    return keras.Model(images, x)
+
+
+@pytest.mark.parametrize(
+    ("trainable", "blocks"),
+    [
+        ("conv2a", ("conv2a", "conv2b", "conv20")),
+        (("conv2a",), ("conv2a",)),
+        (("conv2a", "conv1"), ("conv2a", "conv1")),
+        (("conv20",), ("conv20",)),
+    ],
+)
+def test_what_the_layers_of_whole_blocks_begin_with_is_a_name(trainable, blocks):
+    model = kerastl.build_classifier(branched_network(), 2, preprocessing="tf")
+    kerastl.unfreeze(model, trainable)
+    wanted = {f"{name}_conv/{part}" for name in blocks for part in ("kernel", "bias")}
+    assert trains(model) == wanted | {"head_dense/kernel", "head_dense/bias"}
+
+
+@pytest.mark.parametrize(
+    ("network", "name", "found"),
+    [
+        ("EfficientNetB0", "block7", ["block7a"]),
+        ("EfficientNetB0", "block2", ["block2a", "block2b"]),
+        ("ResNet50", "conv5", ["conv5_block1", "conv5_block2", "conv5_block3"]),
+    ],
+)
+def test_a_group_of_blocks_has_the_name_that_theirs_begin_with(network, name, found):
+    model = kerastl.build_backbone(network, weights=None, image_size=32)
+    parts = model_blocks(model)
+    wanted = {layer for block in found for layer in parts[block]}
+    assert resolve_trainable(model, (name,)) == wanted
+
+
+@pytest.mark.parametrize("name", ["block", "onv2", "block_", "", "co"])
+def test_a_part_of_a_name_is_no_name(name):
+    model = kerastl.build_classifier(small_network(), 2, preprocessing="tf")
+    with pytest.raises(ValueError, match="`trainable` must be"):
+        kerastl.unfreeze(model, name)
+
+
 @pytest.mark.parametrize(
     ("trainable", "error", "sentence"),
     [

@@ -9,7 +9,7 @@ from keras import layers
 from networks import coloured, pixels, small_network
 
 import kerastl
-from kerastl.models.backbones import adapt_backbone
+from kerastl.models.adapting import adapt_backbone
 from kerastl.models.freezing import model_blocks
 from kerastl.models.record import read_record
 from kerastl.selection.advice import Advice, advise, follow, input_shift

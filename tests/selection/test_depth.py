@@ -12,7 +12,7 @@ from sklearn.preprocessing import StandardScaler
 
 import kerastl
 from kerastl.features.extractor import FeatureExtractor
-from kerastl.models.backbones import adapt_backbone
+from kerastl.models.adapting import adapt_backbone
 from kerastl.selection.depth import ALPHAS, DepthProfile, depth_profile
 
 CUTS = ("relu1", "relu2", "relu3")

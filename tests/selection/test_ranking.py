@@ -14,7 +14,7 @@ from kerastl.data.inputs import stratified_sample
 from kerastl.evaluation.figures import alt_text
 from kerastl.features.extractor import FeatureExtractor
 from kerastl.features.probe import loo_ridge
-from kerastl.models.backbones import adapt_backbone
+from kerastl.models.adapting import adapt_backbone
 from kerastl.selection.ranking import (
     DEFAULT_SCORES,
     live_bytes,

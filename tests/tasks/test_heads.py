@@ -248,11 +248,6 @@ def test_another_size_than_the_backbones_is_refused():
         kerastl.build_classifier(backbone, CLASSES, image_size=64)
 
 
-def test_a_classifier_is_no_backbone():
-    with pytest.raises(ValueError, match="a model without a head"):
-        kerastl.build_classifier(small_classifier(), CLASSES)
-
-
 def test_something_else_is_no_backbone():
     with pytest.raises(TypeError, match=r"a backbone's name or a keras.Model.*'int'"):
         kerastl.build_classifier(50, CLASSES)

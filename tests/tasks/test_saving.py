@@ -135,21 +135,21 @@ def test_a_missing_file_is_refused(path):
 
 def test_a_file_that_is_no_archive_is_refused(path):
     path.write_bytes(b"not a model")
-    with pytest.raises(ValueError, match="a Keras 3 model file"):
+    with pytest.raises(ValueError, match="a model file"):
         kerastl.load_model(path)
 
 
 def test_a_file_cut_short_is_refused(path):
     kerastl.save_model(small_classifier(), path)
     path.write_bytes(path.read_bytes()[:-100])
-    with pytest.raises(ValueError, match="a Keras 3 model file"):
+    with pytest.raises(ValueError, match="a model file"):
         kerastl.load_model(path)
 
 
 def test_an_archive_of_something_else_is_refused(path):
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("holiday.txt", "sun")
-    with pytest.raises(ValueError, match="a model that this Keras can read"):
+    with pytest.raises(ValueError, match="cannot read it"):
         kerastl.load_model(path)
 
 
@@ -160,7 +160,7 @@ def test_a_file_with_damaged_weights_is_refused(path):
         start = archive.getinfo("model.weights.h5").header_offset + 60
     content[start : start + 2000] = bytes(2000)
     path.write_bytes(content)
-    with pytest.raises(ValueError, match="a model that this Keras can read"):
+    with pytest.raises(ValueError, match="cannot read it"):
         kerastl.load_model(path)
 
 
