@@ -1,9 +1,10 @@
-"""Files written whole or not at all, and folders that one run fills."""
+"""Files read and written whole or not at all, and folders that one run fills."""
 
 import errno
 import os
 import re
 import shutil
+import stat
 import struct
 import tempfile
 import time
@@ -250,3 +251,21 @@ def _claimed(path: Path) -> int | None:
         return held
     os.close(held)
     return None
+
+
+#: No picture is larger; a file of zeros without end may be.
+LARGEST_FILE = 2**30
+
+
+def regular_bytes(path: str | Path) -> bytes:
+    """All bytes of an ordinary file of at most 1 GiB.
+
+    Raises:
+        OSError: If it is a folder, a pipe or a device, too large, or cannot be read.
+    """
+    status = Path(path).stat()
+    if not stat.S_ISREG(status.st_mode):
+        raise OSError("not a regular file")
+    if status.st_size > LARGEST_FILE:
+        raise OSError(f"{status.st_size / 2**30:.1f} GiB are no picture")
+    return Path(path).read_bytes()

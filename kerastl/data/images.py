@@ -1,16 +1,19 @@
 """From image files to pixels: decoding, resizing, keeping them in memory."""
 
+import io
 import os
 import struct
 import zlib
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
 from kerastl._checks import check_choice, check_integer, fail, image_size_pair
+from kerastl._files import regular_bytes
 from kerastl._progress import Progress
 from kerastl.data.sets import ImageSet
 
@@ -60,19 +63,112 @@ def _report(progress: Progress | None, done: int, total: int) -> None:
 RESIZES = ("stretch", "crop", "pad")
 
 
-def as_rgb(image: "PillowImage.Image") -> "PillowImage.Image":
-    """Three channels of 8 bits; transparency is dropped."""
+Result = TypeVar("Result")
+
+# Containers that Pillow knows and cannot draw, or would run a program for.
+_NO_PICTURES = {
+    "BUFR",
+    "EPS",
+    "FITS",
+    "GRIB",
+    "HDF5",
+    "IPTC",
+    "MPEG",
+    "PALM",
+    "PDF",
+    "WMF",
+}
+_TEXT_CHUNKS = (b"tEXt", b"zTXt", b"iTXt", b"iCCP")
+
+
+@cache
+def promised_formats() -> dict[str, str]:
+    """Ending of a file's name, such as `".jfif"` -> the format it promises."""
     from PIL import Image
 
-    if image.mode == "RGB":
+    Image.init()
+    endings = Image.registered_extensions().items()
+    return {end: name for end, name in endings if name not in _NO_PICTURES}
+
+
+@cache
+def _readable(ending: str) -> tuple[str, ...]:
+    """Formats to try on a file; one without a signature only where its name says so."""
+    from PIL import Image
+
+    promised = promised_formats().get(ending)
+    return tuple(
+        name
+        for name, (_, accept) in Image.OPEN.items()
+        if name not in _NO_PICTURES and (accept or name == promised)
+    )
+
+
+def read_image(
+    data: bytes, use: Callable[["PillowImage.Image"], Result], ending: str = ""
+) -> Result:
+    """What `use` makes of an image: the one way in for files of them.
+
+    Args:
+        data: All bytes of the file. They decide on the format, not its name.
+        use: Gets the image as Pillow opens it, before its pixels are read.
+        ending: Of the file's name, for the few formats that have no signature.
+
+    Raises:
+        Exception: One of `decoding_errors()`.
+    """
+    from PIL import Image
+
+    if not data:
+        raise OSError("the file is empty")
+    formats = _readable(ending.lower())
+    try:
+        with Image.open(io.BytesIO(data), formats=formats) as image:
+            return use(image)
+    except ValueError:
+        # Pillow refuses a picture for a large text beside it.
+        if not data.startswith(b"\x89PNG"):
+            raise
+        with Image.open(io.BytesIO(_without_text(data)), formats=("PNG",)) as image:
+            return use(image)
+
+
+def _without_text(data: bytes) -> bytes:
+    """A PNG without its chunks of text and colour profiles."""
+    kept, start = [data[:8]], 8
+    while start < len(data):
+        stop = start + 12 + int.from_bytes(data[start : start + 4], "big")
+        if data[start + 4 : start + 8] not in _TEXT_CHUNKS:
+            kept.append(data[start:stop])
+        start = stop
+    return b"".join(kept)
+
+
+def as_rgb(image: "PillowImage.Image") -> "PillowImage.Image":
+    """Three channels of 8 bits; what is transparent lies on white."""
+    from PIL import Image
+
+    if image.mode == "RGB" and "transparency" not in image.info:
         return image
     if image.mode.startswith("I"):
         # Pillow would clip 16 bits at 255 rather than scale them.
         deep = np.asarray(image).astype(np.int64)
+        if deep.min() < 0 or deep.max() > 65535:
+            raise ValueError("its values do not fit into 16 bits")
         return Image.fromarray((deep // 256).astype(np.uint8)).convert("RGB")
-    if image.mode == "P" and "transparency" in image.info:
-        image = image.convert("RGBA")
+    if image.mode == "F":
+        raise ValueError("its pixels are floats; save it with 8 or 16 bits")
+    if image.has_transparency_data:
+        return Image.fromarray(_on_white(np.asarray(image.convert("RGBA"))))
     return image.convert("RGB")
+
+
+def _on_white(pixels: np.ndarray) -> np.ndarray:
+    """Pixels `(..., 4)` uint8 laid on white, `(..., 3)`."""
+    alpha = pixels[..., 3:].astype(np.uint16)
+    return ((pixels[..., :3] * alpha + 255 * (255 - alpha) + 127) // 255).astype(
+        np.uint8
+    )
 
 
 def covering(
@@ -115,7 +211,6 @@ def _scale(size: tuple[int, int], target: tuple[int, int], resize: str) -> float
     return max(ratios) if resize == "crop" else min(ratios)
 
 
-_FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP")
 _ORIENTATION = 0x0112
 _LISTED = 10
 _ROWS = 256
@@ -131,13 +226,13 @@ def decode_images(
 ) -> np.ndarray:
     """Image files as one array of pixels.
 
-    Transparency is dropped, not blended: the hidden colours show. Of an animation
-    the first frame is taken. Grayscale is repeated to three channels, 16 bits are
-    cut to 8, and the camera's orientation is respected. A large JPEG is decoded at
-    1/2, 1/4 or 1/8 of its scale where that is still no smaller than `image_size`.
+    What is transparent lies on white. Of an animation the first frame is taken.
+    Grayscale is repeated to three channels, 16 bits are cut to 8, and the camera's
+    orientation is respected. A large JPEG is decoded at 1/2, 1/4 or 1/8 of its scale
+    where that is still no smaller than `image_size`.
 
     Args:
-        paths: JPEG, PNG, BMP, GIF or WebP files, by content and not by extension.
+        paths: Files that Pillow reads, by content and not by extension.
         image_size: Side, or (height, width), in pixels.
         resize: `"stretch"` ignores the aspect ratio, `"crop"` fills the size and
             cuts what is over at the centre, `"pad"` fits within it on black.
@@ -192,7 +287,7 @@ def resize_images(
 
     Args:
         array: `(n, h, w)` or `(n, h, w, channels)`, 0-255. One channel is repeated
-            to three, a fourth (alpha) is dropped.
+            to three, and a fourth (alpha) lays them on white.
         image_size: Side, or (height, width), in pixels.
         resize: `"stretch"`, `"crop"` or `"pad"`, as in `decode_images`.
 
@@ -273,15 +368,19 @@ def decode_one(
     source: Any, height: int, width: int, resize: str = "stretch"
 ) -> np.ndarray:
     """One file, or a stream of its bytes, as uint8 `(height, width, 3)`."""
-    from PIL import Image, ImageOps
+    from PIL import ImageOps
 
-    with Image.open(source, formats=_FORMATS) as image:
+    def pixels(image: "PillowImage.Image") -> np.ndarray:
         turned = image.getexif().get(_ORIENTATION, 1)
         size = (width, height) if turned in range(1, 5) else (height, width)
         image.draft(None, covering(image.size, size, resize))
         if turned != 1:
             image = ImageOps.exif_transpose(image)
         return np.asarray(fit(as_rgb(image), height, width, resize))
+
+    if isinstance(source, (str, Path)):
+        return read_image(regular_bytes(source), pixels, Path(source).suffix)
+    return read_image(source.read(), pixels)
 
 
 def decoding_errors() -> tuple[type[Exception], ...]:
@@ -351,7 +450,7 @@ def _as_bytes(array: np.ndarray) -> np.ndarray:
         array = array[..., None]
     if array.shape[-1] == 1:
         return np.repeat(array, 3, axis=-1)
-    return np.ascontiguousarray(array[..., :3])
+    return _on_white(array) if array.shape[-1] == 4 else np.ascontiguousarray(array)
 
 
 MEMORY_LIMIT = 1_000_000_000

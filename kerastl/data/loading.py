@@ -1,17 +1,25 @@
 """Reading image files and folders of them."""
 
 import hashlib
-import io
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from kerastl._checks import check_choice, fail
+from kerastl._files import regular_bytes
 from kerastl._progress import Progress
-from kerastl.data.images import decoding_errors, for_each, reason
+from kerastl.data.images import (
+    as_rgb,
+    decoding_errors,
+    for_each,
+    promised_formats,
+    read_image,
+    reason,
+)
 from kerastl.data.sets import (
     ImageSet,
     Splits,
@@ -26,21 +34,8 @@ from kerastl.data.sets import (
     warn_user,
 )
 
-EXTENSIONS = {
-    ".jpg": "JPEG",
-    ".jpeg": "JPEG",
-    ".png": "PNG",
-    ".bmp": "BMP",
-    ".gif": "GIF",
-    ".webp": "WEBP",
-}
-_SIGNATURES = (
-    (b"\xff\xd8\xff", "JPEG"),
-    (b"\x89PNG\r\n\x1a\n", "PNG"),
-    (b"BM", "BMP"),
-    (b"GIF8", "GIF"),
-)
-_OPENABLE = tuple(dict.fromkeys(EXTENSIONS.values()))
+if TYPE_CHECKING:
+    from PIL import Image as PillowImage
 
 
 @dataclass(frozen=True)
@@ -50,8 +45,7 @@ class FileRecord:
     Attributes:
         path: The file.
         digest: sha256 of its bytes, in hexadecimal; empty when it cannot be read.
-        format: True format by its first bytes, such as `"JPEG"`; None if none of
-            the five.
+        format: True format by its content, such as `"JPEG"`; None if it is none.
         size: (width, height) in pixels, or None when it cannot be opened.
         mode: Pillow's mode, such as `"RGB"`, or None.
         fault: Why it cannot be decoded, or None.
@@ -67,8 +61,8 @@ class FileRecord:
     @property
     def wrong_extension(self) -> bool:
         """Whether the name promises another format than the bytes hold."""
-        promised = EXTENSIONS.get(Path(self.path).suffix.lower())
-        return self.format is not None and promised != self.format
+        promised = promised_formats().get(Path(self.path).suffix.lower())
+        return self.format is not None and promised not in (None, self.format)
 
 
 def natural_key(text: str) -> tuple[tuple[int, int, str], ...]:
@@ -100,16 +94,9 @@ def list_files(folder: Path) -> tuple[list[Path], list[Path]]:
             elif path.is_dir():
                 waiting.append(path)
             else:
-                fits = path.suffix.lower() in EXTENSIONS
+                fits = path.suffix.lower() in promised_formats()
                 (images if fits else others).append(path)
     return _in_order(images), _in_order(others)
-
-
-def sniff(data: bytes) -> str | None:
-    """The image format that the first bytes tell, or None."""
-    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
-        return "WEBP"
-    return next((name for start, name in _SIGNATURES if data.startswith(start)), None)
 
 
 def inspect_files(
@@ -134,25 +121,23 @@ def inspect_files(
 
 def inspect_file(path: str) -> FileRecord:
     """Read, hash and decode one file."""
-    from PIL import Image
+    seen: dict[str, Any] = {"format": None, "size": None, "mode": None}
 
+    def look(image: "PillowImage.Image") -> None:
+        # A phone's JPEG of several pictures is a JPEG.
+        kind = {"MPO": "JPEG"}.get(image.format, image.format)
+        seen.update(format=kind, size=image.size, mode=image.mode)
+        image.draft(None, (1, 1))
+        as_rgb(image).load()
+
+    digest, fault = "", None
     try:
-        data = Path(path).read_bytes()
-    except OSError as error:
-        return FileRecord(path, "", None, None, None, str(error))
-    digest, kind = hashlib.sha256(data).hexdigest(), sniff(data)
-    if kind is None:
-        fault = "the file is empty" if not data else "not an image by its content"
-        return FileRecord(path, digest, None, None, None, fault)
-    size = mode = None
-    try:
-        with Image.open(io.BytesIO(data), formats=_OPENABLE) as image:
-            size, mode = image.size, image.mode
-            image.draft(None, (1, 1))
-            image.load()
+        data = regular_bytes(path)
+        digest = hashlib.sha256(data).hexdigest()
+        read_image(data, look, Path(path).suffix)
     except decoding_errors() as error:
-        return FileRecord(path, digest, kind, size, mode, reason(error))
-    return FileRecord(path, digest, kind, size, mode, None)
+        fault = reason(error)
+    return FileRecord(path, digest, fault=fault, **seen)
 
 
 def _in_order(paths: list[Path]) -> list[Path]:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from kerastl._checks import check_integer, check_number, fail, warn
+from kerastl._files import regular_bytes
 
 
 @dataclass(frozen=True, eq=False)
@@ -238,7 +239,7 @@ def _check_rows(labels: np.ndarray, names: tuple[str, ...]) -> None:
 def digests(image_set: ImageSet) -> np.ndarray:
     """A hash of each image's content: the file's bytes, or the pixels."""
     if image_set.paths is not None:
-        contents = (Path(path).read_bytes() for path in image_set.paths)
+        contents = map(regular_bytes, image_set.paths)
     else:
         pixels = np.ascontiguousarray(image_set.images)
         contents = (row.tobytes() for row in pixels)

@@ -9,8 +9,8 @@ import numpy as np
 
 from kerastl._checks import check_choice, fail, nearest
 from kerastl._progress import Progress
+from kerastl.data.images import promised_formats
 from kerastl.data.loading import (
-    EXTENSIONS,
     cut_whole,
     existing_folder,
     inspect_files,
@@ -153,7 +153,7 @@ def _chosen(
         found = [
             name
             for name, column in columns.items()
-            if Path(str(column[0])).suffix.lower() in EXTENSIONS
+            if Path(str(column[0])).suffix.lower() in promised_formats()
         ]
         if len(found) != 1:
             hint = ""

@@ -1,8 +1,10 @@
 """One decoder: every format, mode and fault."""
 
+import os
+
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, PngImagePlugin
 
 from kerastl.data.images import decode_images, load_pixels, resize_images
 from kerastl.data.sets import ImageSet
@@ -63,18 +65,110 @@ def test_gray_is_repeated_to_three_channels(save):
     np.testing.assert_array_equal(decoded[0], np.stack([gray] * 3, axis=-1))
 
 
-def test_alpha_is_dropped_and_not_blended(save):
-    clear = np.dstack([smooth(8, 8), np.zeros((8, 8), "uint8")])
-    decoded = decode_images([save(clear, "a.png")], image_size=8)
-    np.testing.assert_array_equal(decoded[0], clear[..., :3])
+def drawing(mode):
+    """A black square on transparency, and what it is on white."""
+    alpha = np.zeros((8, 8), "uint8")
+    alpha[2:6, 2:6] = 255
+    image = Image.fromarray(np.dstack([np.zeros((8, 8, 3), "uint8"), alpha]))
+    image = image.quantize() if mode == "P" else image.convert(mode)
+    return image, np.stack([255 - alpha] * 3, axis=-1)
 
 
-def test_a_palette_gives_its_colours_even_with_transparency(save):
-    image = Image.new("P", (8, 8), 1)
-    image.putpalette([0, 0, 0, 10, 200, 30])
-    path = save(image, "a.png", transparency=b"\xff\x00")
+@pytest.mark.parametrize(
+    ("mode", "name"),
+    [
+        ("RGBA", "a.png"),
+        ("LA", "a.png"),
+        ("P", "a.png"),
+        ("RGBA", "a.tiff"),
+        ("LA", "a.tiff"),
+        ("RGBA", "a.gif"),
+    ],
+)
+def test_what_is_transparent_lies_on_white(save, mode, name):
+    image, expected = drawing(mode)
+    decoded = decode_images([save(image, name)], image_size=8)
+    np.testing.assert_array_equal(decoded[0], expected)
+
+
+def test_a_transparent_colour_lies_on_white(save):
+    path = save(np.zeros((8, 8, 3), "uint8"), "a.png", transparency=(0, 0, 0))
+    np.testing.assert_array_equal(decode_images([path], image_size=8), 255)
+
+
+def test_half_transparent_arrays_and_files_are_laid_on_white_alike(save):
+    rng = np.random.default_rng(0)
+    pixels = rng.integers(0, 256, (1, 8, 8, 4), "uint8")
+    share = pixels[..., 3:] / 255
+    expected = np.rint(pixels[..., :3] * share + 255 * (1 - share))
+    resized = resize_images(pixels, image_size=8)
+    np.testing.assert_array_equal(resized, expected)
+    decoded = decode_images([save(pixels[0], "a.png")], image_size=8)
+    np.testing.assert_array_equal(decoded, resized)
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [
+        ("AVIF", "web.jpg"),
+        ("TIFF", "scan.tif"),
+        ("JPEG", "browser.jfif"),
+        ("PPM", "nothing"),
+        ("JPEG2000", "scan.png"),
+        ("TGA", "old.tga"),
+    ],
+)
+def test_whatever_pillow_reads_is_read(save, kind, name):
+    red = Image.new("RGB", (8, 8), (200, 0, 0))
+    decoded = decode_images([save(red, name, format=kind)], image_size=8)
+    assert abs(decoded[0, 4, 4].astype(int) - [200, 0, 0]).max() < 6
+
+
+@pytest.mark.parametrize("after", [False, True])
+@pytest.mark.parametrize("kind", ["zip", "plain", "international", "profile"])
+def test_a_large_text_beside_the_pixels_is_passed_over(save, kind, after):
+    long, info, options = "a" * 2_000_000, PngImagePlugin.PngInfo(), {}
+    if kind == "international":
+        info.add_itxt("note", long, zip=True)
+    elif kind == "profile":
+        options["icc_profile"] = long.encode()
+    else:
+        # Pillow bounds packed texts one by one, and all texts together.
+        for _ in range(1 if kind == "zip" else 40):
+            info.add_text("note", long, zip=kind == "zip")
+    path = save(smooth(8, 8), "a.png", pnginfo=info, **options)
+    if after:
+        data = path.read_bytes()
+        start, end = data.index(b"IDAT") - 4, data.index(b"IEND") - 4
+        path.write_bytes(data[:33] + data[start:end] + data[33:start] + data[end:])
     decoded = decode_images([path], image_size=8)
-    assert decoded[0, 3, 3].tolist() == [10, 200, 30]
+    np.testing.assert_array_equal(decoded[0], smooth(8, 8))
+
+
+@pytest.mark.parametrize(
+    ("pixels", "words"),
+    [
+        (np.full((8, 8), 0.5, "float32"), "floats"),
+        (np.full((8, 8), 70_000, "int32"), "16 bits"),
+    ],
+)
+def test_depths_that_have_no_reading_are_refused(save, pixels, words):
+    with pytest.raises(ValueError, match=words):
+        decode_images([save(pixels, "a.tif")], image_size=8)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes here")
+def test_a_pipe_is_no_file(tmp_path):
+    os.mkfifo(tmp_path / "a.png")
+    with pytest.raises(ValueError, match="not a regular file"):
+        decode_images([tmp_path / "a.png"], image_size=8)
+
+
+def test_a_file_too_large_to_be_a_picture_is_not_read(tmp_path):
+    with (tmp_path / "a.png").open("wb") as file:
+        file.truncate(2**30 + 1)
+    with pytest.raises(ValueError, match=r"1\.0 GiB are no picture"):
+        decode_images([tmp_path / "a.png"], image_size=8)
 
 
 def test_cmyk_becomes_rgb(save):

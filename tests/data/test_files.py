@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from kerastl.data.loading import inspect_file, list_files, natural_key, sniff
+from kerastl.data.loading import inspect_file, list_files, natural_key
 
 
 def encoded(kind, size=(40, 30)):
@@ -39,13 +39,14 @@ def test_listing_finds_images_at_any_depth_whatever_the_case(tmp_path):
     assert ignored == {"notes.txt", ".hidden.png", "__MACOSX", ".git"}
 
 
-@pytest.mark.parametrize("kind", ["JPEG", "PNG", "BMP", "GIF", "WEBP"])
-def test_the_first_bytes_tell_the_format(kind):
-    assert sniff(encoded(kind)) == kind
-
-
-def test_text_is_no_image():
-    assert sniff(b"hello") is None
+@pytest.mark.parametrize("name", ["a.jpg", "a.png", "a"])
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF", "AVIF"])
+def test_the_content_tells_the_format(tmp_path, kind, name):
+    (tmp_path / name).write_bytes(encoded(kind))
+    record = inspect_file(str(tmp_path / name))
+    assert (record.format, record.fault) == (kind, None)
+    promised = {"a.jpg": "JPEG", "a.png": "PNG", "a": kind}[name]
+    assert record.wrong_extension == (promised != kind)
 
 
 def test_a_record_holds_hash_size_and_mode(tmp_path):
