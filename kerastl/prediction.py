@@ -1,16 +1,16 @@
 """Predicting, evaluating and calibrating a model on examples."""
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import keras
 import numpy as np
 
-from kerastl._checks import check_integer, fail
+from kerastl._checks import check_choice, check_integer, fail
 from kerastl._progress import Progress
 from kerastl.data.augmentation import Augmentation, check_views, view_rows
-from kerastl.data.images import PixelStore
+from kerastl.data.images import PixelStore, ReadableStore
 from kerastl.data.inputs import as_image_set
 from kerastl.data.sets import ImageSet
 from kerastl.evaluation.calibration import expected_calibration_error, fit_temperature
@@ -28,6 +28,7 @@ def predict(
     views: int = 1,
     augment: str | Augmentation = "light",
     seed: int = 0,
+    on_bad: str = "error",
     progress: Progress | None = None,
 ) -> Any:
     """What a model says of images, in the order they were given.
@@ -48,6 +49,8 @@ def predict(
         augment: What the other views come from: see `batches`. Signs and digits need
             `"digits"`, which never flips.
         seed: The random views follow from it and the image's place.
+        on_bad: `"error"` names a file that cannot be read; `"skip"` leaves it out, with
+            a warning, and lists it in `left_out` of what is returned.
         progress: Called with (done, total).
 
     Returns:
@@ -67,8 +70,8 @@ def predict(
         >>> kerastl.predict(model, image).probabilities.round(3).tolist()
         [[0.333, 0.333, 0.333]]
     """
-    options = (batch_size, views, augment, seed, progress)
-    return _predict(bind_known(model), inputs, *options)
+    options = (batch_size, views, augment, seed, on_bad, progress)
+    return _predict(bind_known(model), inputs, *options)[0]
 
 
 def _predict(
@@ -78,20 +81,23 @@ def _predict(
     views: int = 1,
     augment: str | Augmentation = "light",
     seed: int = 0,
+    on_bad: str = "error",
     progress: Progress | None = None,
     store: PixelStore | None = None,
-) -> Any:
-    """What `predict` says, for a model whose record is known.
+) -> tuple[Any, np.ndarray]:
+    """What `predict` says, for a model whose record is known, and of which images.
 
     `store` has the pixels of an `ImageSet`, where they are at hand.
     """
     check_integer("batch_size", batch_size, 1)
+    check_choice("on_bad", on_bad, ("error", "skip"))
     record, task = bound.record, bound.task
     images = as_image_set(inputs, record.image_size, record.resize)
     if not len(images):
         fail("inputs", "at least one image", "none")
     check_views(views, augment, seed)
-    store = store or pixel_store(bound, images, keep=views > 1)
+    skip = on_bad == "skip"
+    store = store or pixel_store(bound, images, keep=views > 1, skip=skip)
     total = np.zeros(())
     for view in range(views):
         outputs = run_batches(
@@ -102,16 +108,23 @@ def _predict(
             progress=_part_of(progress, view, views),
         )
         total = total + task.decode(outputs)
-    return task.predictions(total / views, images.paths)
+    kept = store.readable("inputs") if skip else np.arange(len(images))
+    paths = images.paths and tuple(images.paths[i] for i in kept)
+    found = task.predictions((total / views)[kept], paths)
+    if len(kept) < len(images) and hasattr(found, "left_out"):
+        left_out = tuple(path for path in images.paths if path not in set(paths))
+        found = replace(found, left_out=left_out)
+    return found, kept
 
 
 def pixel_store(
-    bound: BoundModel, images: ImageSet, *, keep: bool = False
+    bound: BoundModel, images: ImageSet, *, keep: bool = False, skip: bool = False
 ) -> PixelStore:
     """The images as the model wants them; kept if they are needed again."""
     size, resize = bound.record.image_size, bound.record.resize
     options = {} if keep else {"memory_limit": 0}
-    return PixelStore(images, image_size=size, resize=resize, **options)
+    kind = ReadableStore if skip else PixelStore
+    return kind(images, image_size=size, resize=resize, **options)
 
 
 def _part_of(progress: Progress | None, number: int, count: int) -> Progress | None:
@@ -129,6 +142,7 @@ def evaluate(
     views: int = 1,
     augment: str | Augmentation = "light",
     seed: int = 0,
+    on_bad: str = "error",
     progress: Progress | None = None,
 ) -> Any:
     """A model's results on labelled images: accuracy or errors with their intervals.
@@ -143,6 +157,8 @@ def evaluate(
         views: Views of each image to average over: see `predict`.
         augment: What the other views come from: see `predict`.
         seed: The random views follow from it.
+        on_bad: `"error"` names a file that cannot be read; `"skip"` leaves it out, with
+            a warning.
         progress: Called with (done, total).
 
     Returns:
@@ -161,7 +177,7 @@ def evaluate(
         >>> kerastl.evaluate(model, test).accuracy
         0.75
     """
-    options = (batch_size, views, augment, seed, progress)
+    options = (batch_size, views, augment, seed, on_bad, progress)
     return scored(bind_known(model), image_set, *options)[0]
 
 
@@ -171,9 +187,10 @@ def scored(
     """Report and predictions of labelled images, from one pass: see `evaluate`."""
     targets = check_scorable(bound, image_set)
     began = time.perf_counter()
-    predictions = _predict(bound, image_set, *given, **options)
+    predictions, kept = _predict(bound, image_set, *given, **options)
     seconds = time.perf_counter() - began
-    return bound.task.report(targets, predictions, seconds=seconds), predictions
+    report = bound.task.report(targets[kept], predictions, seconds=seconds)
+    return report, predictions
 
 
 def check_scorable(bound: BoundModel, image_set: ImageSet) -> np.ndarray:

@@ -221,6 +221,69 @@ def test_a_damaged_file_is_named(model, folder):
         kerastl.predict(model, folder)
 
 
+@pytest.fixture
+def partly_bad(tmp_path):
+    """Six files of two classes, three of which cannot be read, each otherwise."""
+    from PIL import Image
+
+    for number, image in enumerate(pixels(6)):
+        place = tmp_path / "photos" / ("ash", "beech")[number % 2]
+        place.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image).save(place / f"{number}.png")
+    files = sorted((tmp_path / "photos").rglob("*.png"))
+    files[0].write_bytes(b"nope")
+    files[3].write_bytes(files[3].read_bytes()[:60])
+    files[4].write_bytes(b"")
+    return tuple(map(str, files)), [1, 2, 5]
+
+
+@pytest.mark.parametrize("batch_size", [1, 4, 64])
+@pytest.mark.parametrize("views", [1, 3])
+def test_bad_files_are_left_out_of_predictions_and_said(
+    model, partly_bad, batch_size, views
+):
+    files, kept = partly_bad
+    options = {"batch_size": batch_size, "views": views}
+    with pytest.warns(UserWarning, match=r"Left out 3 images.*0\.png \(not an image"):
+        found = kerastl.predict(model, files, on_bad="skip", **options)
+    assert found.paths == tuple(files[i] for i in kept)
+    assert found.left_out == tuple(files[i] for i in (0, 3, 4))
+    # Random views follow from an image's place among the inputs.
+    whole = pixels(6)[[0, 2, 4, 1, 3, 5]]
+    wanted = kerastl.predict(model, whole, **options).probabilities
+    np.testing.assert_allclose(found.probabilities, wanted[kept], rtol=1e-6)
+
+
+def test_bad_files_are_left_out_of_scores(model, partly_bad):
+    files, kept = partly_bad
+    labels = np.array([0, 0, 0, 1, 1, 1])
+    data = kerastl.ImageSet(files, labels, kerastl.class_names(model))
+    with pytest.warns(UserWarning, match="Left out 3 images"):
+        report = kerastl.evaluate(model, data, on_bad="skip")
+    assert report.to_dict() | {"seconds": 0} == kerastl.evaluate(
+        model, data.subset(kept)
+    ).to_dict() | {"seconds": 0}
+
+
+def test_bad_files_are_left_out_of_features(partly_bad):
+    files, kept = partly_bad
+    data = kerastl.ImageSet(files, None, ())
+    options = {"alpha": 0.25, "image_size": 32}
+    with pytest.warns(UserWarning, match="Left out 3 images"):
+        made = kerastl.features.extract("MobileNet", data, on_bad="skip", **options)
+    assert made.paths.tolist() == [files[i] for i in kept]
+    good = kerastl.features.extract("MobileNet", data.subset(kept), **options)
+    np.testing.assert_allclose(made.features, good.features, rtol=1e-5, atol=1e-6)
+
+
+def test_files_of_which_none_can_be_read_are_refused(model, partly_bad):
+    files = [partly_bad[0][i] for i in (0, 3, 4)]
+    with pytest.raises(ValueError, match=r"images of which one can be read.*0\.png"):
+        kerastl.predict(model, files, on_bad="skip")
+    with pytest.raises(ValueError, match="`on_bad` must be one of"):
+        kerastl.predict(model, files, on_bad="drop")
+
+
 def test_a_folder_without_images_is_named(model, tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(ValueError, match=r"folders with images inside.*empty"):

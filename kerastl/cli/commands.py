@@ -147,7 +147,8 @@ def evaluate(
     """
     classifier = kerastl.load_model(model)
     columns = {"images": images, "targets": targets, "labels": labels, "folder": folder}
-    scored = images_to_score(data, **columns)
+    bad = {"on_bad": options.get("on_bad", "error")}
+    scored = images_to_score(data, **columns, **bad)
     with ProgressLine("scoring") as progress:
         report = kerastl.evaluate(classifier, scored, progress=progress, **options)
     return Reply(report)
@@ -416,6 +417,7 @@ COMMANDS: dict[str, tuple[Callable[..., Reply], tuple[str, ...]]] = {
             "features.network:open_backbone alpha weights image_size",
             "features.network:feature_network at pooling",
             "features.network:extract_features resize",
+            "features.files:extract on_bad",
         ),
     ),
     "rank": (rank, ("selection.ranking:rank_backbones",)),

@@ -15,7 +15,7 @@ import numpy as np
 from kerastl._checks import check_choice, check_integer, fail, image_size_pair
 from kerastl._files import regular_bytes
 from kerastl._progress import Progress
-from kerastl.data.sets import ImageSet
+from kerastl.data.sets import ImageSet, counted, warn_user
 
 if TYPE_CHECKING:
     from PIL import Image as PillowImage
@@ -566,3 +566,45 @@ class PixelStore:
             options = {"image_size": self.image_size, "resize": self.resize}
             return decode_images(paths, threads=threads, **options)
         return resize_arrays(images[indices], *self.image_size, self.resize)
+
+
+class ReadableStore(PixelStore):
+    """Images of which some files may be unreadable: those are black, and noted.
+
+    Attributes:
+        faults: Index -> path and reason, of what could not be read so far.
+    """
+
+    def __init__(self, image_set: ImageSet, **options: Any) -> None:
+        """See `PixelStore`."""
+        super().__init__(image_set, **options)
+        self.faults: dict[int, str] = {}
+
+    def readable(self, name: str) -> np.ndarray:
+        """Indices of the images that could be read; a warning names the others.
+
+        Args:
+            name: What the error calls the argument, if none could.
+        """
+        named = [self.faults[index] for index in sorted(self.faults)]
+        if named and len(named) == len(self.image_set):
+            fail(name, "images of which one can be read", named[:_LISTED])
+        if named:
+            warn_user(f"Left out {counted(len(named))} that cannot be read", named)
+        return np.delete(np.arange(len(self.image_set)), sorted(self.faults))
+
+    def rows(self, indices: np.ndarray, *, threads: int | None = None) -> np.ndarray:
+        """As of a `PixelStore`, black where a file cannot be read."""
+        try:
+            return super().rows(indices, threads=threads)
+        except (ValueError, FileNotFoundError):
+            if self.image_set.paths is None:
+                raise
+        pixels = np.zeros((len(indices), *self.image_size, 3), np.uint8)
+        for place, index in enumerate(indices.tolist()):
+            path = self.image_set.paths[index]
+            try:
+                pixels[place] = decode_one(path, *self.image_size, self.resize)
+            except decoding_errors() as error:
+                self.faults[index] = f"{path} ({reason(error)})"
+        return pixels

@@ -8,9 +8,10 @@ from typing import Any
 import keras
 import numpy as np
 
-from kerastl._checks import fail
+from kerastl._checks import check_choice, check_integer, fail
 from kerastl._files import whole_file
 from kerastl._progress import ProgressLine
+from kerastl.data.images import PixelStore, ReadableStore
 from kerastl.data.inputs import open_data
 from kerastl.data.loading import list_files, subfolders
 from kerastl.data.sets import ImageSet, Splits
@@ -62,6 +63,7 @@ def extract(
     pooling: str = "avg",
     resize: str = "stretch",
     batch_size: int = 64,
+    on_bad: str = "error",
 ) -> Features:
     """Features of all images of a data set, with what is known of each.
 
@@ -78,6 +80,8 @@ def extract(
         pooling: The same.
         resize: The same.
         batch_size: The same.
+        on_bad: `"error"` names a file that cannot be read; `"skip"` leaves it out, with
+            a warning.
 
     Returns:
         Arrays, in the order train, validation, test.
@@ -94,7 +98,9 @@ def extract(
         >>> made.features.shape, made.labels.tolist(), made.counts()
         ((3, 256), [0, 1, 1], {'train': 3})
     """
-    parts = _read_parts(data)
+    check_integer("batch_size", batch_size, 1)
+    check_choice("on_bad", on_bad, ("error", "skip"))
+    parts = _read_parts(data, on_bad)
     opened = open_backbone(
         backbone,
         alpha=alpha,
@@ -104,18 +110,18 @@ def extract(
     )
     network = feature_network(opened, at=at, pooling=pooling)
     size, rows = network_size(network, image_size), []
+    options = {"image_size": size, "resize": resize}
+    kind = ReadableStore if on_bad == "skip" else PixelStore
     for name, part in parts.items():
+        # Decoded pixels are of no use once there are features.
+        store = kind(part, memory_limit=0, **options)
         with ProgressLine(f"computing features, {name}") as progress:
-            rows.append(
-                extract_features(
-                    network,
-                    part,
-                    image_size=size,
-                    resize=resize,
-                    batch_size=batch_size,
-                    progress=progress,
-                )
-            )
+            shown = {"batch_size": batch_size, "progress": progress}
+            made = extract_features(network, part, store=store, **options, **shown)
+        if on_bad == "skip":
+            kept = store.readable("data")
+            made, parts[name] = made[kept], part.subset(kept)
+        rows.append(made)
     paths = [path for part in parts.values() for path in part.paths or [""] * len(part)]
     return Features(
         features=np.concatenate(rows),
@@ -170,7 +176,9 @@ def check_file(output: Path, overwrite: bool) -> None:
         fail("output", "a new file", str(output), hint)
 
 
-def _read_parts(data: str | Path | Splits | ImageSet) -> dict[str, ImageSet]:
+def _read_parts(
+    data: str | Path | Splits | ImageSet, on_bad: str
+) -> dict[str, ImageSet]:
     """The images by part; those of a plain folder are `train`, without labels."""
     if isinstance(data, ImageSet):
         return {"train": data}
@@ -180,7 +188,7 @@ def _read_parts(data: str | Path | Splits | ImageSet) -> dict[str, ImageSet]:
             paths = tuple(str(path) for path in list_files(folder)[0])
             return {"train": ImageSet(paths, None, (), folder.resolve().name)}
     with ProgressLine("reading images") as progress:
-        splits = open_data(data, validation=0.0, progress=progress)
+        splits = open_data(data, validation=0.0, on_bad=on_bad, progress=progress)
     return {name: part for name, part in vars(splits).items() if part is not None}
 
 

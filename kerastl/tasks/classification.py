@@ -35,12 +35,14 @@ class Predictions:
             multilabel task, where each is a probability of its own.
         paths: File of each image, or None for arrays.
         task: `"multiclass"`, `"binary"` or `"multilabel"`.
+        left_out: Files that could not be read, where they were to be skipped.
     """
 
     class_names: tuple[str, ...]
     probabilities: np.ndarray
     paths: tuple[str, ...] | None = None
     task: str = "multiclass"
+    left_out: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         """Number of images."""

@@ -32,12 +32,14 @@ class NumberPredictions:
         values: Float array `(n, targets)`, in the units of the training targets.
         paths: File of each image, or None for arrays.
         unit: What the numbers are counted in; may be empty.
+        left_out: Files that could not be read, where they were to be skipped.
     """
 
     target_names: tuple[str, ...]
     values: np.ndarray
     paths: tuple[str, ...] | None = None
     unit: str = ""
+    left_out: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         """Number of images."""
