@@ -9,7 +9,7 @@ import numpy as np
 
 from kerastl._checks import fail, nearest, warn
 from kerastl.data.sources import Source, StreamSource
-from kerastl.models.freezing import PARAMETER_GROUPS, resolve_trainable
+from kerastl.models.freezing import resolve_trainable
 from kerastl.models.optimizers import unscaled
 from kerastl.models.record import find_preprocessing, is_pretrained
 from kerastl.tasks.compiling import make_optimizer
@@ -202,7 +202,7 @@ def with_length(data: Any, *, needed: bool) -> tuple[Any, int]:
 
 
 #: Peak rates, of SGD and of others, from which loaded weights forget under a new head.
-_LARGE_RATES = (0.1, 5e-3)
+_LARGE_RATES = (0.1, 1e-2)
 
 
 def check_phases(
@@ -224,13 +224,8 @@ def check_phases(
             received = f"gradient_accumulation_steps={gathered}"
             hint = "Nothing would be trained: gather fewer, or pass more epochs."
             fail("optimizer", f"{expected}phase {phase.name!r}", received, hint)
-        if phase is phases[0] and opens_all_kernels(phase):
+        if phase is phases[0] and phase.trainable == "all":
             _warn_of_large_rate(bound, phase, unscaled(rule))
-
-
-def opens_all_kernels(phase: Phase) -> bool:
-    """Whether kernels of the backbone train, not only weights of one kind."""
-    return phase.opens_backbone and phase.trainable not in PARAMETER_GROUPS
 
 
 def _warn_of_large_rate(bound: BoundModel, phase: Phase, rule: Any) -> None:

@@ -33,7 +33,12 @@ from kerastl.features.sources import make_source
 from kerastl.models.freezing import unfreeze
 from kerastl.models.layers import is_noise
 from kerastl.models.record import is_pretrained
-from kerastl.tasks.compiling import compile_model, objective, trainable_paths
+from kerastl.tasks.compiling import (
+    compile_model,
+    jit_mode,
+    objective,
+    trainable_paths,
+)
 from kerastl.tasks.task import BoundModel, bind
 from kerastl.training.checks import (
     check_callbacks,
@@ -270,12 +275,13 @@ class Run:
     def obstacle(self, phase: Phase) -> str:
         """Why the frozen part must not be computed once; empty if nothing is known.
 
-        A user's callback is promised the whole model, so it rules caching out.
+        A callback that looks at the model is promised the whole one, in training.
         """
         if self.replicas > 1:
             return "several devices share a batch"
-        if self.watched.callbacks:
-            return "callbacks are promised the whole model"
+        if self.watched.want_training:
+            kinds = " and ".join(dict.fromkeys(self.watched.want_training))
+            return f"callbacks are promised the whole model: {kinds} may look at it"
         if self.augment is not None and phase.augment and self.views is None:
             return "each epoch augments anew"
         if phase.mixing.is_on:
@@ -358,6 +364,7 @@ class Run:
             data = labels_checked(self.bound.task, data, self.raised)
         data, steps = with_length(data, needed=phase.is_scheduled)
         self._compile(part, phase, phase.rate_schedule(steps), phase.ema)
+        self._show_whole(part)
         checked, scorer = self._validation_data(frozen.validation)
         rates = self._gradient_rates(phase, train, int(seed), watch)
         first, last = averaging(phase.ema)
@@ -441,6 +448,16 @@ class Run:
             ema=ema,
             **self.settings,
         )
+
+    def _show_whole(self, part: keras.Model) -> None:
+        """Let callbacks find in the whole model the optimizer of the part that trains.
+
+        They set its rate, and save it.
+        """
+        if part is not self.model and self.watched.callbacks:
+            loss, metrics = objective(self.bound, **self.settings)
+            given = {"loss": loss, "metrics": metrics, "jit_compile": jit_mode()}
+            self.model.compile(optimizer=part.optimizer, **given)
 
     def _validation_data(
         self, validation: Source | None
@@ -530,8 +547,9 @@ def run_phases(
             kept.
         callbacks: Keras callbacks. They see one training, whose epochs go on over
             the phases, and end with the best weights in the model; `EarlyStopping`
-            and `ReduceLROnPlateau` wait anew in each phase. They see the whole model,
-            so nothing is cached when there are any.
+            and `ReduceLROnPlateau` wait anew in each phase. They see the whole model.
+            Where one of your own looks at it, nothing is cached; Keras's for logs,
+            files, rates and early stopping cost nothing.
         seed: Order, augmentation and dropout follow from it; None: another each time.
         verbose: As for `Model.fit`; `"auto"`: a bar on a terminal or in a notebook.
 
@@ -582,7 +600,7 @@ def run_phases(
         batch_size = replica_batch_size(batch_size, replicas, len(train))
     weights = class_weights(bound, train, class_weight)
     settings = passed_on(locals(), objective)
-    verbose, watched = _verbosity(verbose), OneTraining(callbacks)
+    verbose, watched = _verbosity(verbose), OneTraining(callbacks, model)
     run = Run(**passed_on(locals(), Run))
     _, measured = objective(bound, **settings)
     # Callbacks may log what nobody knows of; without validation nothing is compared.

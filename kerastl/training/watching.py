@@ -96,12 +96,16 @@ class OneTraining(keras.callbacks.Callback):
 
     They begin once and end once, so that a log that is opened at the beginning holds
     the epochs of all phases. Their epochs go on because `fit` is given its first one.
+    They see the whole model, also where what is fitted is the part above a cached one.
     """
 
-    def __init__(self, callbacks: Sequence[keras.callbacks.Callback]) -> None:
+    def __init__(
+        self, callbacks: Sequence[keras.callbacks.Callback], whole: keras.Model
+    ) -> None:
         """See the class."""
         super().__init__()
         self.callbacks = tuple(callbacks)
+        self.whole = whole
         self._began = False
         self._logs: dict[str, Any] | None = None
 
@@ -112,10 +116,20 @@ class OneTraining(keras.callbacks.Callback):
             callback.set_params(params)
 
     def set_model(self, model: keras.Model) -> None:
-        """Pass on the model, once: it is the whole one in every phase."""
+        """Pass on the whole model, once."""
         super().set_model(model)
+        self.whole.stop_training = False
         for callback in () if self._began else self.callbacks:
-            callback.set_model(model)
+            callback.set_model(self.whole)
+
+    @property
+    def want_training(self) -> tuple[str, ...]:
+        """Kinds of those that look at the model that trains, which must be all of it.
+
+        Keras's own kinds for logs and files are content with the whole model beside
+        it, which has the weights, and so is whoever does not look at the model.
+        """
+        return tuple(type(each).__name__ for each in self.callbacks if _looks_in(each))
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Begin in the first phase."""
@@ -143,14 +157,62 @@ class OneTraining(keras.callbacks.Callback):
 
 def _forwarded(hook: str) -> Callable[..., None]:
     def call(self: OneTraining, *args: Any, **options: Any) -> None:
+        if not self.callbacks:
+            return
+        # On JAX whoever asks for the model gets the weights back into its layers.
+        fitted = self.model
         for callback in self.callbacks:
             getattr(callback, hook)(*args, **options)
+        if self.whole.stop_training:
+            fitted.stop_training = True
 
     return call
 
 
 for _hook in _FORWARDED:
     setattr(OneTraining, _hook, _forwarded(_hook))
+
+
+#: Those of Keras's that take logs, rates and weights.
+_CONTENT = (
+    keras.callbacks.CSVLogger,
+    keras.callbacks.EarlyStopping,
+    keras.callbacks.History,
+    keras.callbacks.LambdaCallback,
+    keras.callbacks.LearningRateScheduler,
+    keras.callbacks.ModelCheckpoint,
+    keras.callbacks.ProgbarLogger,
+    keras.callbacks.ReduceLROnPlateau,
+    keras.callbacks.RemoteMonitor,
+    keras.callbacks.TensorBoard,
+    keras.callbacks.TerminateOnNaN,
+)
+
+
+def _looks_in(callback: keras.callbacks.Callback) -> bool:
+    """Whether a callback looks at the model that trains: by kind, or by its code."""
+    for kind in type(callback).__mro__:
+        if kind is keras.callbacks.Callback:
+            break
+        if kind.__module__.partition(".")[0] == "keras":
+            # One that others extend is content where they are.
+            content = any(issubclass(known, kind) for known in _CONTENT)
+        else:
+            names = {name for each in vars(kind).values() for name in _names(each)}
+            content = names.isdisjoint(("model", "_model", "set_model"))
+        if not content:
+            return True
+    return False
+
+
+def _names(member: Any) -> Iterator[str]:
+    """All names in the code of a class's member, inner functions included."""
+    member = getattr(member, "fget", None) or getattr(member, "__func__", member)
+    codes = [code] if (code := getattr(member, "__code__", None)) else []
+    while codes:
+        code = codes.pop()
+        yield from (code.co_name, *code.co_names)
+        codes += [each for each in code.co_consts if hasattr(each, "co_names")]
 
 
 class TrainableGuard(keras.callbacks.Callback):

@@ -148,7 +148,8 @@ def large_rates(recwarn):
     ("settings", "count"),
     [
         ({"trainable": "all", "learning_rate": 1e-2}, 1),
-        ({"trainable": 1, "learning_rate": 1e-2, "optimizer": "rmsprop"}, 1),
+        ({"trainable": "all", "learning_rate": 0.1, "optimizer": "rmsprop"}, 1),
+        ({"trainable": 1, "learning_rate": 1e-2}, 0),
         ({"trainable": "all", "learning_rate": 0.5, "optimizer": "sgd"}, 1),
         ({"trainable": "all", "learning_rate": 1e-2, "optimizer": "sgd"}, 0),
         ({"trainable": "norm", "learning_rate": 1e-2}, 0),

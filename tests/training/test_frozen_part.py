@@ -12,6 +12,7 @@ from kerastl.data.sets import ImageSet
 from kerastl.features import cache as frozen_part
 from kerastl.features import sources
 from kerastl.features.store import CacheWriteError, DiskCache
+from kerastl.training.watching import OneTraining
 
 IMAGES, LABELS = coloured(6)
 HEAD = kerastl.Phase("head", trainable="head", epochs=4, learning_rate=0.05)
@@ -261,9 +262,82 @@ def test_bad_settings_are_refused(start, options, words):
         run(start, **options)
 
 
-def test_a_users_callback_rules_caching_out_and_says_so(start):
-    _, record = run(start, callbacks=[keras.callbacks.Callback()])
-    assert record.cache == "not cached: callbacks are promised the whole model"
+class Looks(keras.callbacks.Callback):
+    """Looks at the model, in an inner function."""
+
+    def on_epoch_end(self, epoch, logs=None):
+        (lambda: self.model.layers)()
+
+
+class Counts(keras.callbacks.Callback):
+    """Looks at logs alone."""
+
+    def on_epoch_end(self, epoch, logs=None):
+        assert logs["loss"] > 0
+
+
+class Keeps(keras.callbacks.CSVLogger):
+    """One of Keras's that looks at the model as well."""
+
+    def on_train_end(self, logs=None):
+        super().on_train_end(logs)
+        self.model.summary()
+
+
+@pytest.mark.parametrize(
+    ("callback", "name"),
+    [
+        (Looks(), "Looks"),
+        (keras.callbacks.SwapEMAWeights(), "SwapEMAWeights"),
+        (Keeps("log.csv"), "Keeps"),
+    ],
+)
+def test_a_callback_that_looks_at_the_model_rules_caching_out(callback, name):
+    run = OneTraining([Counts(), callback], None)
+    assert run.want_training == (name,)
+
+
+def content(folder):
+    """Callbacks that need no more than logs, weights and the rate."""
+    callbacks = keras.callbacks
+    return [
+        Counts(),
+        callbacks.CSVLogger(folder / "log.csv"),
+        callbacks.ModelCheckpoint(folder / "{epoch}.keras"),
+        callbacks.ReduceLROnPlateau("loss", patience=1, min_delta=10.0),
+        callbacks.EarlyStopping("loss", patience=2, min_delta=10.0),
+        callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: logs["loss"]),
+        callbacks.TerminateOnNaN(),
+    ]
+
+
+def test_callbacks_that_need_logs_weights_and_rates_keep_caching(start, tmp_path):
+    found = {}
+    for where in ("off", "memory"):
+        folder = tmp_path / where
+        folder.mkdir()
+        weights, record = run(start, cache=where, callbacks=content(folder))
+        assert record.cached == (where == "memory")
+        # Stopped by a callback, one epoch early.
+        assert record.stop == 3
+        log = (folder / "log.csv").read_text().splitlines()
+        saved = keras.models.load_model(folder / "3.keras")
+        assert_alike(values(saved), weights)
+        found[where] = weights, log[0], [line.split(",")[0] for line in log[1:]], saved
+    (plain, *said, one), (kept, *same, other) = found.values()
+    assert_alike(plain, kept)
+    assert said == same
+    # The rate fell in the second epoch, in the optimizer that trains.
+    for saved in (one, other):
+        assert float(saved.optimizer.learning_rate) == pytest.approx(0.005)
+        assert int(saved.optimizer.iterations) == 9
+
+
+@pytest.mark.parametrize("kind", ["TensorBoard", "RemoteMonitor"])
+def test_callbacks_that_write_elsewhere_keep_caching(kind, tmp_path):
+    made = {"TensorBoard": lambda: keras.callbacks.TensorBoard(tmp_path)}
+    callback = made.get(kind, getattr(keras.callbacks, kind))()
+    assert not OneTraining([callback], None).want_training
 
 
 def test_a_bug_while_caching_is_not_taken_for_a_full_disk(start, monkeypatch):

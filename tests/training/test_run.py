@@ -197,7 +197,7 @@ def test_interrupted_before_an_epoch_ends_it_keeps_the_start():
     [
         ({}, {"cache": "memory"}, "in memory"),
         ({}, {"cache": "off"}, "not cached"),
-        ({}, {"callbacks": [Watch()]}, "callbacks are promised the whole model"),
+        ({}, {"callbacks": [Watch()]}, "promised the whole model: Watch may look"),
         ({}, {"augment": "light"}, "each epoch augments anew"),
         ({"augment": False}, {"augment": "light", "cache": "memory"}, "in memory"),
         ({"mixup": 0.2}, {}, "each epoch mixes anew"),
