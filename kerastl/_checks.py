@@ -73,12 +73,23 @@ def check_choice(name: str, value: Any, choices: Collection[str]) -> None:
         fail(name, f"one of {listed}", value, nearest(str(value), choices))
 
 
+#: What every generator of NumPy, scikit-learn and JAX takes for a seed.
+_SEEDS = 2**32 - 1
+
+
 def check_integer(name: str, value: Any, minimum: int) -> None:
-    """Raise unless `value` is an integer of at least `minimum`."""
+    """Raise unless `value` is an integer of at least `minimum` that backends hold."""
     if isinstance(value, bool) or not isinstance(value, Integral):
         fail(name, "an integer", value, error=TypeError)
     if value < minimum:
         fail(name, f"at least {minimum}", value)
+    most = _SEEDS if name == "seed" else 2**63 - 1
+    if value > most:
+        fail(name, f"at most {most}", value)
+
+
+#: Backends compute with no larger numbers.
+_FLOAT32 = 3e38
 
 
 def check_number(
@@ -93,6 +104,8 @@ def check_number(
     """Raise unless `minimum <= value <= maximum` and `above < value < below`."""
     if isinstance(value, bool) or not isinstance(value, Real):
         fail(name, "a number", value, error=TypeError)
+    if abs(value) > _FLOAT32:
+        fail(name, f"finite, of at most {_FLOAT32:.1g}", value)
     if minimum <= value <= maximum and above < value < below:
         return
     limits = [

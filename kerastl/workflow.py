@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any
 import keras
 import numpy as np
 
-from kerastl._checks import check_integer, fail, warn
+from kerastl._checks import check_choice, check_number, fail, warn
 from kerastl._files import OutputFolder, whole_file
 from kerastl._progress import ProgressLine
-from kerastl.data.images import load_pixels
+from kerastl.data.images import RESIZES, load_pixels
 from kerastl.data.inputs import open_data
 from kerastl.data.sets import ImageSet, Splits
 from kerastl.data.sources import ImageSource
@@ -27,8 +27,9 @@ from kerastl.data.tables import is_table
 from kerastl.evaluation.figures import save_figure
 from kerastl.evaluation.plots import plot_history
 from kerastl.features.cache import FeatureCache
-from kerastl.features.network import device_strategy
+from kerastl.features.network import STRATEGIES, device_strategy
 from kerastl.features.sources import make_source
+from kerastl.models.backbones import PRECISIONS, check_backbone
 from kerastl.models.record import read_record
 from kerastl.prediction import predict
 from kerastl.prediction import scored as scored_set
@@ -38,6 +39,7 @@ from kerastl.tasks.task import (
     Task,
     bind,
     bind_known,
+    find_task,
     picture_names,
     task_of_set,
 )
@@ -46,6 +48,7 @@ from kerastl.training.rate_finder import RateCurve, find_learning_rate
 from kerastl.training.recipes import (
     DEFAULT_RECIPE,
     Recipe,
+    check_training,
     default_augment,
     fine_tune,
 )
@@ -398,7 +401,6 @@ def transfer(
         >>> result.report["validation"]["images"]
         269
     """
-    check_integer("seed", seed, 0)
     reading = {"validation": validation, "test": test, "seed": seed}
     reading |= {"on_bad": on_bad, "on_leak": on_leak}
     columns = {"images": images, "targets": targets, "labels": labels, "folder": folder}
@@ -426,6 +428,7 @@ def transfer(
         "seed": seed,
     }
     run = Run(task, backbone, reading, building, training, strategy, verbose)
+    run.check()
     if output is None:
         return run.result(data)
     with output_folder(output, overwrite) as place:
@@ -453,6 +456,26 @@ class Run:
     strategy: Any
     verbose: int | str
 
+    def check(self) -> None:
+        """Raise for what is wrong whatever the data are: before the first is read."""
+        reading, building, training = self.reading, self.building, self.training
+        for name in ("validation", "test"):
+            check_number(name, reading[name], 0.0, below=1.0)
+        check_choice("on_bad", reading["on_bad"], ("error", "skip"))
+        check_choice("on_leak", reading["on_leak"], ("drop", "error"))
+        if isinstance(self.task, str) and self.task != "auto":
+            find_task(self.task)
+        if isinstance(self.backbone, (str, Path)):
+            names = ("alpha", "image_size", "weights")
+            check_backbone(self.backbone, **{name: building[name] for name in names})
+        check_choice("resize", building["resize"], RESIZES)
+        check_number("dropout", building["dropout"], 0.0, below=1.0)
+        if building["precision"] is not None:
+            check_choice("precision", building["precision"], PRECISIONS)
+        if isinstance(self.strategy, str):
+            check_choice("strategy", self.strategy, STRATEGIES)
+        check_training(**training)
+
     def result(self, data: Any, output: OutputFolder | None = None) -> TransferResult:
         """Read, train, score, write; what was learnt is kept, whatever goes wrong."""
         # Imported before the clock starts: the first use would count as reading.
@@ -460,6 +483,7 @@ class Run:
         import tensorflow as tf  # noqa: F401
 
         clock = Clock()
+        strategy = self.strategy and device_strategy(self.strategy)
         splits = _read(data, **self.reading)
         clock.stop("reading")
         # What advice computes, training need not compute again.
@@ -468,7 +492,6 @@ class Run:
             self.backbone, splits.train, self.building, self.training, kept
         )
         backbone, training, advice = settled
-        strategy = self.strategy and device_strategy(self.strategy)
         with strategy.scope() if strategy else nullcontext():
             options = {"task": self.task, "seed": training["seed"], **self.building}
             model = _model(backbone, splits, **options)

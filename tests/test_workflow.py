@@ -372,10 +372,54 @@ def test_data_that_are_none_are_refused(data, error, sentence):
 
 
 @pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("seed", -1),
+        ("seed", 2**63),
+        ("recipe", "magic"),
+        ("backbone", "MobilNet"),
+        ("epochs", 0),
+        ("epochs", [3, 0]),
+        ("epochs", 2**64),
+        ("learning_rate", 0.0),
+        ("learning_rate", 1e300),
+        ("learning_rate", float("nan")),
+        ("patience", 0),
+        ("views", 0),
+        ("cache", "ram"),
+        ("batch_size", 0),
+        ("augment", "lite"),
+        ("dropout", 1.0),
+        ("class_weight", "balance"),
+        ("class_weight", {"ash": -1.0}),
+        ("label_smoothing", 1.0),
+        ("validation", 1.5),
+        ("test", -0.1),
+        ("on_bad", "ignore"),
+        ("on_leak", "ignore"),
+        ("task", "guess"),
+        ("alpha", -1.0),
+        ("image_size", 8),
+        ("weights", "mini"),
+        ("resize", "squash"),
+        ("precision", "float8"),
+        ("strategy", "gpu"),
+    ],
+)
+def test_an_argument_is_refused_before_the_first_file_is_read(
+    photos, tmp_path, monkeypatch, name, value
+):
+    monkeypatch.delattr("kerastl.workflow.open_data")
+    options = {**QUICK, name: value, "output": tmp_path / "run"}
+    with pytest.raises(ValueError, match=f"^`{name}` must be ") as error:
+        kerastl.transfer(photos, **options)
+    assert one_sentence(error)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
     ("settings", "sentence"),
     [
-        ({"seed": -1}, "`seed` must be at least 0"),
-        ({"recipe": "magic"}, "`recipe` must be one of"),
         ({"backbone": "MobilNet"}, "Did you mean 'MobileNet'"),
         ({"recipe": "scratch"}, "weights=None"),
     ],

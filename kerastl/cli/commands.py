@@ -19,7 +19,7 @@ from kerastl.cli.printing import Reply, json_line, percent, say, size_text
 
 if TYPE_CHECKING:
     from kerastl.data.sets import ImageSet
-    from kerastl.features.store import CacheEntry
+    from kerastl.features.store import CacheEntry, DiskCache
 
 _PICTURES = (".png", ".svg", ".pdf")
 
@@ -195,7 +195,7 @@ def calibrate(
     from kerastl.tasks.building import model_path
     from kerastl.workflow import images_chosen_by
 
-    path = model_path(output or model)
+    path = model_path(model if output is None else output, "output")
     classifier = kerastl.load_model(model)
     given = {"validation": validation, "test": test, "seed": seed}
     images = images_chosen_by(model, data, **given)
@@ -230,7 +230,7 @@ def features(
     """
     from kerastl.features.files import check_file, extract, write
 
-    check_file(Path(output), overwrite)
+    check_file(output, overwrite)
     made = extract(backbone, data, **options)
     write(made, output, overwrite=overwrite)
     counts, (images, width) = made.counts(), made.features.shape
@@ -294,7 +294,7 @@ def _check_picture(name: str, picture: str | None) -> None:
     """Raise unless a picture may be written there: before the work, not after."""
     if picture is None:
         return
-    path = Path(picture)
+    path = user_path(name, picture)
     if path.suffix.lower() not in _PICTURES:
         fail(name, f"a file name ending in {', '.join(_PICTURES)}", str(path))
     if not path.parent.is_dir():
@@ -306,7 +306,7 @@ def _save_picture(result: Any, picture: str | None) -> None:
     if picture is not None:
         from kerastl.evaluation.figures import save_figure
 
-        save_figure(result.plot(), picture)
+        save_figure(result.plot(), Path(picture).expanduser())
 
 
 def advise(data: str, *, backbone: str = "MobileNet", **options: Any) -> Reply:
@@ -359,6 +359,7 @@ def cache(
     from kerastl.features.store import DiskCache
 
     store = DiskCache(folder)
+    _check_cache(store, folder)
     if action == "clear":
         if older_than is not None and not older_than >= 0:
             fail("older_than", "a number of days of at least 0", older_than)
@@ -377,6 +378,17 @@ def cache(
     }
     used = f"{size_text(total)} of at most {size_text(store.limit)} in {store.folder}"
     return Reply(record, used, [_entry_row(entry) for entry in entries])
+
+
+def _check_cache(store: "DiskCache", folder: str | None) -> None:
+    """Raise unless a folder that somebody named is a cache, or empty."""
+    if folder is None:
+        return
+    place = user_path("folder", folder)
+    known = place.is_dir() and (store.entries() or not any(place.iterdir()))
+    if not known:
+        hint = "Leave it out for the folder that runs use."
+        fail("folder", "a cache of kerastl", folder, hint)
 
 
 def _entry_record(entry: "CacheEntry") -> dict[str, Any]:

@@ -17,6 +17,7 @@ import traceback
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from importlib.metadata import PackageNotFoundError, version
 from typing import NoReturn
 
 import shtab
@@ -96,6 +97,54 @@ def _add_arguments(command: argparse.ArgumentParser, name: str) -> None:
     command.set_defaults(command=name, run=run, known=known, json=False, debug=False)
 
 
+#: Of TensorFlow 2.18 to 2.20, whatever level of its log is set: a thousand characters
+#: on a cost that it could not guess, and what announces them.
+_NOISE = (b"op_level_cost_estimator", b"before absl::InitializeLog()")
+
+
+def _is_noisy() -> bool:
+    try:
+        if sys.stderr.fileno() != _STANDARD_ERROR:
+            return False
+    except (AttributeError, OSError):  # There is none, or a test holds it.
+        return False
+    for name in ("tensorflow", "tensorflow-cpu"):
+        with contextlib.suppress(PackageNotFoundError):
+            return version(name).startswith(("2.18.", "2.19.", "2.20."))
+    return False
+
+
+@contextlib.contextmanager
+def without_noise() -> Iterator[None]:
+    """Keep known noise of TensorFlow's C++ code off the screen, while it makes any.
+
+    What Python writes goes straight to the screen, which stays a terminal for it.
+    """
+    if not _is_noisy():
+        yield
+        return
+    screen, (end, begin) = os.dup(_STANDARD_ERROR), os.pipe()
+    os.dup2(begin, _STANDARD_ERROR)
+    os.close(begin)
+
+    def show() -> None:
+        with os.fdopen(end, "rb") as lines:
+            for line in lines:
+                if not any(words in line for words in _NOISE):
+                    os.write(screen, line)
+
+    shown = threading.Thread(target=show, daemon=True)
+    shown.start()
+    straight = open(screen, "w", buffering=1, closefd=False)  # noqa: SIM115
+    try:
+        with contextlib.redirect_stderr(straight):
+            yield
+    finally:
+        os.dup2(screen, _STANDARD_ERROR)
+        shown.join()
+        os.close(screen)
+
+
 class Ended(KeyboardInterrupt):
     """A signal that asks the program to end: it ends as after Ctrl-C."""
 
@@ -152,6 +201,29 @@ def held_back() -> Iterator[None]:
             os.dup2(screen, _STANDARD_ERROR)
 
 
+def load_library() -> None:
+    """Import what every command needs; a setting that stops it is named.
+
+    Raises:
+        ValueError: If an environment variable names what cannot be used.
+    """
+    failed = None
+    with held_back():
+        try:
+            kerastl.register_saved_classes()
+        except (ValueError, ImportError) as error:
+            failed = error
+            for name in ("KERAS_BACKEND", "MPLBACKEND"):
+                if (value := os.environ.get(name)) and value in str(error):
+                    break
+            else:
+                raise
+    if failed is not None:
+        hint = "Leave it out, or install what it names."
+        message = f"The environment variable {name}={value} cannot be used. {hint}"
+        raise ValueError(message) from failed
+
+
 def one_line(error: BaseException) -> str:
     """The message of `error` on one line; its class alone where it has none."""
     message = " ".join(str(error).split())
@@ -198,8 +270,7 @@ def failure(error: BaseException, arguments: argparse.Namespace) -> int:
     named = re.match(r"`(\w+)` must be ", str(error))
     blamed = arguments.known.get(named[1]) if named else None
     given = blamed is not None and not blamed.positional and blamed.name in arguments
-    wrong = given and isinstance(error, ValueError | TypeError)
-    return BAD_ARGUMENTS if wrong else FAILED
+    return BAD_ARGUMENTS if given and expected else FAILED
 
 
 def _print(text: str) -> None:
@@ -244,6 +315,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     }
     try:
         with (
+            without_noise(),
             contextlib.redirect_stdout(sys.stderr),
             warnings.catch_warnings(),
             ending_on_signals(),
@@ -251,8 +323,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             warnings.showwarning = show_warning
             if "keras" not in sys.modules:
                 # TensorFlow writes when it is imported.
-                with held_back():
-                    kerastl.register_saved_classes()
+                load_library()
             reply = arguments.run(**options)
         text = reply.shown(as_json=arguments.json, terminal=sys.stdout.isatty())
         _print(text)

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 
 from kerastl._checks import check_choice, check_integer, fail
-from kerastl._files import whole_file
+from kerastl._files import user_path, whole_file
 from kerastl._progress import ProgressLine
 from kerastl.data.images import PixelStore, ReadableStore
 from kerastl.data.inputs import open_data
@@ -156,16 +156,16 @@ def write(features: Features, output: str | Path, *, overwrite: bool = False) ->
         >>> shape
         (2, 256)
     """
-    output = Path(output)
-    check_file(output, overwrite)
+    output = check_file(output, overwrite)
     arrays = {**vars(features), "class_names": np.array(features.class_names, str)}
     del arrays["image_size"]
     with whole_file(output) as draft, draft.open("wb") as file:
         np.savez(file, **arrays)
 
 
-def check_file(output: Path, overwrite: bool) -> None:
-    """Raise unless features may be written to this file: asked before the work."""
+def check_file(output: str | Path, overwrite: bool) -> Path:
+    """The file, if features may be written to it: asked before the work."""
+    output = user_path("output", output)
     if output.suffix != _SUFFIX:
         fail("output", f"a file name ending in {_SUFFIX}", str(output))
     if not output.parent.is_dir():
@@ -174,6 +174,7 @@ def check_file(output: Path, overwrite: bool) -> None:
     if output.exists() and not overwrite:
         hint = "Pass overwrite=True to replace it."
         fail("output", "a new file", str(output), hint)
+    return output
 
 
 def _read_parts(

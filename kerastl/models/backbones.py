@@ -9,7 +9,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from kerastl._checks import check_choice, check_number, fail, image_size_pair
+from kerastl._checks import check_choice, check_number, fail, image_size_pair, nearest
 from kerastl._compat import rerun_graph, sublayers
 from kerastl.models.adapting import without_head
 from kerastl.models.layers import Preprocessing, make_freezable
@@ -311,6 +311,31 @@ def _tuned(
     if spec is not None and image_size is not None:
         image_size = _check_size(spec, "file", image_size)
     return without_head(model, image_size, Path(path).name)
+
+
+def check_backbone(
+    name: str | Path,
+    *,
+    alpha: float | None,
+    image_size: int | tuple[int, int] | None,
+    weights: str | Path | None,
+) -> None:
+    """Raise for what `build_backbone` refuses, without building."""
+    if is_model_file(name):
+        if not Path(name).expanduser().is_file():
+            fail("backbone", "a file that exists", str(name), error=FileNotFoundError)
+        return
+    spec, kind = match_spec(str(name)), check_weights(weights)
+    if spec is None:
+        hint = nearest(str(name), REGISTRY) or "See kerastl.list_backbones()."
+        expected = "a network of keras.applications or a .keras file"
+        fail("backbone", expected, str(name), hint)
+    if kind == "model":
+        return
+    width = _check_alpha(spec, kind, alpha)
+    _check_size(spec, kind, image_size)
+    if kind == "tiny":
+        tiny_path(spec, alpha=width)
 
 
 def _check_alpha(spec: BackboneSpec, kind: str, alpha: float | None) -> float:

@@ -17,7 +17,7 @@ from kerastl._checks import (
     passed_on,
 )
 from kerastl._compat import sublayers
-from kerastl._files import whole_file
+from kerastl._files import user_path, whole_file
 from kerastl.data.images import RESIZES
 from kerastl.models.adapting import (
     adapt_backbone,
@@ -464,14 +464,14 @@ def save_model(model: keras.Model, path: str | Path, *, overwrite: bool = True) 
         plain.save(draft)
 
 
-def model_path(path: str | Path) -> Path:
-    """The name of a model's file, if one may be written there."""
-    path = Path(path)
+def model_path(path: str | Path, name: str = "path") -> Path:
+    """A model's file, if the argument `name` says one that may be written."""
+    path = user_path(name, path)
     if path.suffix != _SUFFIX:
-        fail("path", f"a file name ending in {_SUFFIX}", str(path))
+        fail(name, f"a file name ending in {_SUFFIX}", str(path))
     if not path.parent.is_dir():
         hint = f"Make the folder {str(path.parent)!r} first."
-        fail("path", "in a folder that exists", str(path), hint, FileNotFoundError)
+        fail(name, "in a folder that exists", str(path), hint, FileNotFoundError)
     return path
 
 

@@ -15,6 +15,7 @@ from kerastl._checks import (
     passed_on,
     warn,
 )
+from kerastl.data.augmentation import as_augmentation
 from kerastl.data.sets import ImageSet
 from kerastl.data.sources import Source, StreamSource
 from kerastl.features.cache import FeatureCache
@@ -271,6 +272,47 @@ def _count_steps(train: Any, batch_size: int) -> int | None:
     if known and not isinstance(train, StreamSource) and hasattr(rows, "__len__"):
         return max(-(-len(rows) // batch_size), 1)
     return None
+
+
+def check_training(
+    *,
+    recipe: Any,
+    epochs: Any,
+    learning_rate: Any,
+    patience: Any,
+    views: Any,
+    cache: Any,
+    batch_size: Any,
+    augment: Any,
+    class_weight: Any,
+    label_smoothing: Any,
+    seed: Any,
+) -> None:
+    """Raise for arguments of `fine_tune` that are wrong for every model and data.
+
+    Asked before the data are read; `"auto"` is a recipe, and an augmentation, here.
+    """
+    if not callable(recipe):
+        check_choice("recipe", recipe, ("auto", *RECIPES))
+    for count in epochs if isinstance(epochs, Sequence) else [epochs]:
+        if count is not None:
+            check_integer("epochs", count, 1)
+    if learning_rate is not None:
+        check_number("learning_rate", learning_rate, above=0.0)
+    for name, value in (("patience", patience), ("views", views)):
+        if value is not None:
+            check_integer(name, value, 1)
+    FeatureCache(cache)
+    check_integer("batch_size", batch_size, 1)
+    if augment != "auto":
+        as_augmentation(augment)
+    weights = class_weight.values() if isinstance(class_weight, Mapping) else ()
+    for weight in weights:
+        check_number("class_weight", weight, 0.0)
+    if class_weight is not None and not isinstance(class_weight, Mapping):
+        check_choice("class_weight", class_weight, ("balanced",))
+    check_number("label_smoothing", label_smoothing, 0.0, below=1.0)
+    check_integer("seed", seed, 0)
 
 
 def fine_tune(

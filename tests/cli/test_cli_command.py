@@ -6,7 +6,9 @@ import sys
 
 import pytest
 
-from kerastl.cli.program import held_back
+import kerastl
+from kerastl.cli import program
+from kerastl.cli.program import held_back, load_library
 
 
 def run(*command):
@@ -29,6 +31,28 @@ def test_the_command_says_its_own_line_and_nothing_else():
     assert failed.value.stderr.count("\n") == 1
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("KERAS_BACKEND", "bogus"), ("KERAS_BACKEND", "torch"), ("MPLBACKEND", "bogus")],
+)
+def test_a_setting_that_stops_the_import_is_named_in_one_line(
+    monkeypatch, capfd, name, value
+):
+    words = {"MPLBACKEND": "Key backend: 'bogus' is not a valid value"}
+    error = ImportError(words.get(name, f"No module named {value!r}"))
+    monkeypatch.setenv("KERAS_BACKEND", "tensorflow")
+    monkeypatch.setenv(name, value)
+
+    def stop():
+        os.write(2, b"noise\n")
+        raise error
+
+    monkeypatch.setattr(kerastl, "register_saved_classes", stop)
+    with pytest.raises(ValueError, match=f"variable {name}={value} cannot be used"):
+        load_library()
+    assert not capfd.readouterr().err
+
+
 def test_what_was_held_back_is_shown_when_the_import_fails(capfd):
     with pytest.raises(ImportError), held_back():
         os.write(2, b"a library is missing\n")
@@ -41,6 +65,20 @@ def test_what_comes_after_the_import_is_shown(capfd):
         os.write(2, b"noise\n")
     os.write(2, b"news\n")
     assert capfd.readouterr().err == "news\n"
+
+
+@pytest.mark.parametrize("noisy", [False, True])
+def test_known_noise_of_older_versions_stays_off_the_screen(monkeypatch, capfd, noisy):
+    monkeypatch.setattr(program, "_is_noisy", lambda: noisy)
+    noise = b"W0000 op_level_cost_estimator.cc:699] Error in PredictCost()\n"
+    with program.without_noise():
+        os.write(2, b"E0000 news\n" + noise)
+        print("python", file=sys.stderr)
+    os.write(2, b"after\n")
+    lines = capfd.readouterr().err.splitlines()
+    assert {"E0000 news", "python"} <= set(lines)
+    assert lines[-1] == "after"
+    assert any("PredictCost" in line for line in lines) is not noisy
 
 
 TRAINS = """

@@ -1,5 +1,6 @@
 """Exit statuses, streams and the one line that a failure prints."""
 
+import shlex
 import subprocess
 import sys
 import warnings
@@ -140,6 +141,37 @@ def test_a_refused_option_is_status_2(command, stand_in, option, value, argument
     done = command("train", "data", option, value)
     assert done.status == 2
     assert done.err.endswith(f"kerastl: error: {sentence}\n")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "train digits --strategy gpu",
+        "train digits --output ''",
+        "train digits --output '  '",
+        "train digits --weights no.weights.h5",
+        "calibrate model.keras digits --output no-such-folder/model.keras",
+        "calibrate model.keras digits --output model.h5",
+        "features digits --output ''",
+        "lr digits --output '   '",
+        "rank digits --plot ''",
+        "cache list --folder ''",
+        "cache clear --folder .",
+        "cache clear --folder no-such-folder",
+    ],
+)
+def test_what_is_wrong_in_the_line_is_named_as_it_was_written(
+    command, tmp_path, monkeypatch, words
+):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delattr("kerastl.workflow.open_data")
+    (tmp_path / "precious.txt").touch()
+    arguments = shlex.split(words)
+    done = command(*arguments)
+    assert done.status == 2
+    assert done.err.startswith(f"kerastl: error: `{arguments[-2][2:]}` must be ")
+    assert done.err.count("\n") == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["precious.txt"]
 
 
 def test_a_sentence_on_an_option_that_was_not_given_is_status_1(command, stand_in):
