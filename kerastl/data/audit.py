@@ -9,19 +9,14 @@ import numpy as np
 
 from kerastl._checks import check_integer, fail
 from kerastl._progress import Progress
-from kerastl.data.loading import (
-    FileRecord,
-    class_folders,
-    existing_folder,
-    inspect_files,
-    list_files,
-)
+from kerastl.data.folders import printable, read_layout
+from kerastl.data.loading import FileRecord, existing_folder, inspect_files
 from kerastl.data.sets import ImageSet, copies, digests
 
 _SHOWN = 5
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class AuditReport:
     """What `audit` found; print it, or take `to_dict()`.
 
@@ -34,7 +29,9 @@ class AuditReport:
         counts: Images of each class, as `"class"` or `"part/class"`.
         unreadable: (file, reason) of each file that cannot be decoded.
         wrong_extensions: (file, true format) of each misnamed file.
-        ignored: Files that are hidden or have no image extension.
+        ignored: Files that are no images or that systems leave.
+        notes: What is not used, and how folders were taken.
+        layout: Why the folder is none of class folders, if it is none.
         small_classes: Classes with fewer images than asked for, empty ones too.
         missing_classes: `"part/class"` that another part has.
         duplicates: Groups of copies with one label, within one part.
@@ -57,9 +54,11 @@ class AuditReport:
     counts: dict[str, int]
     unreadable: tuple[tuple[str, str], ...]
     wrong_extensions: tuple[tuple[str, str], ...]
-    ignored: tuple[str, ...]
+    ignored: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    layout: tuple[str, ...] = ()
     small_classes: tuple[str, ...]
-    missing_classes: tuple[str, ...]
+    missing_classes: tuple[str, ...] = ()
     duplicates: tuple[tuple[str, ...], ...]
     conflicts: tuple[tuple[str, ...], ...]
     leaks: tuple[tuple[str, ...], ...]
@@ -71,8 +70,9 @@ class AuditReport:
     @property
     def ok(self) -> bool:
         """Whether nothing was found that spoils training or its score."""
-        faults = (self.unreadable, self.small_classes, self.missing_classes)
-        return not any((*faults, self.conflicts, self.leaks))
+        faults = (self.layout, self.unreadable, self.small_classes)
+        others = (self.missing_classes, self.conflicts, self.leaks)
+        return self.num_images > 0 and not any((*faults, *others))
 
     def to_dict(self) -> dict[str, Any]:
         """The fields as plain values, ready for JSON."""
@@ -95,12 +95,18 @@ class AuditReport:
             lines += [f"{title}: {len(items)}", *(f"  {i}" for i in items[:_SHOWN])]
             if len(items) > _SHOWN:
                 lines.append(f"  and {len(items) - _SHOWN} more")
-        return "\n".join(lines if faults else [*lines, "no faults found"])
+        if not self.num_images:
+            lines.append("no images were found")
+        elif not faults:
+            lines.append("no faults found")
+        return "\n".join(lines)
 
     def _faults(self) -> dict[str, list[str]]:
         """Each kind of fault, one line for each case."""
         misnamed = [f"{path} is {kind}" for path, kind in self.wrong_extensions]
         return {
+            "no folder of classes": list(self.layout),
+            "notes": list(self.notes),
             "unreadable": [f"{path} ({why})" for path, why in self.unreadable],
             "wrong extension": misnamed,
             "ignored files": list(self.ignored),
@@ -148,27 +154,38 @@ def audit(
     if not isinstance(folder_or_set, (str, Path)):
         kind = type(folder_or_set).__name__
         fail("folder_or_set", "a path or an ImageSet", kind, error=TypeError)
-    root = existing_folder(folder_or_set)
-    places, paths, ignored = [], [], []
-    parts = class_folders(root)
-    counts = {}
-    for part, classes in parts.items():
-        for name, place in classes.items():
-            images, others = list_files(place)
-            counts[f"{part}/{name}" if part else name] = len(images)
-            places += [(part, name)] * len(images)
-            paths += [str(path) for path in images]
-            ignored += [str(path) for path in others]
-    loose = [path for path in root.iterdir() if path.is_file()]
-    ignored += sorted(str(path) for path in loose)
-    records = inspect_files(paths, progress=progress)
-    every = {name for classes in parts.values() for name in classes}
+    layout = read_layout(existing_folder(folder_or_set))
+    places, paths, counts = [], [], {}
+    for part, name, folder in layout.classes:
+        images, name = folder.files("images"), printable(name)
+        counts[f"{part}/{name}" if part else name] = len(images)
+        places += [(part, name)] * len(images)
+        paths += map(str, images)
+    ignored = [
+        *layout.top.others,
+        *layout.top.systems,
+        *(path for _, _, folder in layout.classes for path in folder.files("others")),
+        *(path for _, _, folder in layout.classes for path in folder.files("systems")),
+    ]
+    every = {name for _, name, _ in layout.classes}
     missing = [
-        f"{part}/{name}"
-        for part, classes in parts.items()
+        f"{part}/{printable(name)}"
+        for part, classes in layout.parts.items()
         for name in sorted(every - classes.keys())
     ]
-    return _report(str(root), records, places, counts, ignored, missing, smallest_class)
+    fault = (f"It must be {'. '.join(layout.fault)}",) if layout.fault else ()
+    records = inspect_files(paths, progress=progress)
+    return _report(
+        str(layout.top.path),
+        records,
+        places,
+        counts,
+        smallest_class,
+        ignored=tuple(sorted(printable(str(path)) for path in ignored)),
+        missing_classes=tuple(missing),
+        notes=tuple(layout.said),
+        layout=fault,
+    )
 
 
 def _audit_set(
@@ -189,7 +206,7 @@ def _audit_set(
             for i, digest in enumerate(digests(image_set).tolist())
         ]
     name = image_set.name or "image set"
-    return _report(name, records, places, image_set.counts(), [], [], smallest_class)
+    return _report(name, records, places, image_set.counts(), smallest_class)
 
 
 def _report(
@@ -197,16 +214,15 @@ def _report(
     records: list[FileRecord],
     places: list[tuple[str, str]],
     counts: dict[str, int],
-    ignored: list[str],
-    missing: list[str],
     smallest_class: int,
+    **found: tuple[str, ...],
 ) -> AuditReport:
     """The report on files or arrays; `places` holds the part and class of each."""
     duplicates, conflicts, leaks = [], [], []
     readable = [i for i, record in enumerate(records) if record.digest]
     for same in copies(np.array([records[i].digest for i in readable], str)):
         indices = [readable[i] for i in same]
-        paths = tuple(records[i].path for i in indices)
+        paths = tuple(printable(records[i].path) for i in indices)
         parts, labels = (
             set(each) for each in zip(*(places[i] for i in indices), strict=True)
         )
@@ -222,13 +238,11 @@ def _report(
         name=name,
         num_images=len(records),
         counts=counts,
-        unreadable=tuple((r.path, r.fault) for r in records if r.fault),
+        unreadable=tuple((printable(r.path), r.fault) for r in records if r.fault),
         wrong_extensions=tuple(
-            (r.path, r.format or "") for r in files if r.wrong_extension
+            (printable(r.path), r.format or "") for r in files if r.wrong_extension
         ),
-        ignored=tuple(ignored),
         small_classes=tuple(c for c, n in counts.items() if n < smallest_class),
-        missing_classes=tuple(missing),
         duplicates=tuple(duplicates),
         conflicts=tuple(conflicts),
         leaks=tuple(leaks),
@@ -236,6 +250,7 @@ def _report(
         heights=_range([record.size[1] for record in sized]),
         modes=dict(Counter(record.mode for record in sized).most_common()),
         formats=dict(Counter(r.format or "unknown" for r in records).most_common()),
+        **found,
     )
 
 

@@ -104,6 +104,20 @@ def _readable(ending: str) -> tuple[str, ...]:
     )
 
 
+def is_image(path: Path) -> bool:
+    """Whether a file is a picture: its name says so, or else its content."""
+    from PIL import Image
+
+    ending = path.suffix.lower()
+    if ending in promised_formats():
+        return True
+    try:
+        with Image.open(path, formats=_readable(ending)):
+            return True
+    except decoding_errors():
+        return False
+
+
 def read_image(
     data: bytes, use: Callable[["PillowImage.Image"], Result], ending: str = ""
 ) -> Result:

@@ -6,11 +6,12 @@ from typing import Any
 
 import numpy as np
 
-from kerastl._checks import check_choice, check_integer, fail, nearest
+from kerastl._checks import check_choice, check_integer, fail, nearest, warn
 from kerastl._progress import Progress
 from kerastl.data.catalog import DATASETS, load_dataset
+from kerastl.data.folders import list_files
 from kerastl.data.images import as_rgb, resize_images
-from kerastl.data.loading import list_files, load_images
+from kerastl.data.loading import load_images
 from kerastl.data.sets import (
     ImageSet,
     Splits,
@@ -181,7 +182,9 @@ def _files(inputs: Sequence[str | Path]) -> tuple[str, ...]:
         item = Path(given)
         # Path takes no name, as of an unset variable, for the working folder.
         if item.is_dir() and str(given):
-            inside, _ = list_files(item)
+            inside, said = list_files(item)
+            for line in said:
+                warn(line)
             if not inside:
                 fail("inputs", "folders with images inside", str(item))
             found += map(str, inside)

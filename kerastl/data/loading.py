@@ -1,7 +1,6 @@
 """Reading image files and folders of them."""
 
 import hashlib
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kerastl._checks import check_choice, fail
+from kerastl._checks import check_choice, fail, warn
 from kerastl._files import regular_bytes
 from kerastl._progress import Progress
+from kerastl.data.folders import Layout, empty_classes, few, printable, read_layout
 from kerastl.data.images import (
     as_rgb,
     decoding_errors,
@@ -31,6 +31,7 @@ from kerastl.data.sets import (
     integer_codes,
     joined,
     keep_mask,
+    natural_key,
     warn_user,
 )
 
@@ -63,40 +64,6 @@ class FileRecord:
         """Whether the name promises another format than the bytes hold."""
         promised = promised_formats().get(Path(self.path).suffix.lower())
         return self.format is not None and promised not in (None, self.format)
-
-
-def natural_key(text: str) -> tuple[tuple[int, int, str], ...]:
-    """Sort key under which `'2'` comes before `'10'`."""
-    parts = re.findall(r"[0-9]+|[^0-9]+", text)
-    keys = [(0, int(p), p) if p[0] in "0123456789" else (1, 0, p) for p in parts]
-    # The text itself breaks ties such as '1' and '01'.
-    return (*keys, (2, 0, text))
-
-
-def is_hidden(path: Path) -> bool:
-    """Whether systems put the file there, not people."""
-    return path.name.startswith(".") or path.name == "__MACOSX"
-
-
-def subfolders(folder: Path) -> list[Path]:
-    """The folders inside that are not hidden, in natural order."""
-    found = [path for path in folder.iterdir() if path.is_dir() and not is_hidden(path)]
-    return sorted(found, key=lambda path: natural_key(path.name))
-
-
-def list_files(folder: Path) -> tuple[list[Path], list[Path]]:
-    """(image files, other files) below a folder, each in natural order."""
-    images, others, waiting = [], [], [folder]
-    while waiting:
-        for path in waiting.pop().iterdir():
-            if is_hidden(path):
-                others.append(path)
-            elif path.is_dir():
-                waiting.append(path)
-            else:
-                fits = path.suffix.lower() in promised_formats()
-                (images if fits else others).append(path)
-    return _in_order(images), _in_order(others)
 
 
 def inspect_files(
@@ -140,20 +107,8 @@ def inspect_file(path: str) -> FileRecord:
     return FileRecord(path, digest, fault=fault, **seen)
 
 
-def _in_order(paths: list[Path]) -> list[Path]:
-    return sorted(paths, key=lambda path: natural_key(path.as_posix()))
-
-
 Groups = Callable[[str], object] | Mapping[str, object]
 
-PARTS = {
-    "train": "train",
-    "training": "train",
-    "val": "validation",
-    "valid": "validation",
-    "validation": "validation",
-    "test": "test",
-}
 _NAMED = 10
 
 
@@ -175,9 +130,10 @@ def load_images(
     parts; resized or recompressed copies are not noticed: say `groups` for those.
 
     Args:
-        folder: Holds one folder for each class, or `train` with `validation` (or
-            `val`, `valid`) and `test` where they exist, each with the class
-            folders inside. Classes are in natural order ('2' before '10').
+        folder: Holds one folder for each class, or `train` with `validation` and
+            `test` where they exist, each with the class folders inside; `Training`,
+            `val`, `dev`, `eval`, `seg_train` and the like are understood. Classes are
+            in natural order ('2' before '10'). What is not used is said in a warning.
         validation: Share of each class, in [0, 1), cut from the training images
             where the folder has no validation part; 0 for none.
         test: Share of each class for test, in [0, 1), where the folder has neither
@@ -216,17 +172,13 @@ def load_images(
     check_choice("on_bad", on_bad, ("error", "skip"))
     check_choice("on_leak", on_leak, ("drop", "error"))
     root = existing_folder(folder)
-    parts = class_folders(root)
-    names = _class_names(root, parts)
+    layout = read_layout(root)
+    names = _class_names(layout)
     listed = [
         (path, names.index(name), part)
-        for part, classes in parts.items()
-        for name, place in classes.items()
-        for path in list_files(place)[0]
+        for part, name, place in layout.classes
+        for path in place.files("images")
     ]
-    if not listed:
-        hint = "It must hold one folder of images for each class."
-        fail("folder", "a folder with images", str(folder), hint, FileNotFoundError)
     records = inspect_files([path for path, _, _ in listed], progress=progress)
     good = without_bad(records, on_bad)
     keys = _group_keys(root, [path for path, _, _ in listed], groups)
@@ -236,13 +188,17 @@ def load_images(
     whole = ImageSet(paths, labels[good], names, root.resolve().name)
     contents = np.array([records[i].digest for i in good])
     clusters = joined(contents, keys[good])
-    if list(parts) == [""]:
+    if list(layout.parts) == [""]:
         return cut_whole(whole, contents, clusters, validation, test, seed)
     return _brought(whole, contents, clusters, where, validation, seed, on_leak)
 
 
 def existing_folder(folder: str | Path) -> Path:
     """The folder, or the error that it is missing."""
+    if not isinstance(folder, (str, Path)):
+        expected, kind = "the path of a folder", type(folder).__name__
+        hint = "kerastl.open_data takes other data."
+        fail("folder", expected, kind, hint, TypeError)
     if not str(folder):
         # Of an unset variable in a shell; Path would take it for the working folder.
         hint = "Pass '.' for the working folder."
@@ -255,39 +211,32 @@ def existing_folder(folder: str | Path) -> Path:
     return root
 
 
-def class_folders(root: Path) -> dict[str, dict[str, Path]]:
-    """Part (or "" for a folder without parts) -> class name -> its folder."""
-    inside = subfolders(root)
-    parts: dict[str, dict[str, Path]] = {}
-    for path in inside:
-        part = PARTS.get(path.name.lower())
-        # A class may be called "train" (beside "bus"): it has no folders inside.
-        if part and subfolders(path):
-            parts.setdefault(part, {}).update(
-                {sub.name: sub for sub in subfolders(path)}
-            )
-    if "train" in parts:
-        return {
-            part: parts[part]
-            for part in ("train", "validation", "test")
-            if part in parts
-        }
-    return {"": {path.name: path for path in inside}}
-
-
-def _class_names(root: Path, parts: dict[str, dict[str, Path]]) -> tuple[str, ...]:
-    found = {name for classes in parts.values() for name in classes}
-    names = tuple(sorted(found, key=natural_key))
-    if not names:
-        images, _ = list_files(root)
-        if images:
+def _class_names(layout: Layout) -> tuple[str, ...]:
+    """The names of the classes; raises where the folder is no folder of classes."""
+    names = tuple(sorted({name for _, name, _ in layout.classes}, key=natural_key))
+    root = str(layout.top.path)
+    if layout.fault:
+        expected, hint = layout.fault
+        fail("folder", expected, root, hint)
+    empty = empty_classes(layout)
+    if len(empty) == len(layout.classes):
+        if layout.top.images:
             hint = "Put the images of each class into a folder of their own."
-            fail("folder", "a folder of class folders", str(root), hint)
-        hint = "It is empty."
-        fail("folder", "a folder with images", str(root), hint, FileNotFoundError)
+            fail("folder", "a folder of class folders", root, hint)
+        hint = f"It holds {few(empty)}." if empty else "It is empty."
+        expected = "a folder with images, one folder of them for each class"
+        fail("folder", expected, root, hint, FileNotFoundError)
     if len(names) < 2:
         hint = f"The only class folder is {names[0]!r}."
-        fail("folder", "a folder of at least two class folders", str(root), hint)
+        fail("folder", "a folder of at least two class folders", root, hint)
+    if empty:
+        hint = "Add images, or remove those folders."
+        fail("folder", "a folder of classes with images", empty[:_NAMED], hint)
+    wrong = [name for name in names if printable(name) != name]
+    if wrong:
+        fail("folder", "of class folders with names in UTF-8", wrong[:_NAMED])
+    for line in layout.said:
+        warn(line)
     return names
 
 

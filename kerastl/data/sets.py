@@ -1,6 +1,7 @@
 """Sets of examples, their splits, and the copies that would leak between them."""
 
 import hashlib
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -234,6 +235,14 @@ def _check_rows(labels: np.ndarray, names: tuple[str, ...]) -> None:
         fail("labels", f"of shape (n, {len(names)}), as `class_names`", labels.shape)
     if not np.isin(labels, (0, 1)).all():
         fail("labels", "0 or 1 in each column", np.unique(labels)[:5].tolist())
+
+
+def natural_key(text: str) -> tuple[tuple[int, int, str], ...]:
+    """Sort key under which `'2'` comes before `'10'`."""
+    parts = re.findall(r"[0-9]+|[^0-9]+", text)
+    keys = [(0, int(p), p) if p[0] in "0123456789" else (1, 0, p) for p in parts]
+    # The text itself breaks ties such as '1' and '01'.
+    return (*keys, (2, 0, text))
 
 
 def digests(image_set: ImageSet) -> np.ndarray:

@@ -14,10 +14,16 @@ from kerastl.data.loading import (
     cut_whole,
     existing_folder,
     inspect_files,
-    natural_key,
     without_bad,
 )
-from kerastl.data.sets import ImageSet, Splits, check_shares, integer_codes, joined
+from kerastl.data.sets import (
+    ImageSet,
+    Splits,
+    check_shares,
+    integer_codes,
+    joined,
+    natural_key,
+)
 
 _NAMED = 5
 _DELIMITERS = {".csv": ",", ".tsv": "\t"}

@@ -8,12 +8,12 @@ from typing import Any
 import keras
 import numpy as np
 
-from kerastl._checks import check_choice, check_integer, fail
+from kerastl._checks import check_choice, check_integer, fail, warn
 from kerastl._files import user_path, whole_file
 from kerastl._progress import ProgressLine
+from kerastl.data.folders import left_out, walk
 from kerastl.data.images import PixelStore, ReadableStore
 from kerastl.data.inputs import open_data
-from kerastl.data.loading import list_files, subfolders
 from kerastl.data.sets import ImageSet, Splits
 from kerastl.features.network import extract_features, feature_network, open_backbone
 from kerastl.models.layers import feature_columns
@@ -185,9 +185,11 @@ def _read_parts(
         return {"train": data}
     if isinstance(data, (str, Path)):
         folder = Path(data).expanduser()
-        if folder.is_dir() and not subfolders(folder) and list_files(folder)[0]:
-            paths = tuple(str(path) for path in list_files(folder)[0])
-            return {"train": ImageSet(paths, None, (), folder.resolve().name)}
+        top, said = walk(folder) if folder.is_dir() else (None, [])
+        if top and top.images and not top.folders:
+            for line in said + left_out([top]):
+                warn(line)
+            return {"train": ImageSet(top.images, None, (), folder.resolve().name)}
     with ProgressLine("reading images") as progress:
         splits = open_data(data, validation=0.0, on_bad=on_bad, progress=progress)
     return {name: part for name, part in vars(splits).items() if part is not None}

@@ -1,6 +1,7 @@
 """The audit finds each kind of fault and raises for none of them."""
 
 import json
+import os
 import shutil
 
 import numpy as np
@@ -120,8 +121,36 @@ def test_a_set_of_files_is_audited(faulty):
     assert [path for path, _ in report.unreadable] == paths[2:]
 
 
-def test_an_empty_folder_is_reported(tmp_path):
-    assert audit(tmp_path).num_images == 0
+@pytest.mark.parametrize("made", [[], ["cat"], ["cat", "dog"]])
+def test_a_folder_without_images_is_not_ok(tmp_path, made):
+    for name in made:
+        (tmp_path / name).mkdir()
+    report = audit(tmp_path, smallest_class=0)
+    assert not report.ok
+    assert str(report).endswith("no images were found")
+
+
+def test_a_folder_of_no_classes_is_reported(image_folder):
+    report = audit(image_folder.parent)
+    assert not report.ok
+    assert "Did you mean" in str(report)
+
+
+def test_what_is_not_used_is_reported(image_folder):
+    shutil.copy(image_folder / "red" / "0.png", image_folder / "cover.png")
+    assert "cover.png" in "".join(audit(image_folder).notes)
+
+
+def test_names_that_are_no_text_are_reported(image_folder):
+    for name in (b"\xff.png", b"caf\xe9.jpg", b"\xfe.txt"):
+        copy = image_folder / "red" / os.fsdecode(name)
+        shutil.copy(image_folder / "red" / "0.png", copy)
+    shutil.copytree(image_folder / "red", image_folder / os.fsdecode(b"\xe9"))
+    report = audit(image_folder)
+    for text in (str(report), json.dumps(report.to_dict(), ensure_ascii=False)):
+        assert r"caf\xe9.jpg" in text.replace("\\\\", "\\")
+        text.encode("utf-8")
+    assert r"\xe9" in report.counts
 
 
 def test_a_missing_folder_is_refused(tmp_path):

@@ -1,5 +1,6 @@
 """Folders become splits that are disjoint by path and by content."""
 
+import os
 import shutil
 import warnings
 from pathlib import Path
@@ -137,18 +138,173 @@ def test_a_test_folder_is_used_whole_and_validation_is_cut_from_train(parts):
     assert_disjoint(splits)
 
 
-@pytest.mark.parametrize("name", ["val", "valid", "validation", "Val"])
+VALIDATION = ["val", "valid", "validation", "Val", "dev", "eval", "Evaluation", "VAL-2"]
+
+
+@pytest.mark.parametrize("name", VALIDATION)
 def test_a_validation_folder_is_used_whole(parts, name):
     (parts / "test").rename(parts / name)
     splits = load_images(parts)
     assert [len(splits.train), len(splits.validation), splits.test] == [20, 6, None]
 
 
-def test_a_class_may_be_called_train(tmp_path):
-    for name in ("train", "bus"):
+@pytest.mark.parametrize(
+    ("train", "test"),
+    [
+        ("Training", "Testing"),
+        ("train", "test1"),
+        ("seg_train", "seg_test"),
+        ("train_images", "test_images"),
+        ("cats-Train-2019", "cats-Test-2019"),
+        ("traindata", "testdata"),
+    ],
+)
+def test_parts_by_other_names_are_parts(parts, train, test):
+    for name, other in (("train", train), ("test", test)):
+        (parts / name).rename(parts / other)
+    assert [len(part) for part in load_images(parts)] == [16, 4, 6]
+
+
+def test_parts_may_hold_a_folder_of_their_name(parts):
+    for part in ("train", "test"):
+        (parts / part).rename(parts / "inner")
+        (parts / f"seg_{part}").mkdir()
+        (parts / "inner").rename(parts / f"seg_{part}" / f"seg_{part}")
+    with pytest.warns(UserWarning, match=r"classes of 'seg_t.*seg_t\w*/seg_t"):
+        splits = load_images(parts)
+    assert [len(part) for part in splits] == [16, 4, 6]
+
+
+@pytest.mark.parametrize(
+    "names", [("train", "bus"), ("freight_train", "passenger_train"), ("test", "text")]
+)
+@pytest.mark.parametrize("inside", ["", "images/"])
+def test_a_class_may_be_called_train(tmp_path, names, inside):
+    for name in names:
         for i in range(5):
-            write(tmp_path / name / f"{i}.png")
-    assert load_images(tmp_path).class_names == ("bus", "train")
+            write(tmp_path / name / f"{inside}{i}.png")
+    assert load_images(tmp_path).class_names == tuple(sorted(names))
+
+
+@pytest.mark.parametrize(
+    ("made", "words"),
+    [
+        (["Testing/cat", "test/dog"], r"one folder a part, not 'Testing', 'test'"),
+        (["val/cat", "dev/cat"], "one folder a part, not 'dev', 'val'"),
+    ],
+)
+def test_two_folders_of_one_part_are_refused(parts, made, words):
+    for place in made:
+        write(parts / place / "0.png")
+    with pytest.raises(ValueError, match=words):
+        load_images(parts)
+
+
+@pytest.mark.parametrize(
+    ("made", "words"),
+    [
+        (["val/a", "val/b", "test/a", "test/b"], "named as parts.*one of them train"),
+        (["train", "test1"], "named as parts.*a folder of its own inside"),
+        (["seg_train", "seg_test"], "named as parts"),
+        (["train", "validation", "test/a", "test/b"], "named as parts"),
+        (["train"], "named as parts"),
+        (["cat/train", "cat/test", "dog/train"], "without parts inside its classes"),
+        (["one/a", "one/b", "two/a", "two/b"], "If 'a', 'b' are the classes"),
+        (["train/one/a", "train/one/b", "train/two/a", "train/two/b"], "If 'a', 'b'"),
+        (["pets/a", "pets/b"], "Did you mean '.*/pets'"),
+        (["zip/pets/train/a", "zip/pets/train/b"], "Did you mean '.*/zip/pets'"),
+        (["zip/pets/train/a", "zip/pets/test/a"], "Did you mean '.*/zip/pets'"),
+    ],
+)
+def test_what_is_no_folder_of_classes_says_what_was_meant(tmp_path, made, words):
+    for place in made:
+        for i in range(3):
+            write(tmp_path / place / f"{i}.png")
+    with pytest.raises(ValueError, match=words):
+        load_images(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("made", "words"),
+    [
+        ("test2019/0.png", None),
+        ("extra/0.png", r"Not used: 'extra' \(1 images\)\."),
+        ("holdout/cat/0.png", r"'holdout' \(1 images\)"),
+        ("labels/a.txt", r"'labels' \(no images\)"),
+        ("0.png", r"1 images in no class folder \('0.png'\)"),
+        ("train/0.png", r"1 images in no class folder \('train/0.png'\)"),
+    ],
+)
+def test_what_lies_beside_the_parts_is_said(parts, made, words):
+    if words is None:
+        shutil.rmtree(parts / "test")
+        words = r"Not used: 'test2019' \(1 images\)\."
+    write(parts / made.replace(".txt", ".png"))
+    if made.endswith(".txt"):
+        (parts / made).with_suffix(".png").rename(parts / "train/cat/new.png")
+    with pytest.warns(UserWarning, match=words) as caught:
+        load_images(parts)
+    assert len(caught) == 1
+
+
+@pytest.mark.parametrize(
+    ("made", "said"),
+    [
+        (["animals/cat", "animals/dog", "plants/oak"], 1),
+        (["animals", "plants/oak"], 1),
+        (["animals/images", "plants/images"], 0),
+        (["animals", "plants"], 0),
+    ],
+)
+def test_two_levels_of_classes_are_said(tmp_path, made, said):
+    for place in made:
+        for i in range(4):
+            write(tmp_path / place / f"{i}.png")
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        assert load_images(tmp_path).class_names == ("animals", "plants")
+    assert ["first level of folders" in str(each.message) for each in caught] == [
+        True
+    ] * said
+
+
+@pytest.mark.parametrize("place", ["out", "cat/out", "train/old/out"])
+@pytest.mark.parametrize(
+    "left", [["model.keras"], ["report.json", "history.csv"], [".kerastl-run"]]
+)
+def test_what_kerastl_wrote_is_never_a_class(pets, place, left):
+    write(pets / place / "confusion.png")
+    for name in left:
+        (pets / place / name).touch()
+    if place.startswith("train"):
+        write(pets / "train" / "0.png")
+        write(pets / "train" / "1.png")
+    with pytest.warns(UserWarning, match=f"Left out what kerastl wrote: '{place}'"):
+        train, *_ = load_images(pets, validation=0)
+    assert len(train) == 20 + 2 * place.startswith("train")
+
+
+def test_files_that_are_no_images_are_counted_in_one_line(pets):
+    for name in ("cat/a.txt", "dog/b.txt", "dog/c.csv"):
+        (pets / name).write_text("no picture")
+    with pytest.warns(
+        UserWarning, match=r"Left out 3 files.*\.txt 2, \.csv 1"
+    ) as found:
+        load_images(pets)
+    assert len(found) == 1
+
+
+@pytest.mark.parametrize("given", [{"cat": ["0.png"]}, 3, ["cat", "dog"]])
+def test_what_is_no_path_is_refused(given):
+    with pytest.raises(TypeError, match="`folder` must be the path of a folder"):
+        load_images(given)
+
+
+@pytest.mark.parametrize("place", [b"\xff", b"\xe9t\xe9"])
+def test_a_class_name_that_is_no_text_is_refused(pets, place):
+    write(pets / os.fsdecode(place) / "0.png")
+    with pytest.raises(ValueError, match="names in UTF-8"):
+        load_images(pets)
 
 
 def test_a_leak_is_dropped_from_train_and_named(parts):
@@ -252,9 +408,23 @@ def test_one_image_in_a_class_is_refused(pets):
         load_images(pets)
 
 
-def test_an_empty_class_is_refused(pets):
+@pytest.mark.parametrize(
+    ("names", "words"),
+    [
+        ([], r"owl \(no file\)"),
+        (["a.txt", "b.txt", "c"], r"owl \(no image among .txt 2, no ending 1\)"),
+        ([".DS_Store"], r"owl \(no file\)"),
+    ],
+)
+def test_an_empty_class_is_refused_with_the_reason(pets, names, words):
     (pets / "owl").mkdir()
-    with pytest.raises(ValueError, match="Class 'owl' has 0"):
+    for name in names:
+        (pets / "owl" / name).write_text("no picture")
+    with (
+        warnings.catch_warnings(),
+        pytest.raises(ValueError, match=f"classes with images.*{words}"),
+    ):
+        warnings.simplefilter("ignore")
         load_images(pets)
 
 
@@ -283,11 +453,13 @@ def test_files_that_cannot_be_decoded_can_be_skipped(spoilt):
     assert len(train) + len(validation) == 20
 
 
-def test_files_beside_the_class_folders_are_ignored(pets):
+def test_files_beside_the_class_folders_are_not_used(pets):
     (pets / "README.md").touch()
     write(pets / "cover.png")
     write(pets / ".cache" / "0.png")
-    train, *_ = load_images(pets, validation=0)
+    with pytest.warns(UserWarning, match=r"no class folder \('cover.png'\)") as caught:
+        train, *_ = load_images(pets, validation=0)
+    assert len(caught) == 1
     assert len(train) == 20
 
 
