@@ -120,7 +120,7 @@ def test_an_output_that_cannot_be_is_refused_before_the_work(
     command, trained, model, fitted, tmp_path, output
 ):
     done = command("calibrate", model, trained.data, "--output", tmp_path / output)
-    assert (done.status, done.out) == (1, "")
+    assert (done.status, done.out) == (2, "")
     assert not fitted
 
 
