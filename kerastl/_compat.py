@@ -1,5 +1,6 @@
 """Every private or version-dependent Keras hook, one small function each."""
 
+import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -111,6 +112,40 @@ def applications_fetch_with(fetch: Callable[..., str]) -> Iterator[None]:
             yield
         finally:
             file_utils.get_file = original
+
+
+def device_names() -> list[str]:
+    """The devices that the backend sees, as `"gpu:0"`.
+
+    Keras lists them for TensorFlow and JAX alone; elsewhere it is the one in use.
+    """
+    if keras.backend.backend() in ("tensorflow", "jax"):
+        return keras.distribution.list_devices()
+    return [str(getattr(keras.ops.zeros(()), "device", "cpu"))]
+
+
+_USED_BY: list[int] = []
+
+
+def note_process() -> None:
+    """Note that this process uses the backend; raise in a fork of one that did.
+
+    TensorFlow's and JAX's threads do not live on in a fork, which waits for them for
+    ever.
+
+    Raises:
+        RuntimeError: In a forked process.
+    """
+    if keras.backend.backend() not in ("tensorflow", "jax"):
+        return
+    mine = os.getpid()
+    if mine != (_USED_BY or [mine])[0]:
+        raise RuntimeError(
+            f"Process {mine} was forked from process {_USED_BY[0]}, which has used "
+            f"{keras.backend.backend()}, and would wait for its threads for ever. Load "
+            "the model in the child alone, or start it with multiprocessing's 'spawn'."
+        )
+    _USED_BY[:] = [mine]
 
 
 def sublayers(layer: keras.Layer) -> tuple[keras.Layer, ...]:

@@ -116,11 +116,16 @@ def predict(
 
 
 def csv_row(row: dict[str, Any]) -> dict[str, Any]:
-    """`row` with several labels, or none, as one field."""
-    return {
-        name: ";".join(value) if isinstance(value, tuple) else value
-        for name, value in row.items()
-    }
+    """`row` with several labels, or none, as one field.
+
+    A spreadsheet would take text that begins with one of `=+-@` for a formula.
+    """
+    cells = {}
+    for name, value in row.items():
+        text = ";".join(value) if isinstance(value, tuple) else value
+        formula = isinstance(text, str) and text.startswith(tuple("=+-@\t\r"))
+        cells[name] = f"'{text}" if formula else text
+    return cells
 
 
 def evaluate(

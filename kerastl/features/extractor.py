@@ -4,7 +4,6 @@ import copy
 import hashlib
 import tempfile
 import threading
-import zipfile
 from collections import OrderedDict
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
@@ -32,6 +31,7 @@ from kerastl.features.keys import (
 from kerastl.features.network import extract_features, feature_network, open_backbone
 from kerastl.models.layers import FeatureColumns, feature_columns
 from kerastl.models.record import network_size
+from kerastl.models.weights import read_model_file
 from kerastl.tasks.building import model_path
 
 _SUFFIX = ".keras"
@@ -96,17 +96,8 @@ def read_network(path: str | Path) -> tuple[keras.Model, dict[str, Any]]:
         FileNotFoundError: If there is no such file.
         ValueError: If it is another file.
     """
-    path, expected = Path(path), "a file that FeatureExtractor.save wrote"
-    if not path.is_file():
-        fail("path", expected, str(path), error=FileNotFoundError)
-    if not zipfile.is_zipfile(path):
-        fail("path", expected, str(path), "It is no .keras file, or not whole.")
-    try:
-        network = keras.models.load_model(path, compile=False)
-    except (TypeError, ValueError, KeyError, OSError, zipfile.BadZipFile) as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
-        hint = f"Keras {keras.__version__} cannot read it: {reason}"
-        fail("path", expected, str(path), hint)
+    expected = "a file that FeatureExtractor.save wrote"
+    network = read_model_file(path, "path", expected)
     last = network.layers[-1]
     if not isinstance(last, FeatureColumns) or not last.settings:
         fail("path", expected, str(path), "It is another model.")

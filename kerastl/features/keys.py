@@ -17,7 +17,13 @@ import keras
 import numpy as np
 
 from kerastl._checks import check_choice, fail, image_size_pair
-from kerastl._compat import graph_nodes, is_functional, rerun_graph, sublayers
+from kerastl._compat import (
+    device_names,
+    graph_nodes,
+    is_functional,
+    rerun_graph,
+    sublayers,
+)
 from kerastl.data import augmentation as augmentation_code
 from kerastl.data import batches as batch_code
 from kerastl.data.augmentation import Augmentation, as_augmentation
@@ -333,6 +339,6 @@ def cache_key(*parts: str) -> str:
 def _kernels() -> str:
     """What decides how sums are rounded: library, version, kind of device."""
     backend = keras.backend.backend()
-    devices = {name.partition(":")[0] for name in keras.distribution.list_devices()}
+    devices = {name.partition(":")[0] for name in device_names()}
     version = getattr(sys.modules.get(backend), "__version__", "")
     return " ".join([backend, version, keras.__version__, *sorted(devices)])

@@ -10,6 +10,7 @@ import numpy as np
 from keras import layers
 
 from kerastl._checks import check_choice, check_integer, fail
+from kerastl._compat import device_names, note_process
 from kerastl._progress import Progress
 from kerastl.data.batches import only_or_all
 from kerastl.data.images import PixelStore
@@ -109,18 +110,31 @@ class Scope:
 
 
 def _jax_scope(kind: str, devices: int | None) -> Scope:
-    found = keras.distribution.list_devices()
+    found, backend = device_names(), keras.backend.backend()
     if kind == "tpu":
+        seen = ", ".join(found)
         found = [name for name in found if name.startswith("tpu")]
         if not found:
-            seen = ", ".join(keras.distribution.list_devices())
-            fail("kind", "'tpu' where a TPU is attached", kind, f"JAX sees {seen}.")
+            hint = f"Keras's backend {backend} sees {seen}."
+            fail("kind", "'tpu' where a TPU is attached", kind, hint)
     if kind == "cpu":
         return Scope(None)
+    if kind == "mirrored" and backend != "jax":
+        hint = f"Keras shares no work between devices on {backend}."
+        fail("kind", "'auto' or 'cpu' on this backend", kind, hint)
     names = found[:devices]
     if len(names) < 2 and kind == "auto":
         return Scope(None)
     return Scope(keras.distribution.DataParallel(devices=names), len(names))
+
+
+def check_scope(model: keras.Model, strategy: Any) -> None:
+    """Raise unless a TensorFlow strategy is the one that the model was built under."""
+    if strategy is None or keras.backend.backend() != "tensorflow":
+        return
+    if getattr(model, "distribute_strategy", strategy) is not strategy:
+        hint = "Build or load it in `with strategy.scope():`, of the same strategy."
+        fail("model", "built in the scope of `strategy`", model.name, hint)
 
 
 def replicas(strategy: Any) -> int:
@@ -197,6 +211,7 @@ def output_blocks(
             and the outputs cut.
         batch_size: A multiple of the number of replicas.
     """
+    note_process()
     replicas = replica_count(model)
     if model.jit_compile is not False:
         model.jit_compile = jit_mode()

@@ -25,6 +25,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from kerastl._checks import check_integer, check_number, fail, warn
+from kerastl._files import READ_ERRORS
 
 FOLDER_VARIABLE, LIMIT_VARIABLE = "KERASTL_CACHE", "KERASTL_CACHE_LIMIT"
 #: Bytes of all files together.
@@ -131,6 +132,8 @@ class CachedRows:
 
     def _read_description(self) -> None:
         end = os.fstat(self._file.fileno()).st_size - _FOOTER.size
+        if end < 0:
+            raise DamagedFileError(self.path, "it ends too early")
         length, checksum = _FOOTER.unpack(self._bytes(end, _FOOTER.size))
         # Of a damaged footer it may be gigabytes: more than there is memory.
         if length > end:
@@ -139,7 +142,20 @@ class CachedRows:
         # A file of zeros says that its empty description has the checksum 0.
         if not text or zlib.crc32(text) != checksum:
             raise DamagedFileError(self.path, "its description has changed")
-        fields = json.loads(text)
+        try:
+            header = self._take(json.loads(text))
+        except DamagedFileError:
+            raise
+        except READ_ERRORS as error:
+            raise DamagedFileError(self.path, "its description has changed") from error
+        self._start = len(header)
+        if end - length != len(header) + self.nbytes:
+            raise DamagedFileError(self.path, "its length has changed")
+        if self._bytes(0, len(header)) != header:
+            raise DamagedFileError(self.path, "its header has changed")
+
+    def _take(self, fields: Mapping[str, Any]) -> bytes:
+        """Take over a description; returns the header that goes with it."""
         if fields["format"] != FORMAT:
             raise DamagedFileError(self.path, "another version of kerastl wrote it")
         self.key, self.created, self.note = map(fields.get, ("key", "created", "note"))
@@ -147,12 +163,7 @@ class CachedRows:
         self.nbytes = math.prod(self.shape) * self.dtype.itemsize
         table = base64.b64decode(fields["checksums"])
         self._checksums = np.frombuffer(table, _CHECKSUM)
-        header = _npy_header(self.shape, self.dtype)
-        self._start = len(header)
-        if end - length != len(header) + self.nbytes:
-            raise DamagedFileError(self.path, "its length has changed")
-        if self._bytes(0, len(header)) != header:
-            raise DamagedFileError(self.path, "its header has changed")
+        return _npy_header(self.shape, self.dtype)
 
     def _bytes(self, offset: int, length: int) -> bytes:
         found = np.empty(length, np.uint8)

@@ -10,7 +10,7 @@ import keras
 import numpy as np
 
 from kerastl._checks import check_choice, check_number, fail, image_size_pair, nearest
-from kerastl._compat import rerun_graph, sublayers
+from kerastl._compat import note_process, rerun_graph, sublayers
 from kerastl.models.adapting import without_head
 from kerastl.models.layers import Preprocessing, make_freezable
 from kerastl.models.record import find_preprocessing
@@ -257,6 +257,7 @@ def build_backbone(
         Huang et al. (2016), Deep Networks with Stochastic Depth, arXiv:1603.09382,
         eq. 4, for the straight line.
     """
+    note_process()
     if is_model_file(name):
         return _tuned(name, None, image_size, alpha, stochastic_depth)
     spec = find_spec(name)

@@ -12,7 +12,7 @@ import numpy as np
 
 from kerastl._checks import check_integer, check_number, fail
 from kerastl._compat import own_variables, sublayers
-from kerastl._files import whole_file
+from kerastl._files import READ_ERRORS, one_line, whole_file
 from kerastl.models.freezing import (
     PARAMETER_GROUPS,
     Trainable,
@@ -35,7 +35,7 @@ from kerastl.models.layers import (
     smaller_side,
 )
 from kerastl.models.record import find_preprocessing, find_record, set_temperature
-from kerastl.models.weights import weights_digest
+from kerastl.models.weights import not_finite, weights_digest
 
 
 @dataclass(frozen=True)
@@ -469,15 +469,21 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         with np.load(path, allow_pickle=False) as file:
             arrays = {name: np.asarray(file[name]) for name in file.files}
         record = json.loads(str(arrays.pop(_RECORD)))
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
-        fail("path", expected, str(path), "It is another file, or damaged.")
-    if not isinstance(record, dict) or record.get("format") != _FORMAT:
+        known = record["format"] == _FORMAT
+        held = record if known else {"adapters": (), "head": ()}
+        adapters = [_Adapter(*item) for item in held["adapters"]]
+        names = {f"{name}{each.place}" for each in adapters for name in "ab"}
+        names |= {f"head{number}" for number, _ in enumerate(held["head"])}
+    except READ_ERRORS as error:
+        hint = f"It is another file, or damaged ({one_line(error)})."
+        fail("path", expected, str(path), hint)
+    if not known:
         hint = "It is of another version of kerastl."
         fail("path", expected, str(path), hint)
-    names = {f"{name}{place}" for place, *_ in record["adapters"] for name in "ab"}
-    names |= {f"head{number}" for number, _ in enumerate(record["head"])}
     if names != set(arrays):
         fail("path", expected, str(path), "It is another file, or damaged.")
+    if problem := not_finite(arrays.values()):
+        fail("path", expected, str(path), f"{problem}.")
     return record, arrays
 
 

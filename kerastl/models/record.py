@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import MISSING, asdict, dataclass, fields
 from typing import Any
 
 import keras
@@ -52,7 +52,19 @@ class Record:
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> "Record":
-        """Rebuild from `to_config`."""
+        """Rebuild from `to_config`.
+
+        Raises:
+            ValueError: If it has a field too many or too few, or a later version.
+        """
+        known = {field.name: field.default is MISSING for field in fields(cls)}
+        later = config.get("version", 0) > cls.version
+        strange = sorted(set(config) - set(known))
+        strange += [each for each in known if known[each] and each not in config]
+        if later or strange:
+            shown = ", ".join([f"version {config.get('version')}", *strange])
+            expected = f"of a record that this kerastl reads (version {cls.version})"
+            fail("model", expected, shown, "Update kerastl, or build the model anew.")
         return cls(
             **{
                 name: tuple(value) if isinstance(value, list) else value

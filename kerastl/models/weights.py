@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 import warnings
 import zipfile
 from collections import Counter
@@ -15,7 +16,7 @@ import keras
 import numpy as np
 
 from kerastl._checks import fail, nearest
-from kerastl._compat import applications_fetch_with, keras_home
+from kerastl._compat import applications_fetch_with, keras_home, note_process
 from kerastl._files import READ_ERRORS, one_line
 from kerastl.models.registry import BackboneSpec
 
@@ -29,7 +30,8 @@ def load_weights_file(model: keras.Model, path: Path, *, network: str) -> None:
     """Load `.weights.h5`, `.h5` (Keras's older format) or `.npz` into a model.
 
     Shapes are compared before anything is loaded, so a file of another network changes
-    nothing. Afterwards the model's variables equal the file's arrays.
+    nothing. Afterwards the model's variables equal the file's arrays. A sum beside the
+    file, as `sha256sum FILE > FILE.sha256` writes it, is checked first.
 
     Args:
         model: Built model.
@@ -37,16 +39,20 @@ def load_weights_file(model: keras.Model, path: Path, *, network: str) -> None:
         network: The network's name, for messages.
 
     Raises:
-        ValueError: If the file cannot be read or belongs to another network.
+        ValueError: If the file cannot be read, belongs to another network, or holds
+            values that are not finite.
     """
     npz = path.suffix == ".npz"
+    _check_sum_beside(path)
     shapes: Counter = Counter()
     digests: Counter = Counter()
     try:
+        difference = ""
         for array in _arrays(path):
             shapes[array.shape] += 1
             digests[_digest(array)] += 1
-        difference = _difference(model, shapes)
+            difference = difference or not_finite([array])
+        difference = _difference(model, shapes) or difference
         if npz and not difference:
             model.set_weights(list(_arrays(path)))
         elif not difference:
@@ -58,6 +64,28 @@ def load_weights_file(model: keras.Model, path: Path, *, network: str) -> None:
             difference = "The variables differ from the file's arrays after loading"
     if difference:
         _refuse(network, path, difference)
+
+
+def not_finite(arrays: Iterable[Any]) -> str:
+    """What is wrong with weights of which some are NaN or infinite; else nothing."""
+    for array in arrays:
+        values = np.asarray(keras.ops.convert_to_numpy(array))
+        if values.dtype.kind not in "biu" and not np.isfinite(values).all():
+            name = getattr(array, "path", f"an array of shape {values.shape}")
+            return f"Values of {name} are not finite"
+    return ""
+
+
+def _check_sum_beside(path: Path) -> None:
+    """Raise if a sum beside the file is not the file's."""
+    beside = path.with_name(f"{path.name}.sha256")
+    if not beside.is_file():
+        return
+    words = beside.read_text("utf-8", errors="replace").split()
+    if not words or not re.fullmatch("[0-9a-f]{64}", words[0].lower()):
+        fail("weights", "beside a sha256 of 64 hexadecimal digits", str(beside))
+    hint = f"The sum is in {beside.name}: fetch or convert the weights again."
+    _check_sum(path, words[0].lower(), hint)
 
 
 def _refuse(network: str, path: Path, problem: str) -> None:
@@ -82,6 +110,7 @@ def read_model_file(path: str | Path, name: str, expected: str) -> keras.Model:
         FileNotFoundError: If there is no such file.
         ValueError: If it is no model file, or this Keras cannot read it.
     """
+    note_process()
     path = Path(path).expanduser()
     if not path.is_file():
         hint = "Look for model.keras in the folder that `kerastl train` wrote."
@@ -89,10 +118,13 @@ def read_model_file(path: str | Path, name: str, expected: str) -> keras.Model:
     if not zipfile.is_zipfile(path):
         fail(name, expected, str(path), "It is no .keras file, or not whole.")
     try:
-        return keras.models.load_model(path, compile=False)
+        model = keras.models.load_model(path, compile=False)
     except READ_ERRORS as error:
         hint = f"Keras {keras.__version__} cannot read it: {one_line(error)}."
         fail(name, expected, str(path), hint)
+    if problem := not_finite(model.weights):
+        fail(name, expected, str(path), f"{problem}.")
+    return model
 
 
 def _arrays(path: Path) -> Iterator[np.ndarray]:

@@ -45,7 +45,7 @@ from kerastl.models.registry import REGISTRY, match_spec
 from kerastl.models.weights import is_model_file, read_model_file
 from kerastl.tasks.classification import classification_task
 from kerastl.tasks.compiling import compile_model
-from kerastl.tasks.task import Task
+from kerastl.tasks.task import Task, bind
 
 POOLING = ("avg", "max", "concat")
 
@@ -498,9 +498,7 @@ def load_model(path: str | Path) -> keras.Model:
         FileNotFoundError: `path` must be a model file (.keras), whole. Received: ...
     """
     model = read_model_file(path, "path", "a model file (.keras), whole")
-    if find_record(model) is None:
-        hint = "It was not made by kerastl.build_classifier."
-        fail("path", "a classifier of kerastl", str(path), hint)
+    _check_record(model, path)
     for layer in sublayers(model):
         # Subclasses of dropout come back as they were before `freeze`.
         make_freezable(layer)
@@ -509,3 +507,19 @@ def load_model(path: str | Path) -> keras.Model:
     if model.trainable_variables:
         compile_model(model)
     return model
+
+
+def _check_record(model: keras.Model, path: str | Path) -> None:
+    """Raise unless a model says of itself what it is."""
+    try:
+        task = bind(model).task
+    except (ValueError, TypeError, KeyError) as error:
+        hint = f"Its record cannot be read: {error}"
+        fail("path", "a model of kerastl", str(path), hint)
+    if task is None:
+        hint = "It was not made by kerastl.build_classifier."
+        fail("path", "a classifier of kerastl", str(path), hint)
+    units = model.layers[-1].input.shape[-1]
+    if units != task.units:
+        hint = f"Its record names {task.units} outputs, and its head has {units}."
+        fail("path", "a model whose names are those of its outputs", str(path), hint)

@@ -14,6 +14,7 @@ import keras
 import numpy as np
 
 from kerastl._checks import fail, nearest
+from kerastl._compat import note_process
 from kerastl.data.sets import ImageSet
 from kerastl.models.layers import TaskOutputs
 from kerastl.models.record import Record, find_record, read_record
@@ -316,6 +317,7 @@ def bind(model: keras.Model | BoundModel) -> BoundModel:
     """
     if isinstance(model, BoundModel):
         return model
+    note_process()
     record = find_record(model)
     return BoundModel(model, record, record and task_from_config(record.task))
 

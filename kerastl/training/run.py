@@ -27,8 +27,8 @@ from kerastl.features.cache import (
     Views,
     cached_part,
 )
+from kerastl.features.network import check_scope, source_outputs
 from kerastl.features.network import replicas as count_replicas
-from kerastl.features.network import source_outputs
 from kerastl.features.sources import make_source
 from kerastl.models.freezing import unfreeze
 from kerastl.models.layers import is_noise
@@ -595,6 +595,7 @@ def run_phases(
     if seed is None:
         seed = int(np.random.SeedSequence().generate_state(1)[0])
     check_integer("seed", seed, 0)
+    check_scope(model, strategy)
     replicas = count_replicas(strategy)
     if replicas > 1 and not isinstance(train, StreamSource):
         batch_size = replica_batch_size(batch_size, replicas, len(train))
