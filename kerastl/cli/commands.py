@@ -364,7 +364,7 @@ def cache(
     from kerastl.features.store import DiskCache
 
     store = DiskCache(folder)
-    _check_cache(store, folder)
+    _check_cache(store, folder, action)
     if action == "clear":
         if older_than is not None and not older_than >= 0:
             fail("older_than", "a number of days of at least 0", older_than)
@@ -385,13 +385,14 @@ def cache(
     return Reply(record, used, [_entry_row(entry) for entry in entries])
 
 
-def _check_cache(store: "DiskCache", folder: str | None) -> None:
-    """Raise unless a folder that somebody named is a cache, or empty."""
+def _check_cache(store: "DiskCache", folder: str | None, action: str) -> None:
+    """Raise unless a folder that somebody named is a cache, or may become one."""
     if folder is None:
         return
     place = user_path("folder", folder)
-    known = place.is_dir() and (store.entries() or not any(place.iterdir()))
-    if not known:
+    missing = action == "list" and not place.exists()
+    empty = missing or (place.is_dir() and not any(place.iterdir()))
+    if not (empty or store.entries()):
         hint = "Leave it out for the folder that runs use."
         fail("folder", "a cache of kerastl", folder, hint)
 
