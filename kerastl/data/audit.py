@@ -10,7 +10,12 @@ import numpy as np
 from kerastl._checks import check_integer, fail
 from kerastl._progress import Progress
 from kerastl.data.folders import printable, read_layout
-from kerastl.data.loading import FileRecord, existing_folder, inspect_files
+from kerastl.data.loading import (
+    FileRecord,
+    empty_looking,
+    existing_folder,
+    inspect_files,
+)
 from kerastl.data.sets import ImageSet, copies, digests
 
 _SHOWN = 5
@@ -37,6 +42,8 @@ class AuditReport:
         duplicates: Groups of copies with one label, within one part.
         conflicts: Groups of copies with different labels.
         leaks: Groups of copies in more than one part.
+        empty_looking: Lines on images of one colour or of hardly any range, and on
+            classes whose images all show the same.
         widths: (least, median, most) in pixels, or None without images.
         heights: (least, median, most) in pixels, or None without images.
         modes: Images of each mode, such as `"RGB"` or `"L"`.
@@ -62,6 +69,7 @@ class AuditReport:
     duplicates: tuple[tuple[str, ...], ...]
     conflicts: tuple[tuple[str, ...], ...]
     leaks: tuple[tuple[str, ...], ...]
+    empty_looking: tuple[str, ...] = ()
     widths: tuple[float, float, float] | None
     heights: tuple[float, float, float] | None
     modes: dict[str, int]
@@ -71,8 +79,8 @@ class AuditReport:
     def ok(self) -> bool:
         """Whether nothing was found that spoils training or its score."""
         faults = (self.layout, self.unreadable, self.small_classes)
-        others = (self.missing_classes, self.conflicts, self.leaks)
-        return self.num_images > 0 and not any((*faults, *others))
+        faults += (self.missing_classes, self.conflicts, self.leaks, self.empty_looking)
+        return self.num_images > 0 and not any(faults)
 
     def to_dict(self) -> dict[str, Any]:
         """The fields as plain values, ready for JSON."""
@@ -115,6 +123,7 @@ class AuditReport:
             "duplicates": [" = ".join(same) for same in self.duplicates],
             "copies with different labels": [" = ".join(c) for c in self.conflicts],
             "copies in several parts": [" = ".join(same) for same in self.leaks],
+            "nothing to see": list(self.empty_looking),
         }
 
 
@@ -143,7 +152,7 @@ def audit(
 
     Example:
         >>> import numpy as np
-        >>> pixels = np.arange(4, dtype="uint8").repeat(64).reshape(4, 8, 8)
+        >>> pixels = np.arange(256, dtype="uint8").reshape(4, 8, 8)
         >>> four = ImageSet(pixels, np.array([0, 0, 1, 1]), ("a", "b"))
         >>> audit(four, smallest_class=2).ok
         True
@@ -201,9 +210,13 @@ def _audit_set(
         height, width = image_set.images.shape[1:3]
         channels = image_set.images.shape[3] if image_set.images.ndim == 4 else 1
         mode = {1: "L", 3: "RGB", 4: "RGBA"}[channels]
+        flat = image_set.images.reshape(len(image_set), height * width, channels)
+        spreads = np.ptp(flat, axis=1).max(axis=1).astype(int).tolist()
         records = [
-            FileRecord(f"image {i}", digest, "array", (width, height), mode, None)
-            for i, digest in enumerate(digests(image_set).tolist())
+            FileRecord(f"image {i}", sha, "array", (width, height), mode, None, spread)
+            for i, (sha, spread) in enumerate(
+                zip(digests(image_set).tolist(), spreads, strict=True)
+            )
         ]
     name = image_set.name or "image set"
     return _report(name, records, places, image_set.counts(), smallest_class)
@@ -246,6 +259,11 @@ def _report(
         duplicates=tuple(duplicates),
         conflicts=tuple(conflicts),
         leaks=tuple(leaks),
+        empty_looking=tuple(
+            empty_looking(
+                [(r, name) for r, (_, name) in zip(records, places, strict=True)]
+            )
+        ),
         widths=_range([record.size[0] for record in sized]),
         heights=_range([record.size[1] for record in sized]),
         modes=dict(Counter(record.mode for record in sized).most_common()),

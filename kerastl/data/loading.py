@@ -1,6 +1,7 @@
 """Reading image files and folders of them."""
 
 import hashlib
+import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,6 +51,8 @@ class FileRecord:
         size: (width, height) in pixels, or None when it cannot be opened.
         mode: Pillow's mode, such as `"RGB"`, or None.
         fault: Why it cannot be decoded, or None.
+        spread: Largest difference of two pixels in a channel, 0-255, or None.
+        look: A sum over its pixels; copies in other files have the same.
     """
 
     path: str
@@ -58,6 +61,8 @@ class FileRecord:
     size: tuple[int, int] | None
     mode: str | None
     fault: str | None
+    spread: int | None = None
+    look: int | None = None
 
     @property
     def wrong_extension(self) -> bool:
@@ -74,8 +79,8 @@ def inspect_files(
 ) -> list[FileRecord]:
     """Read, hash and decode each file once.
 
-    A JPEG is decoded at an eighth of its scale: its whole bit stream is read, at a
-    third of the cost.
+    A large JPEG is decoded at an eighth of its scale: its whole bit stream is read, at
+    a third of the cost.
     """
     records: list[FileRecord] = [None] * len(paths)  # type: ignore[list-item]
 
@@ -90,26 +95,59 @@ def inspect_file(path: str) -> FileRecord:
     """Read, hash and decode one file."""
     seen: dict[str, Any] = {"format": None, "size": None, "mode": None}
 
-    def look(image: "PillowImage.Image") -> None:
+    def look(image: "PillowImage.Image", side: int = 32) -> None:
         # A phone's JPEG of several pictures is a JPEG.
         kind = {"MPO": "JPEG"}.get(image.format, image.format)
         seen.update(format=kind, size=image.size, mode=image.mode)
-        image.draft(None, (1, 1))
-        as_rgb(image).load()
+        image.draft(None, (side, side))
+        pixels = as_rgb(image)
+        spread = max(high - low for low, high in pixels.getextrema())
+        seen.update(spread=spread, look=zlib.crc32(pixels.tobytes()))
 
-    digest, fault = "", None
+    digest, fault, ending = "", None, Path(path).suffix
     try:
         data = regular_bytes(path)
         digest = hashlib.sha256(data).hexdigest()
-        read_image(data, look, Path(path).suffix)
+        read_image(data, look, ending)
+        if seen["spread"] < HARDLY_ANY:
+            # Fine lines are gone at an eighth of the scale.
+            read_image(data, lambda image: look(image, max(image.size)), ending)
     except decoding_errors() as error:
         fault = reason(error)
     return FileRecord(path, digest, fault=fault, **seen)
 
 
+def empty_looking(images: Sequence[tuple[FileRecord, str]]) -> list[str]:
+    """Lines on images, each with its class, that show nothing or all the same."""
+    records = [record for record, _ in images]
+    plain = [r.path for r in records if r.spread == 0]
+    faint = [r.path for r in records if r.spread and r.spread < HARDLY_ANY]
+    lines: list[str] = []
+    looks: dict[str, dict[str, int]] = {}
+    if plain:
+        lines.append(f"Images of one colour ({len(plain)}): {few(plain)}.")
+    if faint:
+        lines.append(
+            f"Images that use less than {HARDLY_ANY} of 256 levels, as deep grey does "
+            f"that fills a part of its 16 bits ({len(faint)}): {few(faint)}."
+        )
+    for record, name in images:
+        if record.look is not None:
+            looks.setdefault(name, {})[record.digest] = record.look
+    # Of equal bytes other checks speak.
+    same = [
+        name for name, each in looks.items() if len(each) > 1 == len({*each.values()})
+    ]
+    if same:
+        lines.append(f"Classes whose images all show the same: {few(same)}.")
+    return lines
+
+
 Groups = Callable[[str], object] | Mapping[str, object]
 
 _NAMED = 10
+#: Levels below which an image has hardly any range.
+HARDLY_ANY = 16
 
 
 def load_images(
@@ -163,7 +201,7 @@ def load_images(
         >>> for i in range(10):
         ...     file = root / ("cat", "dog")[i % 2] / f"{i}.png"
         ...     file.parent.mkdir(exist_ok=True)
-        ...     Image.new("RGB", (8, 8), (i, i, i)).save(file)
+        ...     Image.effect_noise((8, 8), 90).save(file)
         >>> train, validation, test = load_images(root)
         >>> train.counts(), len(validation), test
         ({'cat': 4, 'dog': 4}, 2, None)
@@ -183,6 +221,8 @@ def load_images(
     good = without_bad(records, on_bad)
     keys = _group_keys(root, [path for path, _, _ in listed], groups)
     labels = np.array([label for _, label, _ in listed])
+    for line in empty_looking([(records[i], names[labels[i]]) for i in good]):
+        warn(line)
     where = np.array([part for _, _, part in listed])[good]
     paths = tuple(str(listed[i][0]) for i in good)
     whole = ImageSet(paths, labels[good], names, root.resolve().name)

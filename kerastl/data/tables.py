@@ -7,11 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from kerastl._checks import check_choice, fail, nearest
+from kerastl._checks import check_choice, fail, nearest, warn
 from kerastl._progress import Progress
 from kerastl.data.images import promised_formats
 from kerastl.data.loading import (
     cut_whole,
+    empty_looking,
     existing_folder,
     inspect_files,
     without_bad,
@@ -78,7 +79,7 @@ def load_table(
         >>> root = pathlib.Path(tempfile.mkdtemp())
         >>> lines = ["file,age"]
         >>> for age in range(10):
-        ...     Image.new("RGB", (8, 8), (age, 0, 0)).save(root / f"{age}.png")
+        ...     Image.effect_noise((8, 8), 90).save(root / f"{age}.png")
         ...     lines.append(f"{age}.png,{age}")
         >>> _ = (root / "people.csv").write_text("\n".join(lines))
         >>> train, validation, _ = load_table(root / "people.csv", targets="age")
@@ -97,6 +98,8 @@ def load_table(
     records = inspect_files(paths, progress=progress)
     good = without_bad(records, on_bad, "table")
     whole = ImageSet(tuple(paths), name=name, **asked).subset(good)
+    for line in empty_looking([(records[i], name) for i in good]):
+        warn(line)
     contents = np.array([records[i].digest for i in good])
     clusters = joined(contents, integer_codes(whole.paths))
     return cut_whole(whole, contents, clusters, validation, test, seed)

@@ -114,6 +114,16 @@ def test_a_set_of_arrays_is_audited():
     assert not report.wrong_extensions
 
 
+def test_arrays_with_nothing_to_see_are_reported():
+    random = np.random.default_rng(0)
+    pixels = random.integers(0, 256, (6, 4, 5, 3), "uint8")
+    pixels[1], pixels[2] = (9, 0, 200), pixels[2] % 12
+    report = audit(ImageSet(pixels, np.array([0, 0, 0, 1, 1, 1]), ("a", "b")))
+    assert "'image 1'" in report.empty_looking[0]
+    assert "'image 2'" in report.empty_looking[1]
+    assert len(report.empty_looking) == 2
+
+
 def test_a_set_of_files_is_audited(faulty):
     paths = [str(faulty / "train" / "cat" / f"{i}.jpg") for i in range(2)]
     paths.append(str(faulty / "gone.jpg"))

@@ -1,14 +1,16 @@
 """Folders become splits that are disjoint by path and by content."""
 
 import os
+import re
 import shutil
 import warnings
 from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, PngImagePlugin
 
+from kerastl.data.audit import audit
 from kerastl.data.loading import load_images
 
 COLOURS = iter(range(10**9))
@@ -19,7 +21,11 @@ def write(path, value=None, size=8):
     value = next(COLOURS) if value is None else value
     path.parent.mkdir(parents=True, exist_ok=True)
     colour = (value % 256, value // 256 % 256, value // 65536 % 256)
-    Image.new("RGB", (size, size), colour).save(path)
+    image = Image.new("RGB", (size, size), colour)
+    image.putpixel((0, 0), tuple(255 - each for each in colour))
+    image.putpixel((1, 0), (0, 0, 0))
+    image.putpixel((2, 0), (255, 255, 255))
+    image.save(path)
     return path
 
 
@@ -292,6 +298,61 @@ def test_files_that_are_no_images_are_counted_in_one_line(pets):
     ) as found:
         load_images(pets)
     assert len(found) == 1
+
+
+def black_on_black(index):
+    """Pictures in different files, each black all over."""
+    return Image.new("RGBA", (8 + index, 8), (0, 0, 0, 255))
+
+
+def flat(index):
+    """Another colour each, the same all over."""
+    return Image.new("RGB", (8, 8), (index, 99, 3))
+
+
+def deep(index):
+    """Ten bits in sixteen."""
+    levels = np.arange(index, 64 + index, dtype="uint16").reshape(8, 8) * 14
+    return Image.fromarray(levels)
+
+
+def same(index):
+    """One drawing under different texts."""
+    image = Image.linear_gradient("L")
+    image.info["comment"] = str(index)
+    return image
+
+
+@pytest.mark.parametrize(
+    ("draw", "words"),
+    [
+        (black_on_black, r"of one colour \(4\).*owl/0.png"),
+        (flat, r"of one colour \(4\).*owl/0.png"),
+        (deep, r"less than 16 of 256 levels.*\(4\).*owl/0.png"),
+        (same, "Classes whose images all show the same: 'owl'"),
+    ],
+)
+def test_images_with_nothing_to_see_are_said(pets, draw, words):
+    (pets / "owl").mkdir()
+    for i in range(4):
+        info = PngImagePlugin.PngInfo()
+        info.add_text("number", str(i))
+        draw(i).save(pets / "owl" / f"{i}.png", pnginfo=info)
+    with pytest.warns(UserWarning, match=words) as caught:
+        load_images(pets)
+    assert len(caught) == 1
+    report = audit(pets, smallest_class=4)
+    assert not report.ok
+    assert re.search(words, str(report))
+
+
+@pytest.mark.parametrize("side", [8, 300])
+def test_fine_patterns_are_no_single_colour(pets, side):
+    checks = (np.indices((side, side)).sum(axis=0) % 2 * 255).astype("uint8")
+    for i in range(3):
+        shade = np.where(checks > 0, 200 + i, 20).astype("uint8")
+        Image.fromarray(shade).save(pets / "cat" / f"{i}.jpg", quality=95)
+    load_images(pets)
 
 
 @pytest.mark.parametrize("given", [{"cat": ["0.png"]}, 3, ["cat", "dog"]])

@@ -15,7 +15,9 @@ def root(tmp_path):
     """Twenty pictures in a folder `faces`, and tables that name them."""
     (tmp_path / "faces").mkdir()
     for i in range(COUNT):
-        Image.new("RGB", (8, 8), (i, 2 * i, 0)).save(tmp_path / "faces" / f"{i}.png")
+        image = Image.new("RGB", (8, 8), (i, 2 * i, 0))
+        image.putpixel((0, 0), (255, 255, 255))
+        image.save(tmp_path / "faces" / f"{i}.png")
     return tmp_path
 
 
