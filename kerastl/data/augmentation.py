@@ -366,8 +366,19 @@ def crop(
     """Upright windows of images, bilinear, float32: the fast case of `move`."""
     import tensorflow as tf
 
-    count = tf.shape(images)[0]
-    return tf.image.crop_and_resize(images, boxes, tf.range(count), size)
+    def cut(images: "tf.Tensor", boxes: "tf.Tensor") -> "tf.Tensor":
+        rows = tf.range(tf.shape(images)[0])
+        return tf.image.crop_and_resize(images, boxes, rows, size)
+
+    if images.shape[0] is not None:
+        return cut(images, boxes)
+    # TensorFlow to 2.20 warns, whatever the log level, in a thousand characters that it
+    # cannot guess the cost of crops whose number it does not know. Of one it knows it.
+    return tf.map_fn(
+        lambda pair: cut(pair[0][None], pair[1][None])[0],
+        (images, boxes),
+        fn_output_signature=tf.TensorSpec((*size, images.shape[-1]), tf.float32),
+    )
 
 
 def recolour(images: "tf.Tensor", factors: "tf.Tensor") -> "tf.Tensor":

@@ -40,6 +40,18 @@ def test_the_whole_window_leaves_each_pixel():
     np.testing.assert_array_equal(np.asarray(crop(RANDOM, boxes, size=(7, 9))), RANDOM)
 
 
+def test_images_of_an_unknown_number_are_cropped_one_by_one_to_the_same_bits():
+    import tensorflow as tf
+
+    boxes = windows(transforms(PRESETS["light"], draw(3, 0, 0), 7, 9), 7, 9)
+    signature = [tf.TensorSpec((None, 7, 9, 3)), tf.TensorSpec((None, 4))]
+    cut = tf.function(lambda *given: crop(*given, size=(7, 9)), signature)
+    graph = cut.get_concrete_function().graph
+    # A crop whose number the graph does not know would make old TensorFlows warn.
+    assert "CropAndResize" not in {node.type for node in graph.get_operations()}
+    np.testing.assert_array_equal(cut(RANDOM, boxes), crop(RANDOM, boxes, size=(7, 9)))
+
+
 def test_factors_of_one_leave_each_colour():
     factors = tones(Augmentation(), draw(3, 0, 0))
     np.testing.assert_array_equal(np.asarray(recolour(RANDOM, factors)), RANDOM)
