@@ -121,6 +121,19 @@ def test_requirements_are_exact_and_cover_what_setup_asks_for():
     assert names <= {line.split("==")[0] for line in pins}
 
 
+def test_the_oldest_set_is_the_oldest_that_setup_allows():
+    setup = ConfigParser()
+    setup.read(ROOT / "setup.cfg")
+    extras = setup["options.extras_require"]
+    asked = "\n".join(
+        [setup["options"]["install_requires"], extras["jax"], extras["test"]]
+    )
+    pins = (ROOT / ".ci" / "oldest.txt").read_text(encoding="utf-8")
+    for name, least in re.findall(r"^([a-z][\w-]*)>=([\d.]+)$", asked, flags=re.M):
+        [pin] = re.findall(rf"^{name}==([\d.]+)$", pins, flags=re.M)
+        assert pin == least or pin.startswith(f"{least}.0"), name
+
+
 def test_setup_asks_for_ranges_without_upper_limits():
     setup = ConfigParser()
     setup.read(ROOT / "setup.cfg")
