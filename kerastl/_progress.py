@@ -1,4 +1,4 @@
-"""Progress of long work: a bar on a terminal, a line in a notebook, else nothing."""
+"""Progress of long work: a bar, a line in a notebook, now and then one in a log."""
 
 import sys
 import time
@@ -11,13 +11,16 @@ Progress = Callable[[int, int], None]
 
 # Redrawing more often than this is not seen and slows a fast loop.
 SECONDS_BETWEEN_DRAWS = 0.1
+# In a file each stays: seldom enough to be no flood, often enough to show life.
+SECONDS_BETWEEN_LINES = 30.0
 
 
 class ProgressLine:
     """One counter, such as `reading images: 120/3670`, redrawn in place.
 
-    Call it with the work done so far, and close it (or use it as a context
-    manager) so that the next line of output starts at the margin.
+    In a file or a pipe it is a line of its own every half minute. Call it with the work
+    done so far, and close it (or use it as a context manager) so that the next line of
+    output starts at the margin.
 
     Args:
         description: What is being done, such as `"reading images"`.
@@ -35,17 +38,23 @@ class ProgressLine:
         self._stream = sys.stderr if stream is None else stream
         self._in_notebook = type(self._stream).__module__.startswith("ipykernel")
         self._on_terminal = self._stream is not None and self._stream.isatty()
-        self._drawn_at = float("-inf")
+        self._redrawn = self._in_notebook or self._on_terminal
+        self._pause = SECONDS_BETWEEN_DRAWS if self._redrawn else SECONDS_BETWEEN_LINES
+        self._drawn_at = float("-inf") if self._redrawn else time.monotonic()
         self._width = 0
         self._bar: Any = None
 
     def __call__(self, done: int, total: int) -> None:
         """Show that `done` of `total` steps are finished."""
         now = time.monotonic()
-        due = done >= total or now - self._drawn_at >= SECONDS_BETWEEN_DRAWS
-        if not due or not (self._in_notebook or self._on_terminal):
+        due = now - self._drawn_at >= self._pause or (self._redrawn and done >= total)
+        if not due or self._stream is None:
             return
         self._drawn_at = now
+        if not self._redrawn:
+            self._stream.write(f"{self.description}: {done}/{total}\n")
+            self._stream.flush()
+            return
         if self._in_notebook:
             self._draw_line(f"{self.description}: {done}/{total}")
             return

@@ -1,4 +1,4 @@
-"""Progress is for people: a line on a terminal, nothing in a pipe."""
+"""Progress is for people: a line on a terminal, a few in a log of long work."""
 
 import io
 import re
@@ -27,6 +27,26 @@ def test_a_pipe_gets_nothing():
     with ProgressLine("reading", stream) as progress:
         progress(1, 1)
     assert not stream.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("seconds", "shown"),
+    [(1, []), (20, [1, 3]), (31, [0, 1, 2, 3]), (100, [0, 1, 2, 3])],
+)
+def test_a_log_of_long_work_gets_a_line_every_half_minute(clock, seconds, shown):
+    stream = io.StringIO()
+    with ProgressLine("reading", stream) as progress:
+        for done in range(4):
+            clock[0] += seconds
+            progress(done, 4)
+    assert stream.getvalue() == "".join(f"reading: {done}/4\n" for done in shown)
+
+
+def test_without_standard_error_nothing_is_written(clock, monkeypatch):
+    monkeypatch.setattr("sys.stderr", None)
+    with ProgressLine("reading") as progress:
+        clock[0] += 100
+        progress(1, 2)
 
 
 def drawn(stream):

@@ -199,9 +199,45 @@ def _followed(text: str, name: str, depth: int = 3) -> str:
     return re.sub(r"(?:[:,] )?\b(?:[Ss]ee|[Aa]s in|[Aa]s for) `(\w+)`", follow, text)
 
 
+#: Of what a docstring offers: Python objects, which no command line can hold.
+_FOR_PYTHON = (
+    ", or a `kerastl.tasks.Task`",
+    ", or a functional `keras.Model`",
+    " Or a function of the model that returns a list of phases",
+    ", or an `Augmentation`",
+    " A `FeatureCache` brings what was computed before.",
+    ", or what `device_strategy` gives",
+    ", and lists it in `left_out` of what is returned",
+    ", or an optimizer whose settings are copied; not one of `layerwise_optimizer`: "
+    "the sweep has one rate for all",
+    " (`add_lora`)",
+    ": see `smooth_losses`",
+    ": see `train_only`",
+    ": see `depth_profile`",
+    " a tuple of names (exactly those);",
+    ", backbones and classifiers (`keras.Model`), or a mapping of labels to either",
+)
+#: What is written otherwise in a shell.
+_IN_A_SHELL = {
+    "list_backbones()": "kerastl backbones",
+    "backbone_table": "kerastl backbones",
+    "`cut_points(backbone)`": "what kerastl advise lists as cuts",
+    "see `advise`": "see kerastl advise",
+    "one number or `(height, width)`": "the side of a square",
+    ".; ": "; ",
+    '`"': "",
+    '"`': "",
+    "`": "",
+    "None": "none",
+}
+
+
 def _in_words_of_a_shell(text: str) -> str:
-    text = re.sub(r"list_backbones\(\)|backbone_table", "kerastl backbones", text)
-    return re.sub(r"`\"|\"`|`", "", text).replace("None", "none")
+    for phrase in _FOR_PYTHON:
+        text = text.replace(phrase, "")
+    for python, shell in _IN_A_SHELL.items():
+        text = text.replace(python, shell)
+    return text
 
 
 def parameters(function: str) -> list[Parameter]:

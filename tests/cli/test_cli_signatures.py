@@ -4,6 +4,7 @@ import argparse
 import importlib
 import inspect
 import itertools
+import re
 
 import pytest
 
@@ -142,3 +143,13 @@ def test_a_pointer_to_another_function_is_followed():
     (cache,) = parameters("workflow:transfer cache")
     assert "see" not in cache.text
     assert "off never does" in cache.text
+
+
+@pytest.mark.parametrize("name", sorted(COMMANDS))
+def test_the_help_names_no_object_of_python(name, capsys):
+    with pytest.raises(SystemExit):
+        build_parser(name).parse_args([name, "--help"])
+    text = " ".join(capsys.readouterr().out.split())
+    python = r"keras\.[A-Zms]|kerastl\.\w|\w\(\)|\w+_\w+\(|functional|tuple|mapping"
+    python += r"|None|`|Cache\b|Augmentation\.|(?:see|to) [a-z]+_|strategy gives"
+    assert not re.findall(python, text)
