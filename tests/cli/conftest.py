@@ -81,7 +81,7 @@ def trained(tmp_path_factory):
     # One that the classifier is bound to get wrong, whatever it learns.
     wrong = data / "test" / "blue" / "mislabelled.png"
     pixels = np.zeros((8, 8, 3), "uint8")
-    pixels[..., 0] = 200
+    pixels[..., 0] = generator.integers(180, 220, (8, 8))
     Image.fromarray(pixels).save(wrong)
     options = "--alpha 0.25 --image-size 32 --recipe linear_probe --epochs 20"
     assert main(["train", str(data), *options.split(), "--output", str(output)]) == 0

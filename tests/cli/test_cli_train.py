@@ -317,6 +317,7 @@ def test_a_table_of_numbers_is_trained_scored_and_predicted(command, tmp_path):
     lines = ["file,age,who"]
     for age in range(20):
         image = Image.new("RGB", (16, 16), (10 * age, 10 * age, 10 * age))
+        image.putpixel((0, 0), (255, 255, 255))
         image.save(tmp_path / f"{age}.png")
         lines.append(f"{age}.png,{age},x")
     table = tmp_path / "people.csv"

@@ -59,7 +59,9 @@ def test_flowers_are_read_from_keras_home(home, place):
         folder = home / "datasets" / place / name
         folder.mkdir(parents=True)
         for i in range(5):
-            Image.new("RGB", (8, 8), (50 * c, 60 * i, 0)).save(folder / f"{i}.jpg")
+            image = Image.new("RGB", (16, 16), (50 * c, 60 * i, 0))
+            image.paste("white", (0, 0, 8, 8))
+            image.save(folder / f"{i}.jpg")
     train, validation, _ = load_dataset("flowers")
     assert train.class_names == catalog._FLOWER_NAMES
     assert (len(train), len(validation)) == (20, 5)
