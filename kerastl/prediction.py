@@ -122,7 +122,8 @@ def pixel_store(
 ) -> PixelStore:
     """The images as the model wants them; kept if they are needed again."""
     size, resize = bound.record.image_size, bound.record.resize
-    options = {} if keep else {"memory_limit": 0}
+    options = {"channels": bound.record.channels}
+    options |= {} if keep else {"memory_limit": 0}
     kind = ReadableStore if skip else PixelStore
     return kind(images, image_size=size, resize=resize, **options)
 

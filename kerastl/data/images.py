@@ -15,7 +15,7 @@ import numpy as np
 from kerastl._checks import check_choice, check_integer, fail, image_size_pair
 from kerastl._files import regular_bytes
 from kerastl._progress import Progress
-from kerastl.data.sets import ImageSet, counted, warn_user
+from kerastl.data.sets import ImageSet, channels_fit, counted, warn_user
 
 if TYPE_CHECKING:
     from PIL import Image as PillowImage
@@ -214,7 +214,7 @@ def fit(
         box = max(left, 0), max(top, 0), min(right, image.width), bottom
         return image.resize((width, height), bilinear, box=box)
     inner = max(1, round(image.width * scale)), max(1, round(image.height * scale))
-    canvas = Image.new("RGB", (width, height))
+    canvas = Image.new(image.mode, (width, height))
     place = (width - inner[0]) // 2, (height - inner[1]) // 2
     canvas.paste(image.resize(inner, bilinear), place)
     return canvas
@@ -365,8 +365,8 @@ def load_pixels(
 def check_pixels(array: np.ndarray) -> None:
     """Raise unless the values are pixels 0-255 and the shape is an image's."""
     shape = np.shape(array)
-    if len(shape) not in (3, 4) or (len(shape) == 4 and shape[-1] not in (1, 3, 4)):
-        expected = "of shape (n, height, width) or (n, height, width, 1, 3 or 4)"
+    if len(shape) not in (3, 4) or (len(shape) == 4 and not channels_fit(shape)):
+        expected = "of shape (n, height, width) or (n, height, width, channels)"
         fail("images", expected, shape)
     # A dark photo of uint8 is legitimate, and no uint8 is out of range.
     if array.dtype == np.uint8 or not array.size:
@@ -437,34 +437,53 @@ def _is_missing(error: Exception) -> bool:
 
 
 def resize_arrays(
-    array: np.ndarray, height: int, width: int, resize: str
+    array: np.ndarray, height: int, width: int, resize: str, channels: int = 3
 ) -> np.ndarray:
     """`resize_images` for arrays whose values were checked before."""
     check_choice("resize", resize, RESIZES)
     if array.shape[1:3] == (height, width):
-        return _as_bytes(array)
+        return _as_bytes(array, channels)
     from PIL import Image
 
-    pixels = np.empty((len(array), height, width, 3), np.uint8)
+    pixels = np.empty((len(array), height, width, channels), np.uint8)
 
     def work(block: int) -> None:
         rows = slice(block * _ROWS, (block + 1) * _ROWS)
-        for i, image in enumerate(_as_bytes(array[rows]), start=rows.start):
-            pixels[i] = fit(Image.fromarray(image), height, width, resize)
+        for i, image in enumerate(_as_bytes(array[rows], channels), start=rows.start):
+            if channels == 3:
+                pixels[i] = fit(Image.fromarray(image), height, width, resize)
+                continue
+            # Pillow would take a fourth channel for transparency.
+            for k in range(channels):
+                band = Image.fromarray(image[..., k])
+                pixels[i, ..., k] = fit(band, height, width, resize)
 
     for_each(work, -(-len(array) // _ROWS), step=1)
     return pixels
 
 
-def _as_bytes(array: np.ndarray) -> np.ndarray:
-    """Three channels of uint8."""
+def _as_bytes(array: np.ndarray, channels: int = 3) -> np.ndarray:
+    """So many channels of uint8: of one, three and four any makes three or one."""
     if array.dtype != np.uint8:
         array = np.rint(array).astype(np.uint8)
     if array.ndim == 3:
         array = array[..., None]
+    if array.shape[-1] == channels:
+        return np.ascontiguousarray(array)
     if array.shape[-1] == 1:
         return np.repeat(array, 3, axis=-1)
-    return _on_white(array) if array.shape[-1] == 4 else np.ascontiguousarray(array)
+    if array.shape[-1] not in (3, 4):
+        expected = f"arrays of {channels} channels, or of 1, 3 or 4"
+        fail("images", expected, f"{array.shape[-1]} channels")
+    array = _on_white(array) if array.shape[-1] == 4 else array
+    if channels == 3:
+        return np.ascontiguousarray(array)
+    # Pillow's own grey: equal channels stay what they are.
+    return np.rint(array @ _GREY).astype(np.uint8)[..., None]
+
+
+#: Shares of red, green and blue in a grey (ITU-R 601-2).
+_GREY = np.array([0.299, 0.587, 0.114])
 
 
 MEMORY_LIMIT = 1_000_000_000
@@ -483,9 +502,11 @@ class PixelStore:
         resize: `"stretch"`, `"crop"` or `"pad"`, as in `decode_images`.
         memory_limit: Bytes; a larger set is decoded anew each time. 0 keeps
             nothing.
+        channels: Of the pixels: 3, or 1 for grey; any other number for arrays that
+            have as many.
 
     Raises:
-        ValueError: If an array is not 0-255.
+        ValueError: If an array is not 0-255, or of other channels.
 
     Example:
         >>> import numpy as np
@@ -501,16 +522,19 @@ class PixelStore:
         image_size: int | tuple[int, int],
         resize: str = "stretch",
         memory_limit: int = MEMORY_LIMIT,
+        channels: int = 3,
     ) -> None:
         """See the class."""
         self.image_set = image_set
+        self.channels = channels
         self.image_size = image_size_pair("image_size", image_size)
         check_choice("resize", resize, RESIZES)
         check_integer("memory_limit", memory_limit, 0)
         self.resize = resize
         if image_set.paths is None:
             check_pixels(image_set.images)
-        shape = (len(image_set), *self.image_size, 3)
+        self._check_channels()
+        shape = (len(image_set), *self.image_size, channels)
         self.keeps = not self._as_is() and int(np.prod(shape)) <= memory_limit
         self._known = np.zeros(len(image_set), bool)
         # The system hands out the memory as it is written to, not here.
@@ -547,7 +571,7 @@ class PixelStore:
         total = len(self.image_set)
         pixels = self._pixels
         if pixels is None:
-            pixels = np.empty((total, *self.image_size, 3), np.uint8)
+            pixels = np.empty((total, *self.image_size, self.channels), np.uint8)
         for start in range(0, total, _AT_ONCE):
             span = np.arange(start, min(start + _AT_ONCE, total))
             if self._pixels is None:
@@ -569,7 +593,7 @@ class PixelStore:
     def _as_is(self) -> bool:
         """Whether the set's own array already has the size, type and channels."""
         images = self.image_set.images
-        shape = (len(images), *self.image_size, 3)
+        shape = (len(images), *self.image_size, self.channels)
         fits = self.image_set.paths is None and images.shape == shape
         return fits and images.dtype == np.uint8
 
@@ -578,8 +602,21 @@ class PixelStore:
         if isinstance(images, tuple):
             paths = [images[i] for i in indices]
             options = {"image_size": self.image_size, "resize": self.resize}
-            return decode_images(paths, threads=threads, **options)
-        return resize_arrays(images[indices], *self.image_size, self.resize)
+            pixels = decode_images(paths, threads=threads, **options)
+            return _as_bytes(pixels, self.channels)
+        size, resize = self.image_size, self.resize
+        return resize_arrays(images[indices], *size, resize, self.channels)
+
+    def _check_channels(self) -> None:
+        """Raise unless the images can be brought to the channels."""
+        images = self.image_set.images
+        if self.image_set.paths is not None:
+            given = 3
+        else:
+            given = images.shape[3] if images.ndim == 4 else 1
+        if given != self.channels and (self.channels > 3 or not {1, 3, 4} >= {given}):
+            expected = f"arrays of {self.channels} channels, as the model takes"
+            fail("images", expected, f"{given} channels")
 
 
 class ReadableStore(PixelStore):
@@ -614,11 +651,13 @@ class ReadableStore(PixelStore):
         except (ValueError, FileNotFoundError):
             if self.image_set.paths is None:
                 raise
-        pixels = np.zeros((len(indices), *self.image_size, 3), np.uint8)
+        shape = (len(indices), *self.image_size, self.channels)
+        pixels = np.zeros(shape, np.uint8)
         for place, index in enumerate(indices.tolist()):
             path = self.image_set.paths[index]
             try:
-                pixels[place] = decode_one(path, *self.image_size, self.resize)
+                made = decode_one(path, *self.image_size, self.resize)
+                pixels[place] = _as_bytes(made[None], self.channels)[0]
             except decoding_errors() as error:
                 self.faults[index] = f"{path} ({reason(error)})"
         return pixels

@@ -22,7 +22,8 @@ class ImageSet:
 
     Attributes:
         images: File paths, or an array `(n, height, width)` or `(n, height,
-            width, channels)` of pixels 0-255 with 1, 3 or 4 channels.
+            width, channels)` of pixels 0-255, with 1, 3 or 4 channels, or as many,
+            up to 16, as the model takes.
         labels: Integers `(n,)` in `[0, num_classes)`, or 0/1 `(n, num_classes)`
             where an image may have several labels, or None; with `target_names`
             numbers `(n,)` or `(n, targets)`, kept as float32 `(n, targets)`.
@@ -172,15 +173,28 @@ def _as_images(images: Any) -> tuple[str, ...] | np.ndarray:
     if not hasattr(images, "shape"):
         fail("images", "file paths or an array", type(images).__name__, error=TypeError)
     pixels = np.asarray(images)
-    rank_fits = pixels.ndim == 3 or (pixels.ndim == 4 and pixels.shape[-1] in (1, 3, 4))
+    rank_fits = pixels.ndim == 3 or (pixels.ndim == 4 and channels_fit(pixels.shape))
     if not rank_fits or 0 in pixels.shape[1:]:
         hint = "For one image, add a leading axis: image[None]."
-        expected = "of shape (n, height, width) or (n, height, width, 1, 3 or 4)"
+        expected = "of shape (n, height, width) or (n, height, width, channels)"
         fail("images", expected, pixels.shape, hint)
     if pixels.dtype.kind not in "uif":
         expected = "pixels 0-255 as integers or floats"
         fail("images", expected, str(pixels.dtype), error=TypeError)
     return pixels
+
+
+def channels_fit(shape: tuple[int, ...]) -> bool:
+    """Whether the last axis of `(n, height, width, channels)` can be channels.
+
+    Of more than four there are few, and fewer than rows and columns: where the channels
+    come first, the last axis is the width.
+    """
+    return shape[-1] in (1, 3, 4) or 2 <= shape[-1] <= min(_CHANNELS, *shape[1:3])
+
+
+#: Bands that an array of images may have.
+_CHANNELS = 16
 
 
 def _as_names(field: str, names: Any) -> tuple[str, ...]:

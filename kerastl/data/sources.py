@@ -149,8 +149,9 @@ class ImageSource(Source):
 
     @property
     def spec(self) -> dict[str, tuple[tuple[int, ...], np.dtype]]:
-        """`images`: uint8 `(height, width, 3)`."""
-        return {"images": ((*self.store.image_size, 3), np.dtype(np.uint8))}
+        """`images`: uint8 `(height, width, channels)`."""
+        shape = (*self.store.image_size, self.store.channels)
+        return {"images": (shape, np.dtype(np.uint8))}
 
     @property
     def targets(self) -> np.ndarray | None:
@@ -188,6 +189,16 @@ class ImageSource(Source):
     def key(self) -> str:
         """The images' contents, how they are resized, and what decodes them."""
         return pixels_key(self.images, self.store.image_size, self.store.resize)
+
+    def check_augment(self, augment: Any) -> Augmentation | None:
+        """The augmentation; raises where it changes colours and there are none."""
+        chosen = super().check_augment(augment)
+        if chosen and self.store.channels != 3:
+            tones = (chosen.brightness, chosen.contrast, chosen.saturation)
+            if any(tones) or chosen.operations:
+                expected = "one that changes no colours, such as 'light', for images "
+                fail("augment", f"{expected}of {self.store.channels} channels", augment)
+        return chosen
 
     def mixed(self, mixing: Mixing | None) -> Mixing | None:
         """The mixing: all labelled images can be mixed."""

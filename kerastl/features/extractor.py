@@ -490,7 +490,8 @@ class FeatureExtractor(FamilyMember, TransformerMixin, BaseEstimator):
         """Run the network."""
         options = {"image_size": self._size(self.network_), "resize": self.resize}
         # Decoded pixels are of no use once there are features.
-        store = PixelStore(images, memory_limit=0, **options)
+        channels = self.network_.input_shape[-1]
+        store = PixelStore(images, memory_limit=0, channels=channels, **options)
         size = self.batch_size
         return extract_features(
             self.network_, images, batch_size=size, store=store, **options

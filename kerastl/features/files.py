@@ -111,10 +111,11 @@ def extract(
     network = feature_network(opened, at=at, pooling=pooling)
     size, rows = network_size(network, image_size), []
     options = {"image_size": size, "resize": resize}
+    channels = network.input_shape[-1]
     kind = ReadableStore if on_bad == "skip" else PixelStore
     for name, part in parts.items():
         # Decoded pixels are of no use once there are features.
-        store = kind(part, memory_limit=0, **options)
+        store = kind(part, memory_limit=0, channels=channels, **options)
         with ProgressLine(f"computing features, {name}") as progress:
             shown = {"batch_size": batch_size, "progress": progress}
             made = extract_features(network, part, store=store, **options, **shown)

@@ -277,7 +277,10 @@ def extract_features(
         Float array `(n, ...)`, as the network's output.
     """
     if store is None:
-        store = PixelStore(image_set, image_size=image_size, resize=resize)
+        channels = model.input_shape[-1]
+        store = PixelStore(
+            image_set, image_size=image_size, resize=resize, channels=channels
+        )
     return run_batches(
         model, store.rows, len(image_set), batch_size=batch_size, progress=progress
     )

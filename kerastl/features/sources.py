@@ -115,7 +115,8 @@ def _image_source(
     if None in size:
         fail("model", "built for one image size", model.input_shape)
     resize = record.resize if record else "stretch"
-    store = PixelStore(data, image_size=size, resize=resize, memory_limit=memory_limit)
+    options = {"memory_limit": memory_limit, "channels": model.input_shape[-1]}
+    store = PixelStore(data, image_size=size, resize=resize, **options)
     return _check_length(ImageSource(data, store), name)
 
 

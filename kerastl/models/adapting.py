@@ -4,12 +4,18 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
+import numpy as np
 
 from kerastl._checks import check_choice, fail, image_size_pair, warn
 from kerastl._compat import is_functional, rerun_graph, sublayers
 from kerastl.models.blocks import as_functional
 from kerastl.models.freezing import leaf_layers
-from kerastl.models.layers import PREPROCESSING_MODES, Preprocessing, make_freezable
+from kerastl.models.layers import (
+    PREPROCESSING_MODES,
+    Preprocessing,
+    make_freezable,
+    spread_channels,
+)
 from kerastl.models.record import (
     find_preprocessing,
     find_record,
@@ -199,6 +205,48 @@ class Copier:
                 "Augmentation belongs in the pipeline: see `augment`."
             )
         return copy
+
+
+def with_channels(network: keras.Model, channels: int) -> keras.Model:
+    """A copy of a network for images of another number of channels.
+
+    Its first kernel is summed over the three channels for one, and for more repeated
+    and scaled by three over their number, so that what comes after sees values of the
+    same size; constants of a channel are averaged, or repeated, likewise.
+
+    Args:
+        network: From `build_backbone`, for three channels.
+        channels: How many.
+    """
+    first = find_preprocessing(network)
+    stem = next(layer for layer in network.layers if hasattr(layer, "kernel"))
+    before = network.layers[: network.layers.index(stem)]
+
+    def call(copy: Callable[..., Any], layer: Any, *args: Any, **kwargs: Any) -> Any:
+        config = layer.get_config() if isinstance(layer, keras.Layer) else {}
+        if layer is stem:
+            new = type(layer).from_config(config)
+            output = new(*args, **kwargs)
+            kernel, *rest = layer.get_weights()
+            # Caffe's weights are for blue first; more channels come in their order.
+            kernel = kernel[:, :, ::-1] if first.mode == "caffe" else kernel
+            more = kernel[:, :, np.arange(channels) % 3] * (3 / channels)
+            summed = kernel.sum(axis=2, keepdims=True)
+            new.set_weights([summed if channels == 1 else more, *rest])
+            return output
+        if layer in before and isinstance(layer, _SCALING):
+            names = ("scale", "offset")
+            if isinstance(layer, keras.layers.Normalization):
+                names = ("mean", "variance")
+            for name in names:
+                value = keras.ops.convert_to_numpy(getattr(layer, name))
+                if np.size(value) > 1:
+                    config[name] = spread_channels(value, channels).tolist()
+            return type(layer).from_config(config)(*args, **kwargs)
+        return copy(layer, *args, **kwargs)
+
+    images = keras.Input((*network.input_shape[1:3], channels), name="images")
+    return Copier({"images"}, call).finished(network, images, images, network.name)
 
 
 #: Layers of Keras that draw their augmentation, besides those called `Random...`.

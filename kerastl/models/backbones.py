@@ -9,9 +9,17 @@ from typing import Any
 import keras
 import numpy as np
 
-from kerastl._checks import check_choice, check_number, fail, image_size_pair, nearest
+from kerastl._checks import (
+    check_choice,
+    check_integer,
+    check_number,
+    fail,
+    image_size_pair,
+    nearest,
+    passed_on,
+)
 from kerastl._compat import note_process, rerun_graph, sublayers
-from kerastl.models.adapting import without_head
+from kerastl.models.adapting import with_channels, without_head
 from kerastl.models.layers import Preprocessing, make_freezable
 from kerastl.models.record import find_preprocessing
 from kerastl.models.registry import (
@@ -211,12 +219,12 @@ def build_backbone(
     weights: str | Path | None = "imagenet",
     alpha: float | None = None,
     stochastic_depth: float | None = None,
+    channels: int = 3,
 ) -> keras.Model:
     """A network of `keras.applications` without its top, for RGB pixels from 0 to 255.
 
     Give it pixels as they are, uint8 or float: its own preprocessing is its first
-    layer, and scaling the images before it would scale them twice. It takes three
-    channels; kerastl's loaders repeat a grey channel and drop alpha.
+    layer, and scaling the images before it would scale them twice.
 
     Args:
         name: A name from `list_backbones()`; case, `-` and `_` do not matter. Or the
@@ -238,9 +246,13 @@ def build_backbone(
             EfficientNetV2 it is Keras's `drop_connect_rate`, which the line would reach
             one block above the topmost. None: Keras's 0, 0.2 and 0.2. Frozen blocks
             drop nothing.
+        channels: Of the images. 3 is RGB, to which kerastl brings grey and transparent
+            images. 1: grey; the first kernel is summed over its channels. More: for
+            arrays of so many; the first kernel is repeated, and scaled by three over
+            their number.
 
     Returns:
-        Functional model, `(n, height, width, 3)` to a feature map of rank 4.
+        Functional model, `(n, height, width, channels)` to a feature map of rank 4.
 
     Raises:
         ValueError: If the name is unknown, the images are too small, the width has no
@@ -258,6 +270,13 @@ def build_backbone(
         eq. 4, for the straight line.
     """
     note_process()
+    check_integer("channels", channels, 1)
+    if channels != 3:
+        options = passed_on(locals(), build_backbone) | {"channels": 3}
+        model = build_backbone(name, **options)
+        if model.input_shape[-1] != 3:
+            fail("channels", "3, or left out, for a tuned model", channels)
+        return with_channels(model, channels)
     if is_model_file(name):
         return _tuned(name, None, image_size, alpha, stochastic_depth)
     spec = find_spec(name)

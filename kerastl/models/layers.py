@@ -20,6 +20,14 @@ _CAFFE_MEAN = (123.68, 116.779, 103.939)
 PREPROCESSING_MODES = ("tf", "caffe", "torch", "none")
 
 
+def spread_channels(values: Sequence[float] | np.ndarray, channels: int) -> np.ndarray:
+    """Constants of three channels for so many: the mean for one, repeated for more."""
+    values = np.ravel(values)
+    if channels == 1:
+        return values.mean(keepdims=True)
+    return values[np.arange(channels) % len(values)]
+
+
 @keras.saving.register_keras_serializable(package=_PACKAGE)
 class Preprocessing(keras.layers.Layer):
     """RGB 0-255 pixels in, what the backbone was trained on out.
@@ -60,18 +68,20 @@ class Preprocessing(keras.layers.Layer):
         self.image_size = tuple(image_size) if image_size else None
 
     def call(self, inputs: Any) -> Any:
-        """Convert a batch of images `(n, height, width, 3)`."""
+        """Convert a batch of images `(n, height, width, channels)`."""
         # Arithmetic in float32: in bfloat16 it is off by up to half a grey level.
-        x = ops.cast(inputs, "float32")
+        x, channels = ops.cast(inputs, "float32"), inputs.shape[-1]
+
+        def spread(values: Sequence[float]) -> Any:
+            return ops.convert_to_tensor(spread_channels(values, channels), "float32")
+
         if self.mode == "tf":
             x = x / 127.5 - 1.0
         elif self.mode == "caffe":
-            x = ops.flip(x - ops.convert_to_tensor(_CAFFE_MEAN, "float32"), axis=-1)
+            x = x - spread(_CAFFE_MEAN)
+            x = ops.flip(x, axis=-1) if channels == 3 else x
         elif self.mode == "torch":
-            mean = ops.convert_to_tensor(IMAGENET_MEAN, "float32")
-            x = (x / 255.0 - mean) / ops.convert_to_tensor(
-                IMAGENET_DEVIATION, "float32"
-            )
+            x = (x / 255.0 - spread(IMAGENET_MEAN)) / spread(IMAGENET_DEVIATION)
         return ops.cast(x, self.compute_dtype)
 
     def compute_output_shape(self, input_shape: tuple) -> tuple:

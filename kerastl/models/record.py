@@ -26,6 +26,7 @@ class Record:
         weights: Where the backbone's weights come from; `"none"`: random.
         head_layers: Names of the layers that make up the head, the last one included.
         temperature: What the logits are divided by; 1: not calibrated.
+        channels: Of its images: 3 is RGB, 1 grey.
         version: Of this form of record.
     """
 
@@ -36,6 +37,7 @@ class Record:
     weights: str
     head_layers: tuple[str, ...]
     temperature: float = 1.0
+    channels: int = 3
     version: int = 2
 
     @property

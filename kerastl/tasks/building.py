@@ -197,6 +197,7 @@ def build_model(
             backbone=source.backbone,
             weights=source.weights_source,
             head_layers=(*head, task.output_name),
+            channels=backbone.input_shape[-1],
         )
         outputs = task.output_layer(record.to_config())(logits)
         name = f"{backbone.name}_{task.model_name}"

@@ -65,7 +65,8 @@ def test_labels_that_do_not_fit_are_refused(labels, error, words):
     ("images", "error", "words"),
     [
         (PIXELS[0], ValueError, "leading axis"),
-        (np.zeros((4, 8, 8, 2)), ValueError, "1, 3 or 4"),
+        (np.zeros((4, 3, 8, 8)), ValueError, "height, width, channels"),
+        (np.zeros((4, 32, 32, 17)), ValueError, "height, width, channels"),
         (np.zeros((4, 0, 8)), ValueError, "of shape"),
         (np.zeros((4, 8, 8), bool), TypeError, "pixels 0-255"),
         ("folder", ValueError, "not one path"),
