@@ -6,6 +6,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from kerastl._lazy import NAMESPACES, make_namespaces
+
 #: Whether this process is the `kerastl` command. Only there Keras may wait until it is
 #: needed: elsewhere a saved model must load after a bare `import kerastl`, and Keras
 #: finds classes that are not its own by no other way than registration.
@@ -75,18 +77,7 @@ _ALSO = {
     "train_only": "kerastl.models.freezing",
 }
 #: Modules of further names, imported when they are first used.
-_NAMESPACES = (
-    "averaging",
-    "comparison",
-    "features",
-    "lora",
-    "metrics",
-    "penalties",
-    "plots",
-    "rates",
-    "selection",
-    "tasks",
-)
+_NAMESPACES = (*NAMESPACES, "comparison", "features", "selection", "tasks")
 
 __all__ = ["__version__", *_PUBLIC, *_NAMESPACES]
 
@@ -114,5 +105,6 @@ def __dir__() -> list[str]:
     return sorted(__all__)
 
 
+make_namespaces(__name__)
 if not _IS_COMMAND:
     register_saved_classes()

@@ -2,6 +2,7 @@
 
 import importlib
 import sys
+import types
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -26,3 +27,99 @@ def lazy_names(
         return value
 
     return get, lambda: sorted(table), sorted(table)
+
+
+#: Modules that only collect names of others: what they are for, and their names.
+NAMESPACES: dict[str, tuple[str, dict[str, str]]] = {
+    "averaging": (
+        "Averages of the weights of several models: interpolation and soups.",
+        {
+            "ModelSoup": "kerastl.training.averaging",
+            "WeightInterpolation": "kerastl.training.averaging",
+            "greedy_soup": "kerastl.training.averaging",
+            "interpolate_weights": "kerastl.training.averaging",
+            "recompute_batchnorm": "kerastl.training.batch_statistics",
+            "uniform_soup": "kerastl.training.averaging",
+            "wise_ft": "kerastl.training.averaging",
+        },
+    ),
+    "lora": (
+        "Low-rank adapters (LoRA) on a backbone: add, train, save, merge.",
+        {
+            "LoraReport": "kerastl.models.lora",
+            "add": "kerastl.models.lora:add_lora",
+            "load": "kerastl.models.lora:load_adapters",
+            "merge": "kerastl.models.lora:merge_lora",
+            "save": "kerastl.models.lora:save_adapters",
+        },
+    ),
+    "metrics": (
+        "Scores of predictions and their intervals, from arrays.",
+        {
+            "CalibrationResult": "kerastl.prediction",
+            "PairedComparison": "kerastl.evaluation.metrics",
+            "ReliabilityCurve": "kerastl.evaluation.calibration",
+            "accuracy": "kerastl.evaluation.metrics",
+            "balanced_accuracy": "kerastl.evaluation.metrics",
+            "bootstrap": "kerastl.evaluation.metrics",
+            "brier": "kerastl.evaluation.metrics",
+            "compare_classifiers": "kerastl.evaluation.metrics",
+            "expected_calibration_error": "kerastl.evaluation.calibration",
+            "f1": "kerastl.evaluation.metrics",
+            "fit_temperature": "kerastl.evaluation.calibration",
+            "log_loss": "kerastl.evaluation.metrics",
+            "per_class_scores": "kerastl.evaluation.metrics",
+            "reliability_curve": "kerastl.evaluation.calibration",
+            "wilson_interval": "kerastl.evaluation.metrics",
+        },
+    ),
+    "penalties": (
+        "Penalties that a phase adds to the loss.",
+        {
+            "L2SP": "kerastl.training.penalties",
+            "Penalty": "kerastl.training.penalties",
+            "l2_sp": "kerastl.training.penalties",
+            "l2_sp_penalty": "kerastl.training.penalties",
+            "remove_l2_sp": "kerastl.training.penalties",
+        },
+    ),
+    "plots": (
+        "Figures of runs and results; each returns a matplotlib figure.",
+        {
+            "confusion": "kerastl.evaluation.score_plots:plot_confusion",
+            "drift": "kerastl.evaluation.plots:plot_drift",
+            "history": "kerastl.evaluation.plots:plot_history",
+            "images": "kerastl.evaluation.grids:show_images",
+            "interpolation": "kerastl.evaluation.plots:plot_interpolation",
+            "learning_rates": "kerastl.evaluation.plots:plot_learning_rates",
+            "mistakes": "kerastl.evaluation.grids:plot_mistakes",
+            "pareto": "kerastl.evaluation.score_plots:plot_pareto",
+            "reliability": "kerastl.evaluation.score_plots:plot_reliability",
+            "schedule": "kerastl.evaluation.plots:plot_schedule",
+        },
+    ),
+    "rates": (
+        "Learning rates: the range test, schedules, rates that differ between blocks.",
+        {
+            "HyperRule": "kerastl.training.schedules",
+            "OneCycle": "kerastl.training.schedules",
+            "RateCurve": "kerastl.training.rate_finder",
+            "SlantedTriangular": "kerastl.training.schedules",
+            "WarmUp": "kerastl.training.schedules",
+            "bit_hyperrule": "kerastl.training.schedules",
+            "find_learning_rate": "kerastl.training.rate_finder",
+            "layerwise_optimizer": "kerastl.models.optimizers",
+            "learning_rates": "kerastl.models.optimizers",
+            "relative_gradient_norms": "kerastl.training.gradient_norms",
+        },
+    ),
+}
+
+
+def make_namespaces(package: str) -> None:
+    """Make the modules of `NAMESPACES`, so that `import` finds them as if in files."""
+    for name, (text, table) in NAMESPACES.items():
+        module = types.ModuleType(f"{package}.{name}", text)
+        get, listed, names = lazy_names(module.__name__, table)
+        vars(module).update(__getattr__=get, __dir__=listed, __all__=names)
+        sys.modules[module.__name__] = module

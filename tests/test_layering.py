@@ -27,8 +27,6 @@ LAYER = {
     "comparison": 5,
     "workflow": 6,
     "cli": 7,
-    # These only collect names, as text.
-    **dict.fromkeys(("averaging", "lora", "metrics", "penalties", "plots", "rates"), 7),
 }
 # Imported inside the functions that use them, so that `import kerastl` stays light.
 HEAVY = {"tensorflow", "sklearn", "matplotlib", "PIL", "keras_hub", "keras_cv", "jax"}

@@ -60,6 +60,21 @@ def test_a_namespace_lists_its_names(name):
         module.no_such_name  # noqa: B018
 
 
+@pytest.mark.parametrize("name", NAMESPACES)
+def test_a_namespace_is_imported_as_any_module(name):
+    listed = getattr(kerastl, name).__all__[0] if name != "comparison" else "linear_cka"
+    scripts = [
+        f"import kerastl.{name}; found = kerastl.{name}.{listed}",
+        f"import kerastl.{name} as module; found = module.{listed}",
+        f"from kerastl import {name}; found = {name}.{listed}",
+        f"from kerastl.{name} import {listed} as found",
+    ]
+    for script in scripts:
+        scope = {}
+        exec(script, scope)
+        assert scope["found"] is getattr(getattr(kerastl, name), listed)
+
+
 def test_dir_lists_the_public_names():
     assert set(kerastl.__all__) <= set(dir(kerastl))
 
