@@ -1,0 +1,76 @@
+"""The ported tutorials: what is frozen stays, statistics included, the rest moves."""
+
+import importlib
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+
+
+@pytest.fixture
+def phases(monkeypatch):
+    """Runs an example: its model, and for each call of `fit` the paths that moved."""
+    monkeypatch.syspath_prepend(EXAMPLES)
+    found, fit = [], keras.Model.fit
+
+    def watched(model, *args, **options):
+        # Tracing takes most of the time, and the invariants' tests trace.
+        model.run_eagerly = True
+        before = [np.array(weight) for weight in model.weights]
+        fitted = fit(model, *args, **options | {"verbose": 0})
+        pairs = zip(model.weights, before, strict=True)
+        moved = {w.path for w, old in pairs if not np.array_equal(w, old)}
+        found.append({path for path in moved if "seed_generator" not in path})
+        return fitted
+
+    def run(name):
+        with monkeypatch.context() as patched:
+            patched.setattr(keras.Model, "fit", watched)
+            model = importlib.import_module(name).main(tiny=True)
+        return model, *found
+
+    return run
+
+
+def paths(*layers, statistics=False):
+    """Paths of the layers' weights, BatchNorm's statistics only where asked for."""
+    weights = [weight for layer in layers for weight in layer.weights]
+    return {w.path for w in weights if statistics or "moving_" not in w.path}
+
+
+def tiny_blocks(network, *numbers, kinds=("conv", "bn")):
+    """The layers with weights of blocks of `tiny.network`."""
+    return [network.get_layer(f"{kind}{n}") for n in numbers for kind in kinds]
+
+
+def test_the_guide_of_keras(phases):
+    model, first, second = phases("keras_guide")
+    head, base = model.layers[-1], model.get_layer("tiny")
+    assert first == paths(head)
+    assert second == paths(head, *tiny_blocks(base, 1, 2, 3))
+
+
+def test_the_tutorial_of_tensorflow(phases):
+    model, first, second = phases("tensorflow_tutorial")
+    head, base = model.layers[-1], model.get_layer("tiny")
+    assert first == paths(head)
+    assert second == paths(head, *tiny_blocks(base, 3))
+
+
+def test_efficientnet_under_a_head_with_batchnorm_of_its_own(phases):
+    model, first, second = phases("efficientnet")
+    head = paths(model.get_layer("top_bn"), model.layers[-1], statistics=True)
+    assert first == head
+    assert second == head | paths(*tiny_blocks(model, 3, kinds=["conv"]))
+
+
+def test_a_classifier_of_keras_hub(phases):
+    pytest.importorskip("keras_hub")
+    model, first, second = phases("keras_hub_classifier")
+    head = model.get_layer("predictions")
+    block = [x for x in model.backbone.layers if x.name.startswith("stack1_")]
+    assert first == paths(head)
+    assert second == paths(head, *block)
