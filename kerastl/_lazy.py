@@ -86,6 +86,7 @@ NAMESPACES: dict[str, tuple[str, dict[str, str]]] = {
     "plots": (
         "Figures of runs and results; each returns a matplotlib figure.",
         {
+            "batch": "kerastl.features.sources:plot_batch",
             "confusion": "kerastl.evaluation.score_plots:plot_confusion",
             "drift": "kerastl.evaluation.plots:plot_drift",
             "history": "kerastl.evaluation.plots:plot_history",

@@ -1,17 +1,23 @@
 """Whatever training takes as data, as a source that fits a model."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import keras
 import numpy as np
 
-from kerastl._checks import fail
+from kerastl._checks import check_integer, fail
 from kerastl.data.images import MEMORY_LIMIT, PixelStore
+from kerastl.data.inputs import training_images
 from kerastl.data.sets import ImageSet
 from kerastl.data.sources import ArraySource, ImageSource, Source, StreamSource
+from kerastl.evaluation.grids import show_images
 from kerastl.models.record import find_preprocessing
 from kerastl.tasks.task import BoundModel, bind
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 def make_source(
@@ -124,3 +130,62 @@ def _check_length(source: Any, name: str) -> Any:
     if len(source) == 0:
         fail(name, "at least one image", "none")
     return source
+
+
+def plot_batch(
+    model: keras.Model,
+    data: Any,
+    *,
+    augment: Any = None,
+    count: int = 16,
+    seed: int = 0,
+    columns: int | None = None,
+    figure: "Figure | None" = None,
+) -> "Figure":
+    """Training images as the model gets them: shuffled, resized, augmented.
+
+    Look here before a long run: for a mirrored letter, a crop without its subject, a
+    wrong label.
+
+    Args:
+        model: A classifier from `build_classifier`; its size and class names are taken.
+        data: As for `run_phases`, or a folder or the name of a data set.
+        augment: Augmentation of the training images: see `batches`.
+        count: Images to draw.
+        seed: As given to `run_phases`: order and augmentation follow from it.
+        columns: Images in a row; None chooses up to 6.
+        figure: An empty Matplotlib figure or subfigure to draw on; None makes one.
+
+    Returns:
+        The Matplotlib figure.
+
+    Raises:
+        ValueError: If the data do not fit the model, or an argument is out of range.
+
+    Example:
+        >>> import kerastl
+        >>> backbone = kerastl.build_backbone("MobileNet", alpha=0.25, weights="tiny")
+        >>> model = kerastl.build_classifier(backbone, ["dark", "light"])
+        >>> images = np.zeros((6, 20, 30, 3), "uint8"), np.zeros(6, int)
+        >>> figure = plot_batch(model, images, augment="light", count=3)
+        >>> [axes.get_title() for axes in figure.axes]
+        ['dark', 'dark', 'dark']
+    """
+    check_integer("count", count, 1)
+    check_integer("seed", seed, 0)
+    bound = bind(model)
+    if isinstance(data, (str, Path)):
+        data = training_images(data)
+    source = make_source(bound, data, "data")
+    made = source.dataset(count, seed=seed, shuffle=True, augment=augment)
+    images, labels = (np.asarray(part) for part in next(iter(made))[:2])
+    # Numbers to predict have no names.
+    named = bound.record is not None and bound.record.class_names
+    return show_images(
+        np.clip(images, 0, 255),
+        labels=labels.astype(int) if named else None,
+        class_names=bound.record.class_names if named else None,
+        count=count,
+        columns=columns,
+        figure=figure,
+    )
