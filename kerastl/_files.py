@@ -34,6 +34,35 @@ def user_path(name: str, value: str | Path) -> Path:
     return Path(value).expanduser()
 
 
+def new_file(
+    value: str | Path, suffix: str, *, overwrite: bool = True, name: str = "path"
+) -> Path:
+    """A file that may be written: asked before the work.
+
+    Args:
+        value: The file's name.
+        suffix: What it must end in.
+        overwrite: Whether a file of that name may be replaced.
+        name: What error messages call the argument.
+
+    Raises:
+        ValueError: If the name has another ending, or is that of a folder or of a file
+            that may not be replaced.
+        FileNotFoundError: If its folder does not exist.
+    """
+    path = user_path(name, value)
+    if path.suffix != suffix:
+        fail(name, f"a file name ending in {suffix}", str(path))
+    if path.is_dir():
+        fail(name, "a file", str(path), "It is a folder.")
+    if not path.parent.is_dir():
+        hint = f"Make the folder {str(path.parent)!r} first."
+        fail(name, "in a folder that exists", str(path), hint, FileNotFoundError)
+    if path.exists() and not overwrite:
+        fail(name, "a new file", str(path), "Pass overwrite=True to replace it.")
+    return path
+
+
 #: What readers raise for a file that is damaged, or another than its name says: zip,
 #: NumPy, JSON, HDF5 and Keras each have words of their own.
 READ_ERRORS = (

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import kerastl
 from kerastl._checks import fail
-from kerastl._files import user_path
+from kerastl._files import new_file, user_path
 from kerastl._progress import ProgressLine
 from kerastl.cli.printing import Reply, json_line, percent, say, size_text
 
@@ -197,10 +197,9 @@ def calibrate(
         output: Where to write; the model itself if absent.
         **options: Of `calibrate`.
     """
-    from kerastl.tasks.building import model_path
     from kerastl.workflow import images_chosen_by
 
-    path = model_path(model if output is None else output, "output")
+    path = new_file(model if output is None else output, ".keras", name="output")
     classifier = kerastl.load_model(model)
     given = {"validation": validation, "test": test, "seed": seed}
     images = images_chosen_by(model, data, **given)
@@ -233,9 +232,9 @@ def features(
         backbone: See `kerastl backbones`.
         **options: Of `feature_network`.
     """
-    from kerastl.features.files import check_file, extract, write
+    from kerastl.features.files import extract, features_file, write
 
-    check_file(output, overwrite)
+    features_file(output, overwrite)
     made = extract(backbone, data, **options)
     write(made, output, overwrite=overwrite)
     counts, (images, width) = made.counts(), made.features.shape

@@ -17,7 +17,7 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
 from kerastl._checks import check_choice, check_integer, fail
-from kerastl._files import whole_file
+from kerastl._files import new_file, whole_file
 from kerastl.data.images import RESIZES, PixelStore
 from kerastl.data.inputs import as_image_set
 from kerastl.data.sets import ImageSet
@@ -31,8 +31,7 @@ from kerastl.features.keys import (
 from kerastl.features.network import extract_features, feature_network, open_backbone
 from kerastl.models.layers import FeatureColumns, feature_columns
 from kerastl.models.record import network_size
-from kerastl.models.weights import read_model_file
-from kerastl.tasks.building import model_path
+from kerastl.models.weights import MODEL_SUFFIX, read_model_file
 
 _SUFFIX = ".keras"
 
@@ -81,7 +80,7 @@ def write_network(
         ValueError: If the name does not end in `.keras`.
         FileNotFoundError: If the folder does not exist.
     """
-    path = model_path(path)
+    path = new_file(path, MODEL_SUFFIX)
     last = feature_columns(network)
     record = FeatureColumns(last.cuts, last.widths, last.pooling, settings=settings)
     whole = keras.Model(network.input, record(last.input), name=network.name)

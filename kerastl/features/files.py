@@ -8,8 +8,8 @@ from typing import Any
 import keras
 import numpy as np
 
-from kerastl._checks import check_choice, check_integer, fail, warn
-from kerastl._files import user_path, whole_file
+from kerastl._checks import check_choice, check_integer, warn
+from kerastl._files import new_file, whole_file
 from kerastl._progress import ProgressLine
 from kerastl.data.folders import left_out, walk
 from kerastl.data.images import PixelStore, ReadableStore
@@ -18,8 +18,6 @@ from kerastl.data.sets import ImageSet, Splits
 from kerastl.features.network import extract_features, feature_network, open_backbone
 from kerastl.models.layers import feature_columns
 from kerastl.models.record import network_size
-
-_SUFFIX = ".npz"
 
 
 @dataclass(frozen=True, eq=False)
@@ -157,25 +155,16 @@ def write(features: Features, output: str | Path, *, overwrite: bool = False) ->
         >>> shape
         (2, 256)
     """
-    output = check_file(output, overwrite)
+    output = features_file(output, overwrite)
     arrays = {**vars(features), "class_names": np.array(features.class_names, str)}
     del arrays["image_size"]
     with whole_file(output) as draft, draft.open("wb") as file:
         np.savez(file, **arrays)
 
 
-def check_file(output: str | Path, overwrite: bool) -> Path:
+def features_file(output: str | Path, overwrite: bool) -> Path:
     """The file, if features may be written to it: asked before the work."""
-    output = user_path("output", output)
-    if output.suffix != _SUFFIX:
-        fail("output", f"a file name ending in {_SUFFIX}", str(output))
-    if not output.parent.is_dir():
-        hint = f"Make the folder {str(output.parent)!r} first."
-        fail("output", "in a folder that exists", str(output), hint)
-    if output.exists() and not overwrite:
-        hint = "Pass overwrite=True to replace it."
-        fail("output", "a new file", str(output), hint)
-    return output
+    return new_file(output, ".npz", overwrite=overwrite, name="output")
 
 
 def _read_parts(

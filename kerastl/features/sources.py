@@ -88,6 +88,10 @@ def _check_pair(data: Sequence[Any], name: str) -> None:
         fail(name, pair, "three parts", hint)
     if len(data) != 2:
         fail(name, pair, f"{len(data)} parts", error=TypeError)
+    inputs = data[0].values() if isinstance(data[0], Mapping) else data[:1]
+    for part in (*inputs, data[1]):
+        if not np.ndim(part):
+            fail(name, f"{pair} of one row an example", f"a pair with {part!r}")
 
 
 def _is_batch(item: Any) -> bool:

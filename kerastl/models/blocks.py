@@ -172,6 +172,11 @@ def _carried(model: keras.Model, names: tuple[str, ...]) -> list[keras.KerasTens
         if calls[name] > 1 or names.count(name) > 1:
             fail("at", "layers that are called, and named, once", name)
     made = {n.layer.name: n.outputs for n in nodes if n.layer.name in names}
+    several = len(model.outputs) > 1
+    ends = {id(tensor) for tensor in model.outputs if several}
+    for name in names:
+        if ends.intersection(map(id, made[name])):
+            fail("at", "layers inside: no output of the model", name)
     tensors = [tensor for name in names for tensor in made[name]]
     cut = {id(tensor) for tensor in tensors}
     below = _leading_to(nodes, tensors, stop=set())

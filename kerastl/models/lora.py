@@ -12,7 +12,7 @@ import numpy as np
 
 from kerastl._checks import check_integer, check_number, fail
 from kerastl._compat import own_variables, sublayers
-from kerastl._files import READ_ERRORS, one_line, whole_file
+from kerastl._files import READ_ERRORS, new_file, one_line, whole_file
 from kerastl.models.freezing import (
     PARAMETER_GROUPS,
     Trainable,
@@ -316,7 +316,6 @@ def forget_traces(model: keras.Model) -> None:
     model.train_function = model.test_function = model.predict_function = None
 
 
-_SUFFIX = ".npz"
 _FORMAT = 1
 _RECORD = "record"
 
@@ -367,7 +366,7 @@ def save_adapters(
     if not any(adapted_parts(leaf_layers(model))):
         hint = "Call kerastl.lora.add first."
         fail("model", "a model with adapters", getattr(model, "name", model), hint)
-    path = _new_file(path, overwrite)
+    path = new_file(path, ".npz", overwrite=overwrite)
     parts = list(matrix_parts(backbone_layers(model)).items())
     adapters, arrays = [], {}
     for place, (name, part) in enumerate(parts):
@@ -442,19 +441,6 @@ def load_adapters(model: keras.Model, path: str | Path) -> None:
         set_temperature(model, record["temperature"])
     unfreeze(model, "lora")
     forget_traces(model)
-
-
-def _new_file(path: str | Path, overwrite: bool) -> Path:
-    """The name of a file of adapters, if one may be written there."""
-    path = Path(path)
-    if path.suffix != _SUFFIX:
-        fail("path", f"a file name ending in {_SUFFIX}", str(path))
-    if not path.parent.is_dir():
-        hint = f"Make the folder {str(path.parent)!r} first."
-        fail("path", "in a folder that exists", str(path), hint, FileNotFoundError)
-    if path.exists() and not overwrite:
-        fail("path", "a new file", str(path), "Pass overwrite=True to replace it.")
-    return path
 
 
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:

@@ -17,7 +17,7 @@ from kerastl._checks import (
     passed_on,
 )
 from kerastl._compat import sublayers
-from kerastl._files import user_path, whole_file
+from kerastl._files import new_file, whole_file
 from kerastl.data.images import RESIZES
 from kerastl.models.adapting import (
     adapt_backbone,
@@ -42,7 +42,7 @@ from kerastl.models.record import (
     read_record,
 )
 from kerastl.models.registry import REGISTRY, match_spec
-from kerastl.models.weights import is_model_file, read_model_file
+from kerastl.models.weights import MODEL_SUFFIX, is_model_file, read_model_file
 from kerastl.tasks.classification import classification_task
 from kerastl.tasks.compiling import compile_model
 from kerastl.tasks.task import Task, bind
@@ -426,9 +426,6 @@ def _without_activation(model: keras.Model, task: Task) -> Callable[..., Any]:
     return call
 
 
-_SUFFIX = ".keras"
-
-
 def save_model(model: keras.Model, path: str | Path, *, overwrite: bool = True) -> None:
     """Write a classifier to a `.keras` file, whole or not at all.
 
@@ -457,23 +454,10 @@ def save_model(model: keras.Model, path: str | Path, *, overwrite: bool = True) 
         ('cat', 'dog', 'owl')
     """
     read_record(model)
-    path = model_path(path)
-    if path.exists() and not overwrite:
-        fail("path", "a new file", str(path), "Pass overwrite=True to replace it.")
+    path = new_file(path, MODEL_SUFFIX, overwrite=overwrite)
     plain = keras.Model(model.input, model.output, name=model.name)
     with whole_file(path) as draft, partly_trained_layers_frozen(plain):
         plain.save(draft)
-
-
-def model_path(path: str | Path, name: str = "path") -> Path:
-    """A model's file, if the argument `name` says one that may be written."""
-    path = user_path(name, path)
-    if path.suffix != _SUFFIX:
-        fail(name, f"a file name ending in {_SUFFIX}", str(path))
-    if not path.parent.is_dir():
-        hint = f"Make the folder {str(path.parent)!r} first."
-        fail(name, "in a folder that exists", str(path), hint, FileNotFoundError)
-    return path
 
 
 def load_model(path: str | Path) -> keras.Model:

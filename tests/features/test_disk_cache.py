@@ -673,3 +673,11 @@ def test_a_limit_that_is_no_number_of_bytes_is_refused(monkeypatch, limit):
     monkeypatch.setenv("KERASTL_CACHE_LIMIT", limit)
     with pytest.raises(ValueError, match="must be"):
         DiskCache("x")
+
+
+@pytest.mark.parametrize("length", [0, 1, 7])
+def test_a_file_cut_to_nothing_ends_too_early(cache, length):
+    path, whole = written(cache)
+    path.write_bytes(whole[:length])
+    with pytest.warns(RuntimeWarning, match=r"is damaged \(it ends too early\)"):
+        assert cache.find("a") is None

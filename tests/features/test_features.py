@@ -14,12 +14,15 @@ from networks import (
 )
 
 import kerastl
+from kerastl.data.sets import ImageSet
+from kerastl.features.files import extract
 from kerastl.features.network import (
     extract_features,
     is_deterministic,
     replica_count,
     run_batches,
 )
+from kerastl.features.sources import make_source
 
 
 def averages():
@@ -128,3 +131,24 @@ def test_looking_for_noise_leaves_no_trace():
 
 def test_a_model_without_a_strategy_has_one_replica():
     assert replica_count(averages()) == 1
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        ({"left": np.zeros((2, 4)), "right": np.zeros((2, 4))}, 1),
+        ({"left": np.zeros((2, 4)), "right": 3.0}, np.zeros(2)),
+        (np.zeros((2, 16, 16, 3)), np.int64(1)),
+        (5, np.zeros(2)),
+    ],
+)
+def test_a_number_is_no_array_of_rows(data):
+    with pytest.raises(ValueError, match="pair of one row an example"):
+        make_source(small_network(), data, "train")
+
+
+@pytest.mark.parametrize("batch_size", [0, -1])
+def test_a_batch_holds_an_image(batch_size):
+    data = ImageSet(np.zeros((2, 32, 32, 3), "uint8"), None, ())
+    with pytest.raises(ValueError, match="`batch_size` must be at least 1"):
+        extract("MobileNet", data, alpha=0.25, image_size=32, batch_size=batch_size)

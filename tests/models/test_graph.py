@@ -333,3 +333,14 @@ def test_a_model_is_cut_however_it_is_written(way):
     assert cut_points(model)[-2:] == ("conv1", "conv2")
     assert suffix.weights[0] is model.layers[-1].kernel
     assert multiplications(model) == 36 * 27 * 4 + 16 * 36 * 2
+
+
+@pytest.mark.parametrize("at", [("a",), ("stem", "a"), ("b",)])
+def test_an_output_of_the_model_is_no_place_to_split_at(at):
+    x = keras.Input((4,))
+    stem = keras.layers.Dense(3, name="stem")(x)
+    a = keras.layers.Dense(3, name="a")(stem)
+    b = keras.layers.Dense(2, name="b")(a)
+    model = keras.Model(x, [a, b])
+    with pytest.raises(ValueError, match="`at` must be layers inside: no output of"):
+        split_model(model, at)
