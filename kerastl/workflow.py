@@ -321,6 +321,7 @@ def transfer(
     dropout: float = 0.2,
     class_weight: str | Mapping[str, float] | None = None,
     label_smoothing: float = 0.0,
+    minutes: float | None = None,
     validation: float = 0.15,
     test: float = 0.0,
     on_bad: str = "error",
@@ -370,6 +371,8 @@ def transfer(
         dropout: On the head's features, in [0, 1).
         class_weight: By name, or `"balanced"`.
         label_smoothing: In [0, 1).
+        minutes: Time for training, above 0: the best weights by then stay; None: no
+            limit.
         validation: Share of the training images to choose by, where the data bring
             no validation part.
         test: Share of all images to score at the end, where the data bring no test.
@@ -425,6 +428,7 @@ def transfer(
         "augment": augment,
         "class_weight": class_weight,
         "label_smoothing": label_smoothing,
+        "minutes": minutes,
         "seed": seed,
     }
     run = Run(task, backbone, reading, building, training, strategy, verbose)

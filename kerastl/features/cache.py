@@ -155,6 +155,7 @@ class FeatureCache:
         Returns:
             Float array `(n, d)`.
         """
+        batch_size = batch_of(source, batch_size)
         spaces = self._open(network, at, source, batch_size)
         tensors = {name: truncate(network, name).output for name in spaces}
         # By number: a layer may be called as the features are.
@@ -209,6 +210,7 @@ class FeatureCache:
             source: Rows, unchanged by augmentation.
             batch_size: Rows at a time.
         """
+        batch_size = batch_of(source, batch_size)
         found = self._nearest(network, source, batch_size)
         if found is None:
             yield from output_blocks(network, _inputs(source, batch_size), batch_size)
@@ -255,6 +257,14 @@ class FeatureCache:
                 rest = None if name == legal[-1] else split_model(network, name)[1]
                 return space, below, rest
         return None
+
+
+def batch_of(source: Source, batch_size: int) -> int:
+    """Rows in each batch of training: of a set smaller than one, all its rows.
+
+    A batch that is filled up would round otherwise than the one of training.
+    """
+    return min(batch_size, len(source))
 
 
 def _space(part: keras.Model, source: ImageSource, batch_size: int) -> Hashable:
@@ -535,7 +545,8 @@ class _Keeping:
         self, source: Source, views: Views, total: int, layout: dict[str, Any]
     ) -> ArraySource:
         disk = DiskCache()
-        form = f"{self.plan.dtype} {self.batch_size} {views.count}"
+        size = batch_of(source, self.batch_size)
+        form = f"{self.plan.dtype} {size} {views.count}"
         made = views_key(views.augment, views.seed)
         key = cache_key(self.key, source.key(), form, made)
         one = len(layout) == 1
@@ -565,7 +576,8 @@ class _Keeping:
             made = self.cache.outputs(self.prefix, source, batch_size=self.batch_size)
         else:
             inputs = self._views(source, views)
-            made = output_blocks(self.prefix, inputs, self.batch_size)
+            size = batch_of(source, self.batch_size)
+            made = output_blocks(self.prefix, inputs, size)
         for block in made:
             arrays = keras.tree.flatten(block)
             done += len(arrays[0])

@@ -43,6 +43,7 @@ def compile_model(
     layer_decay: float | None = None,
     multipliers: Multipliers | None = None,
     bound: BoundModel | None = None,
+    gathered: int = 1,
     ema: float | None = None,
 ) -> None:
     """Compile with a fresh optimizer, and note which weights it is to train.
@@ -65,6 +66,8 @@ def compile_model(
         multipliers: Of the learning rate, by name: see `layerwise_optimizer`.
         bound: The model that `model` is a part of: it has the task, and in it blocks
             are counted; None: `model` itself.
+        gathered: Batches whose gradients make one step, besides what a given
+            optimizer gathers.
         ema: Momentum of a moving average of the weights, in (0, 1), for Keras's
             `SwapEMAWeights`; None: none is kept.
 
@@ -78,7 +81,9 @@ def compile_model(
     if not model.trainable_variables:
         hint = "Unfreeze a part of it with kerastl.unfreeze."
         fail("model", "a model with a weight that trains", model.name, hint)
-    rule = make_optimizer(optimizer, learning_rate, weight_decay, global_clipnorm, ema)
+    rule = make_optimizer(
+        optimizer, learning_rate, weight_decay, global_clipnorm, ema, gathered
+    )
     # The biases of attention layers have two axes.
     exempt = [
         v for v in model.trainable_variables if len(v.shape) < 2 or v.name == "bias"
@@ -107,10 +112,17 @@ def objective(
     metrics: Sequence[Any] | None = None,
     label_smoothing: float = 0.0,
 ) -> tuple[Any, list[Any]]:
-    """Loss and metrics as they are compiled: those given, else the task's."""
-    task = bind(model).task
+    """Loss and metrics as they are compiled: those given, else the task's.
+
+    A model of no known task that is compiled has its own.
+    """
+    bound = bind(model)
+    task = bound.task
     if loss is None and task is None:
-        hint = "It was not built by build_classifier, so its task is unknown."
+        loss = getattr(bound.model, "loss", None)
+        metrics = _compiled_metrics(bound.model) if metrics is None else metrics
+    if loss is None and task is None:
+        hint = "Its task is unknown, and it is not compiled."
         fail("loss", "given for this model", None, hint)
     if loss is None:
         loss = task.loss(label_smoothing)
@@ -124,6 +136,16 @@ def objective(
     own = {metric.name: metric for metric in task.metrics()}
     own["acc"] = own.get("accuracy", "acc")
     return loss, [own.get(m, m) if isinstance(m, str) else m for m in metrics]
+
+
+def _compiled_metrics(model: keras.Model) -> list[Any] | None:
+    """The metrics that a model was compiled with, afresh; None without any."""
+    try:
+        found = model.get_compile_config().get("metrics")
+        return keras.saving.deserialize_keras_object(found) if found else None
+    except (TypeError, ValueError) as error:
+        hint = f"Those that it was compiled with cannot be copied: {error}"
+        return fail("metrics", "given for this model", None, hint)
 
 
 def jit_mode() -> bool | str:
@@ -147,6 +169,7 @@ def make_optimizer(
     weight_decay: float | None = None,
     global_clipnorm: float | None = None,
     ema: float | None = None,
+    gathered: int = 1,
 ) -> keras.optimizers.Optimizer:
     """A fresh optimizer from a name or from another's settings."""
     if not isinstance(learning_rate, keras.optimizers.schedules.LearningRateSchedule):
@@ -159,7 +182,12 @@ def make_optimizer(
         fail("optimizer", "one without rates of its own", name, hint)
     if isinstance(pattern, keras.optimizers.LossScaleOptimizer):
         inner = make_optimizer(
-            pattern.inner_optimizer, learning_rate, weight_decay, global_clipnorm, ema
+            pattern.inner_optimizer,
+            learning_rate,
+            weight_decay,
+            global_clipnorm,
+            ema,
+            gathered,
         )
         return scaled_like(pattern, inner)
     config = pattern.get_config()
@@ -175,6 +203,9 @@ def make_optimizer(
     if global_clipnorm is not None:
         check_number("global_clipnorm", global_clipnorm, above=0.0)
         config.update(global_clipnorm=global_clipnorm, clipnorm=None, clipvalue=None)
+    if gathered > 1:
+        own = config["gradient_accumulation_steps"] or 1
+        config["gradient_accumulation_steps"] = own * gathered
     if ema is not None:
         check_number("ema", ema, above=0.0, below=1.0)
         config.update(use_ema=True, ema_momentum=ema, ema_overwrite_frequency=None)

@@ -1,7 +1,7 @@
 """One stretch of training, and what a list of them left behind."""
 
 from collections.abc import Mapping
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import KW_ONLY, dataclass, field
 from typing import Any
 
 import keras
@@ -184,6 +184,10 @@ class PhaseRecord:
         cache: What was kept of it and where, or why nothing was.
         stopped: Why the phase ended early; empty if it did not.
         multipliers: With `"auto_rgn"`, block name -> multiplier for each epoch.
+        clean: Loss and metrics of some training images, and their number, after the
+            phase: as they are, without augmentation, mixing or dropout, under which
+            the history's were measured. To be compared with validation results;
+            empty without them.
     """
 
     name: str
@@ -196,6 +200,7 @@ class PhaseRecord:
     cache: str = ""
     stopped: str = ""
     multipliers: tuple[dict[str, float], ...] = ()
+    clean: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -253,6 +258,12 @@ class TrainingHistory:
                 f"{record.seconds:.1f} s{', cached' if record.cached else ''}"
                 f"{f'; {record.stopped}' if record.stopped else ''}"
             )
+            if clean := record.clean:
+                shown = [f"{n} {x:.4f}" for n, x in clean.items() if n != "images"]
+                lines.append(
+                    f"  {clean['images']} training images without augmentation and "
+                    f"dropout: {', '.join(shown)}"
+                )
         if self.best is not None:
             lines.append(
                 f"best {self.best.monitor} {self.best.value:.4f} "

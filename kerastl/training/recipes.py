@@ -331,6 +331,7 @@ def fine_tune(
     augment: Any = None,
     class_weight: str | Mapping[str, float] | None = None,
     label_smoothing: float = 0.0,
+    minutes: float | None = None,
     strategy: Any = None,
     cache: str | FeatureCache = "auto",
     views: int | None = None,
@@ -360,6 +361,7 @@ def fine_tune(
         augment: Augmentation of the training images.
         class_weight: By name, or `"balanced"`.
         label_smoothing: For the task's loss.
+        minutes: Time for all phases.
         strategy: A `tf.distribute` strategy.
         cache: Where the frozen part's outputs are kept.
         views: Augmented versions of each image to keep.

@@ -1,21 +1,29 @@
 """Running phases: one history, best weights over all of them."""
 
+import math
 import sys
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, nullcontext, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import keras
 import numpy as np
 
-from kerastl._checks import check_integer, check_number, fail, nearest, passed_on
+from kerastl._checks import (
+    check_integer,
+    check_number,
+    fail,
+    nearest,
+    passed_on,
+    warn,
+)
 from kerastl._compat import sublayers
 from kerastl._progress import ProgressLine
 from kerastl.data.augmentation import as_augmentation
+from kerastl.data.batches import only_or_all
 from kerastl.data.sources import (
-    ArraySource,
     ImageSource,
     Source,
     StreamSource,
@@ -27,7 +35,7 @@ from kerastl.features.cache import (
     Views,
     cached_part,
 )
-from kerastl.features.network import check_scope, source_outputs
+from kerastl.features.network import as_fed, check_scope
 from kerastl.features.network import replicas as count_replicas
 from kerastl.features.sources import make_source
 from kerastl.models.freezing import unfreeze
@@ -56,6 +64,7 @@ from kerastl.training.gradient_norms import (
     task_loss,
 )
 from kerastl.training.phase import Phase, PhaseRecord, TrainingHistory
+from kerastl.training.replicas import PaddedValidation, replica_batch_size
 from kerastl.training.watching import (
     EXPLOSION,
     BestWeights,
@@ -63,6 +72,7 @@ from kerastl.training.watching import (
     PhaseMonitor,
     TrainableGuard,
     averaging,
+    is_out_of_memory,
     kept_weights,
     monitored,
     moved_paths,
@@ -72,66 +82,8 @@ from kerastl.training.watching import (
     undo_failure,
 )
 
-
-class PaddedValidation(keras.callbacks.Callback):
-    """Scores the validation data after each epoch, in full batches only.
-
-    Keras crashes where the last batch is smaller than the number of replicas. The
-    batch is filled up and the surplus cut, so each image counts once.
-    """
-
-    def __init__(
-        self,
-        bound: BoundModel,
-        source: Source,
-        batch_size: int,
-        settings: dict[str, Any],
-    ) -> None:
-        """See the class."""
-        super().__init__()
-        if not isinstance(source, ImageSource | ArraySource):
-            hint = "Its batches cannot be padded; pass an ImageSet or arrays."
-            kind = type(source.data).__name__
-            fail("validation", "images under a distribution strategy", kind, hint)
-        self.bound = bound
-        self.source = source
-        self.batch_size = batch_size
-        self.settings = settings
-
-    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Add the results to the logs that later callbacks see."""
-        logs.update(self.results(self.model))
-
-    def results(self, model: keras.Model) -> dict[str, float]:
-        """Validation loss and metrics, named as Keras names them."""
-        outputs = source_outputs(model, self.source, self.batch_size)
-        loss, metrics = objective(self.bound, **self.settings)
-        labels = self.source.targets
-        value = float(np.mean(_each(keras.losses.get(loss), labels, outputs)))
-        found = {"val_loss": value + float(sum(model.losses))}
-        for metric in metrics:
-            metric = keras.metrics.get(metric)
-            metric.reset_state()
-            metric.update_state(labels, outputs)
-            found[f"val_{metric.name}"] = float(metric.result())
-        return found
-
-
-def _each(loss: Any, labels: np.ndarray, outputs: np.ndarray) -> np.ndarray:
-    """The loss of each image: in a scope, Keras divides means by the replicas."""
-    if isinstance(loss, keras.losses.Loss):
-        loss = type(loss).from_config({**loss.get_config(), "reduction": "none"})
-    return keras.ops.convert_to_numpy(loss(labels, outputs))
-
-
-def replica_batch_size(batch_size: int, replicas: int, images: int) -> int:
-    """The global batch size that gives each replica the same number of images."""
-    if batch_size % replicas:
-        hint = f"{batch_size // replicas * replicas or replicas} is one."
-        fail("batch_size", f"a multiple of the {replicas} devices", batch_size, hint)
-    if images < replicas:
-        fail("train", f"at least {replicas} images for {replicas} devices", images)
-    return min(batch_size, images // replicas * replicas)
+#: Training images that are scored as they are after a phase, at most.
+_SAMPLE = 256
 
 
 def class_weights(
@@ -205,8 +157,9 @@ class Run:
     `weights`, class weights by index; `settings`, its `loss`, `metrics` and
     `label_smoothing`; `replicas`, the devices that share a batch; `watched`, the user's
     callbacks; `pretrained`, whether the backbone had learnt something when the run
-    began; `start`, the weights that it began with; `raised`, what was wrong with labels
-    in the middle of a stream.
+    began; `start`, the weights that it began with; `gathered`, batches in a step, once
+    they had to be halved; `raised`, what was wrong with labels inside a stream;
+    `deadline`, when to stop, by `time.monotonic`.
     """
 
     bound: BoundModel
@@ -226,7 +179,9 @@ class Run:
     records: list[PhaseRecord] = field(default_factory=list)
     pretrained: bool = True
     start: list[np.ndarray] = field(default_factory=list)
+    gathered: int = 1
     raised: list[Exception] = field(default_factory=list)
+    deadline: float = math.inf
 
     @property
     def model(self) -> keras.Model:
@@ -253,16 +208,25 @@ class Run:
         try:
             self.decode()
             for number, phase in enumerate(phases):
+                if number and time.monotonic() >= self.deadline:
+                    self._leave_out(phases[number:])
+                    break
                 self._phase(number, phase, tracker, len(phases))
         except BaseException as error:
             restore(self.model, tracker.weights or tracker.latest or start)
-            error = self.raised[0] if self.raised else error
-            error.add_note(f"The model has {kept_weights(tracker)}.")
+            kept = f"The model has {kept_weights(tracker)}."
+            told = self.raised[0] if self.raised else None
+            if is_out_of_memory(error):
+                told = MemoryError(
+                    f"The memory is full at batches of {self.batch_size}. Take smaller "
+                    "ones (`batch_size`), smaller images or fewer layers that train."
+                )
+            (told or error).add_note(kept)
             # Nothing of the phase that broke off may train on; the error matters more.
             with suppress(Exception):
                 self._compile(self.model, phases[-1], phases[-1].learning_rate)
-            if self.raised:
-                raise error from None
+            if told is not None:
+                raise told from None
             raise
         if tracker.weights is not None:
             restore(self.model, tracker.weights)
@@ -271,6 +235,14 @@ class Run:
         self.model.optimizer.build(self.model.trainable_variables)
         self.watched.end()
         return TrainingHistory(self.history, tuple(self.records), tracker.best)
+
+    def _leave_out(self, phases: Sequence[Phase]) -> None:
+        """Say which phases there was no time for."""
+        names = ", ".join(repr(phase.name) for phase in phases)
+        last = self.records[-1]
+        stopped = "; ".join(filter(None, (last.stopped, f"no time for {names}")))
+        self.records[-1] = replace(last, stopped=stopped)
+        warn(f"The minutes are over, and phases are left out: {names}.")
 
     def obstacle(self, phase: Phase) -> str:
         """Why the frozen part must not be computed once; empty if nothing is known.
@@ -321,9 +293,11 @@ class Run:
         with ExitStack() as penalties:
             for penalty in phase.penalties:
                 penalties.enter_context(penalty.applied(model, self.start))
-            watch = self._monitor_of(phase, tracker)
-            plan, multipliers = self._fit(number, phase, watch, before)
+            watch, frozen, multipliers = self._fit_in_memory(
+                number, phase, tracker, before
+            )
             moved = moved_paths(model, before)
+            clean = self._clean_score(phase, frozen, watch)
             undo_failure(model, watch, tracker.weights or before, self.chance_loss())
         record = PhaseRecord(
             name=phase.name,
@@ -332,23 +306,81 @@ class Run:
             trainable=trainable,
             moved=moved,
             seconds=time.perf_counter() - began,
-            cached=plan.mode != "off",
-            cache=str(plan),
+            cached=frozen.cached,
+            cache=str(frozen.plan),
             stopped=watch.stopped,
             multipliers=multipliers,
+            clean=clean,
         )
         self.records.append(record)
 
+    def _fit_in_memory(
+        self,
+        number: int,
+        phase: Phase,
+        tracker: BestWeights,
+        before: list[np.ndarray],
+    ) -> tuple[PhaseMonitor, FrozenPart, tuple[dict[str, float], ...]]:
+        """The phase fitted, in smaller batches if the memory does not hold these."""
+        while True:
+            watch = self._monitor_of(phase, tracker)
+            try:
+                return watch, *self._fit(number, phase, watch, before)
+            except Exception as error:
+                late = watch.epochs or not is_out_of_memory(error)
+                if late or not self._halve_batches(phase):
+                    raise
+            # Here the error is gone, and with it what its frames hold.
+            restore(self.model, before)
+
+    def _halve_batches(self, phase: Phase) -> bool:
+        """Take half as many images at a time, if it can be done."""
+        if self.replicas > 1 or isinstance(self.train, StreamSource):
+            return False
+        size = min(self.batch_size, len(self.train))
+        if size == 1:
+            return False
+        self.batch_size, self.gathered = -(-size // 2), 2 * self.gathered
+        warn(
+            f"The memory does not hold batches of {size} in phase {phase.name!r}: it "
+            f"goes on with batches of {self.batch_size}, and gathers the gradients of "
+            f"{self.gathered} for each step, so that steps stay as they were.",
+            RuntimeWarning,
+        )
+        return True
+
+    def _clean_score(
+        self, phase: Phase, frozen: FrozenPart, watch: PhaseMonitor
+    ) -> dict[str, float]:
+        """Loss and metrics of some training images as they are, without noise.
+
+        Only where validation results stand beside those of training.
+        """
+        train = frozen.train
+        told = self.validation is not None and not watch.diverged
+        views = self.views is not None and phase.augment
+        if not told or views or self.replicas > 1 or isinstance(train, StreamSource):
+            return {}
+        count = min(len(train), _SAMPLE)
+        # Whole batches, that nothing is compiled anew for.
+        count = count // self.batch_size * self.batch_size or count
+        places = np.linspace(0, len(train) - 1, count).astype(int)
+        inputs = as_fed(frozen.part, only_or_all(train.rows(places)))
+        given = {"batch_size": self.batch_size, "verbose": 0, "return_dict": True}
+        found = frozen.part.evaluate(inputs, train.targets[places], **given)
+        penalty = sum(each.value(self.model) for each in phase.penalties)
+        return {**found, "loss": found["loss"] - penalty, "images": count}
+
     def _fit(
         self, number: int, phase: Phase, watch: PhaseMonitor, before: list[np.ndarray]
-    ) -> tuple[CachePlan, tuple[dict[str, float], ...]]:
-        """Fit one phase; what of its frozen part was computed once, and its rates."""
+    ) -> tuple[FrozenPart, tuple[dict[str, float], ...]]:
+        """Fit one phase; what was fitted on what, and its rates."""
         seed = np.random.SeedSequence([self.seed, number]).generate_state(1)[0]
         frozen = self._cached(phase, int(seed))
-        part, train, plan = frozen.part, frozen.train, frozen.plan
+        part, train = frozen.part, frozen.train
         watch.tracker.copy_only(before, part)
         if self.verbose:
-            sys.stdout.write(f"  {plan}\n")
+            sys.stdout.write(f"  {frozen.plan}\n")
         augment = self.augment if phase.augment and not frozen.augmented else None
         data = train.dataset(
             self.batch_size,
@@ -387,7 +419,7 @@ class Run:
             verbose=self.verbose,
             shuffle=False,
         )
-        return plan, tuple(rates[0].multipliers) if rates else ()
+        return frozen, tuple(rates[0].multipliers) if rates else ()
 
     def _gradient_rates(
         self, phase: Phase, train: Source, seed: int, watch: PhaseMonitor
@@ -430,7 +462,7 @@ class Run:
         # A strong penalty may cost more than the task.
         free = chance is None or phase.penalties
         ceiling = None if free else EXPLOSION * chance
-        return PhaseMonitor(tracker, self.history, phase, ceiling)
+        return PhaseMonitor(tracker, self.history, phase, ceiling, self.deadline)
 
     def _compile(
         self, part: keras.Model, phase: Phase, rate: Any, ema: float | None = None
@@ -445,6 +477,7 @@ class Run:
             # Ones at first, that can be set.
             multipliers={} if phase.has_auto_rates else phase.multipliers,
             bound=self.bound,
+            gathered=self.gathered,
             ema=ema,
             **self.settings,
         )
@@ -504,6 +537,7 @@ def run_phases(
     class_weight: str | Mapping[str, float] | None = None,
     label_smoothing: float = 0.0,
     monitor: str = "auto",
+    minutes: float | None = None,
     strategy: Any = None,
     cache: str | FeatureCache = "auto",
     views: int | None = None,
@@ -535,6 +569,9 @@ def run_phases(
         label_smoothing: For the task's loss, in [0, 1).
         monitor: Logged quantity that decides what is best; `"auto"`: validation
             accuracy, or validation loss where no accuracy is measured.
+        minutes: Time for all phases, above 0: training stops at the epoch's end after
+            which another would take longer, and in the middle of one at the latest.
+            The best weights so far stay, and phases left out are named. None: no limit.
         strategy: A `tf.distribute` strategy in whose scope the model was built.
         cache: `"auto"` computes the frozen part once per phase where that gives the
             same result and is quicker, and keeps it in memory, else on disk;
@@ -596,6 +633,10 @@ def run_phases(
         seed = int(np.random.SeedSequence().generate_state(1)[0])
     check_integer("seed", seed, 0)
     check_scope(model, strategy)
+    deadline = math.inf
+    if minutes is not None:
+        check_number("minutes", minutes, above=0.0)
+        deadline = time.monotonic() + 60 * minutes
     replicas = count_replicas(strategy)
     if replicas > 1 and not isinstance(train, StreamSource):
         batch_size = replica_batch_size(batch_size, replicas, len(train))

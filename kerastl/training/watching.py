@@ -391,8 +391,8 @@ def monitored(bound: BoundModel, settings: Mapping[str, Any], monitor: str) -> s
     """The logged quantity that decides what is best, where `"auto"` was asked."""
     if monitor != "auto":
         return monitor
-    if settings["metrics"] is None:
-        return bound.task.monitor if bound.task else "val_loss"
+    if settings["metrics"] is None and bound.task is not None:
+        return bound.task.monitor
     _, metrics = objective(bound, **settings)
     names = [name for metric in metrics for name in metric_names(metric)[-1:]]
     found = [name for name in names if name.endswith(("accuracy", "acc"))]
@@ -470,6 +470,7 @@ class PhaseMonitor(keras.callbacks.Callback):
         tracker: Best weights over all phases.
         history: Lists to append each epoch's values to.
         phase: The phase that runs.
+        deadline: When to stop, by `time.monotonic`.
         ceiling: Largest mean training loss that is not an explosion; None: only
             losses that are not finite are caught. Where the phase begins above half
             of it, twice what it begins with: a fitted head under dropout may.
@@ -481,6 +482,7 @@ class PhaseMonitor(keras.callbacks.Callback):
         history: dict[str, list[float]],
         phase: Phase,
         ceiling: float | None,
+        deadline: float = math.inf,
     ) -> None:
         """See the class."""
         super().__init__()
@@ -488,6 +490,7 @@ class PhaseMonitor(keras.callbacks.Callback):
         self.history = history
         self.phase = phase
         self.ceiling = ceiling
+        self.deadline = deadline
         self.first = history_length(history)
         self.stopped = ""
         self.diverged = False
@@ -508,6 +511,8 @@ class PhaseMonitor(keras.callbacks.Callback):
         self, batch: int, logs: dict[str, Any] | None = None
     ) -> None:
         """Look at the loss now and then: reading it waits for the device."""
+        if time.monotonic() >= self.deadline:
+            self._end_in_time()
         if logs and batch % _BATCHES_BETWEEN_CHECKS == 0:
             loss = float(logs["loss"])
             if self.ceiling is not None and self.epochs == batch == 0:
@@ -540,6 +545,14 @@ class PhaseMonitor(keras.callbacks.Callback):
         self._check_monitor(values)
         self.tracker.update(values, self.phase.name, length)
         self._wait(values)
+        if time.monotonic() + values["seconds"] > self.deadline:
+            self._end_in_time()
+
+    def _end_in_time(self) -> None:
+        """Stop, unless the phase is over anyway."""
+        if self.epochs < self.phase.epochs:
+            self.stopped = self.stopped or "stopped in time"
+            self.model.stop_training = True
 
     def _check_monitor(self, logs: dict[str, float]) -> None:
         """Raise if there is a validation, and the monitored quantity is not in it."""
@@ -622,6 +635,18 @@ def temperature_set_aside(model: keras.Model) -> Iterator[None]:
             warn(message)
         else:
             set_temperature(model, record.temperature)
+
+
+#: What errors of a full memory say, or are called, on each backend.
+_FULL = ("resource_exhausted", "resourceexhausted", "out of memory", "outofmemory")
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether the memory, of the machine or of a device, did not hold a step."""
+    told = f"{type(error).__name__} {error}".lower()
+    return isinstance(error, MemoryError) or (
+        isinstance(error, Exception) and any(word in told for word in _FULL)
+    )
 
 
 def kept_weights(tracker: BestWeights) -> str:

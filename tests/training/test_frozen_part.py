@@ -64,6 +64,16 @@ def test_weights_are_those_of_uncached_training(start, phase, where):
     assert_alike(cached, plain)
 
 
+@pytest.mark.parametrize("count", [2, 5, 14])
+@pytest.mark.parametrize("phase", [HEAD, TOP])
+def test_a_set_smaller_than_a_batch_gives_the_same_weights(start, phase, count):
+    data = IMAGES[:count], LABELS[:count]
+    plain, _ = run(start, phase, data, batch_size=32, cache="off")
+    cached, record = run(start, phase, data, batch_size=32, cache="memory")
+    assert record.cached
+    assert_alike(cached, plain)
+
+
 def test_the_validation_is_scored_on_the_same_features(start):
     model, _ = start
     scores = []

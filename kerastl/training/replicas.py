@@ -1,0 +1,73 @@
+"""What several devices need: batches that each of them has a share of."""
+
+from typing import Any
+
+import keras
+import numpy as np
+
+from kerastl._checks import fail
+from kerastl.data.sources import ArraySource, ImageSource, Source
+from kerastl.features.network import source_outputs
+from kerastl.tasks.compiling import objective
+from kerastl.tasks.task import BoundModel
+
+
+class PaddedValidation(keras.callbacks.Callback):
+    """Scores the validation data after each epoch, in full batches only.
+
+    Keras crashes where the last batch is smaller than the number of replicas. The
+    batch is filled up and the surplus cut, so each image counts once.
+    """
+
+    def __init__(
+        self,
+        bound: BoundModel,
+        source: Source,
+        batch_size: int,
+        settings: dict[str, Any],
+    ) -> None:
+        """See the class."""
+        super().__init__()
+        if not isinstance(source, ImageSource | ArraySource):
+            hint = "Its batches cannot be padded; pass an ImageSet or arrays."
+            kind = type(source.data).__name__
+            fail("validation", "images under a distribution strategy", kind, hint)
+        self.bound = bound
+        self.source = source
+        self.batch_size = batch_size
+        self.settings = settings
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Add the results to the logs that later callbacks see."""
+        logs.update(self.results(self.model))
+
+    def results(self, model: keras.Model) -> dict[str, float]:
+        """Validation loss and metrics, named as Keras names them."""
+        outputs = source_outputs(model, self.source, self.batch_size)
+        loss, metrics = objective(self.bound, **self.settings)
+        labels = self.source.targets
+        value = float(np.mean(_each(keras.losses.get(loss), labels, outputs)))
+        found = {"val_loss": value + float(sum(model.losses))}
+        for metric in metrics:
+            metric = keras.metrics.get(metric)
+            metric.reset_state()
+            metric.update_state(labels, outputs)
+            found[f"val_{metric.name}"] = float(metric.result())
+        return found
+
+
+def _each(loss: Any, labels: np.ndarray, outputs: np.ndarray) -> np.ndarray:
+    """The loss of each image: in a scope, Keras divides means by the replicas."""
+    if isinstance(loss, keras.losses.Loss):
+        loss = type(loss).from_config({**loss.get_config(), "reduction": "none"})
+    return keras.ops.convert_to_numpy(loss(labels, outputs))
+
+
+def replica_batch_size(batch_size: int, replicas: int, images: int) -> int:
+    """The global batch size that gives each replica the same number of images."""
+    if batch_size % replicas:
+        hint = f"{batch_size // replicas * replicas or replicas} is one."
+        fail("batch_size", f"a multiple of the {replicas} devices", batch_size, hint)
+    if images < replicas:
+        fail("train", f"at least {replicas} images for {replicas} devices", images)
+    return min(batch_size, images // replicas * replicas)
