@@ -320,6 +320,7 @@ def transfer(
     cache: str = "auto",
     dropout: float = 0.2,
     class_weight: str | Mapping[str, float] | None = None,
+    sampling: str | None = None,
     label_smoothing: float = 0.0,
     minutes: float | None = None,
     validation: float = 0.15,
@@ -370,6 +371,7 @@ def transfer(
         cache: Where the frozen part's outputs are kept: see `run_phases`.
         dropout: On the head's features, in [0, 1).
         class_weight: By name, or `"balanced"`.
+        sampling: `"balanced"` draws as many images of each class: see `run_phases`.
         label_smoothing: In [0, 1).
         minutes: Time for training, above 0: the best weights by then stay; None: no
             limit.
@@ -427,6 +429,7 @@ def transfer(
         "batch_size": batch_size,
         "augment": augment,
         "class_weight": class_weight,
+        "sampling": sampling,
         "label_smoothing": label_smoothing,
         "minutes": minutes,
         "seed": seed,

@@ -196,6 +196,10 @@ class Augmentation:
         operations: How many of RandAugment's fourteen operations each image goes
             through, after all else.
         magnitude: Strength of those operations, 0 to 1: 0.3 is torchvision's 9 of 30.
+        erasing: Share of the images of which a rectangle is filled with the image's
+            mean colour, last of all, 0 to 1.
+        erased: (least, most) share of the image's area that the rectangle takes, drawn
+            evenly; its sides are to each other as 0.3 to 1 and up to 1 to 0.3.
 
     Raises:
         ValueError: If a value lies outside its range.
@@ -205,7 +209,8 @@ class Augmentation:
         False
 
     Reference:
-        Cubuk et al. (2020), RandAugment, arXiv:1909.13719, §3 (`operations`).
+        Cubuk et al. (2020), RandAugment, arXiv:1909.13719, §3 (`operations`); Zhong et
+        al. (2020), Random Erasing, arXiv:1708.04896, §3.2 (`erasing`), "RE-M".
     """
 
     flip: bool = False
@@ -219,6 +224,8 @@ class Augmentation:
     fill: str = "reflect"
     operations: int = 0
     magnitude: float = 0.3
+    erasing: float = 0.0
+    erased: tuple[float, float] = (0.02, 0.4)
 
     def __post_init__(self) -> None:
         """Check the ranges."""
@@ -233,6 +240,9 @@ class Augmentation:
             fail("area", "(least, most) with 0 < least <= most <= 4", self.area)
         check_integer("operations", self.operations, 0)
         check_number("magnitude", self.magnitude, 0, 1)
+        check_number("erasing", self.erasing, 0, 1)
+        if len(self.erased) != 2 or not 0 < self.erased[0] <= self.erased[1] < 1:
+            fail("erased", "(least, most) with 0 < least <= most < 1", self.erased)
 
     @property
     def is_window(self) -> bool:
@@ -250,6 +260,11 @@ class Augmentation:
     def recolours(self) -> bool:
         """Whether pixels change colour."""
         return bool(self.brightness or self.contrast or self.saturation)
+
+    @property
+    def differs(self) -> bool:
+        """Whether anything changes at all."""
+        return bool(self.moves or self.recolours or self.erasing)
 
 
 PRESETS = {
@@ -296,6 +311,41 @@ def draw(count: int, seed: int, epoch: int) -> np.ndarray:
     # One call fills row after row, so a longer table begins with the shorter one.
     random = np.random.default_rng([seed, epoch, 1])
     return random.random((count, _DRAWS))
+
+
+#: The flattest rectangle that is erased: height over width.
+_FLATTEST = 0.3
+
+
+def rectangles(
+    augmentation: Augmentation, random: np.ndarray, height: int, width: int
+) -> np.ndarray:
+    """What is erased, `(n, 4)`: y, x, y, x of two corners in pixels, 0 for none.
+
+    From uniform numbers `(n, 5)`: whether, area, shape, and place.
+    """
+    low, high = augmentation.erased
+    area = (low + (high - low) * random[:, 1]) * height * width
+    ratio = np.exp((2 * random[:, 2] - 1) * np.log(_FLATTEST))
+    tall = np.clip(np.rint(np.sqrt(area * ratio)), 1, height)
+    wide = np.clip(np.rint(np.sqrt(area / ratio)), 1, width)
+    top = np.floor(random[:, 3] * (height - tall + 1))
+    left = np.floor(random[:, 4] * (width - wide + 1))
+    boxes = np.stack([top, left, top + tall, left + wide], axis=1)
+    chosen = random[:, :1] < augmentation.erasing
+    return np.where(chosen, boxes, 0).astype(np.float32)
+
+
+def erase(images: "tf.Tensor", boxes: "tf.Tensor") -> "tf.Tensor":
+    """Images with their mean colours in the rectangles of `rectangles`."""
+    import tensorflow as tf
+
+    top, left, bottom, right = (boxes[:, i, None] for i in range(4))
+    rows = tf.range(images.shape[1], dtype=tf.float32)
+    columns = tf.range(images.shape[2], dtype=tf.float32)
+    tall, wide = (rows >= top) & (rows < bottom), (columns >= left) & (columns < right)
+    inside = tall[:, :, None, None] & wide[:, None, :, None]
+    return tf.where(inside, tf.reduce_mean(images, (1, 2), keepdims=True), images)
 
 
 def transforms(
@@ -418,10 +468,15 @@ def draw_changes(
         epoch: Number of the epoch, from 0.
 
     Returns:
-        Where there are such: `geometry` `(n, 4 or 8)`, `tones` `(n, 3)`, and the
-        `steps` `(n, k)` of RandAugment with their `strengths` `(n, k, 3)`.
+        Where there are such: `geometry` `(n, 4 or 8)`, `tones` `(n, 3)`, the `steps`
+        `(n, k)` of RandAugment with their `strengths` `(n, k, 3)`, and what is
+        `erased` `(n, 4)`.
     """
     changes: dict[str, np.ndarray] = {}
+    if chance.erasing:
+        # Numbers of their own, so that the others stay what they were without.
+        numbers = np.random.default_rng([seed, epoch, 5]).random((total, 5))
+        changes["erased"] = rectangles(chance, numbers, *size)
     if not chance.moves and not chance.recolours:
         return changes
     draws = draw(total, seed, epoch)
@@ -455,6 +510,8 @@ def changes_signature(chance: Augmentation, total: int) -> dict[str, "tf.TensorS
         shape = (total, chance.operations)
         changes["steps"] = tf.TensorSpec(shape, tf.int32)
         changes["strengths"] = tf.TensorSpec((*shape, 3), tf.float32)
+    if chance.erasing:
+        changes["erased"] = tf.TensorSpec((total, 4), tf.float32)
     return changes
 
 
@@ -476,6 +533,8 @@ def change(
         images = recolour(images, changes["tones"])
     if chance.operations:
         images = operate(images, changes["steps"], changes["strengths"])
+    if chance.erasing:
+        images = erase(images, changes["erased"])
     return images
 
 
@@ -514,7 +573,7 @@ def check_views(views: int, augment: str | Augmentation | None, seed: int) -> No
     check_integer("views", views, 1)
     check_integer("seed", seed, 0)
     chance = as_augmentation(augment)
-    if views > 1 and (chance is None or not (chance.moves or chance.recolours)):
+    if views > 1 and (chance is None or not chance.differs):
         fail("augment", "an augmentation, for the views to differ", augment)
 
 

@@ -29,6 +29,24 @@ def epoch_order(total: int, seed: int, epoch: int) -> np.ndarray:
     return np.random.default_rng([seed, epoch, 0]).permutation(total)
 
 
+def balanced_order(classes: np.ndarray, seed: int, epoch: int) -> np.ndarray:
+    """An order of one epoch with as many examples of each class, and as long as ever.
+
+    Of a large class each epoch has other examples; those of a small one come again,
+    all before any of them does.
+    """
+    random = np.random.default_rng([seed, epoch, 3])
+    names, total = np.unique(classes), len(classes)
+    # What does not go into the number of classes falls to some of them, by lot.
+    counts = total // len(names) + (random.permutation(len(names)) < total % len(names))
+    drawn = []
+    for name, wanted in zip(names, counts, strict=True):
+        rows = np.flatnonzero(classes == name)
+        turns = [random.permutation(rows) for _ in range(-(-wanted // len(rows)))]
+        drawn.append(np.concatenate([rows[:0], *turns])[:wanted])
+    return random.permutation(np.concatenate(drawn))
+
+
 def epoch_counter(epoch: int | Callable[[], int]) -> Callable[[], int]:
     """What tells the number of the epoch that begins now."""
     if callable(epoch):
@@ -90,6 +108,7 @@ class Epochs:
         batch_size: Rows in a batch.
         seed: Non-negative integer.
         shuffle: Whether each epoch has an order of its own.
+        classes: Class of each example, where each epoch is to have as many of each.
         augmentation: Random changes of images; all zeros change nothing.
         mixing: How the examples of a batch are mixed, or None.
     """
@@ -100,6 +119,7 @@ class Epochs:
     shuffle: bool
     augmentation: Augmentation
     mixing: Mixing | None
+    classes: np.ndarray | None = None
 
     @property
     def size(self) -> tuple[int, ...]:
@@ -112,6 +132,8 @@ class Epochs:
         order = np.arange(total)
         if self.shuffle:
             order = epoch_order(total, self.seed, number)
+        if self.shuffle and self.classes is not None:
+            order = balanced_order(self.classes, self.seed, number)
         drawn = {"row": order}
         if self.source.views > 1:
             versions = epoch_views(total, self.source.views, self.seed, number)

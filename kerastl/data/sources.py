@@ -105,8 +105,12 @@ class Source:
         mixing: Mixing | None = None,
         drop_remainder: bool = False,
         epoch: int | Callable[[], int] = 0,
+        classes: np.ndarray | None = None,
     ) -> Any:
-        """Batches of `(inputs, targets)`, anew at each pass: see `batches`."""
+        """Batches of `(inputs, targets)`, anew at each pass: see `batches`.
+
+        With the class of each example an epoch has as many of each: `balanced_order`.
+        """
         epochs = Epochs(
             self,
             batch_size=batch_size,
@@ -114,6 +118,7 @@ class Source:
             shuffle=shuffle,
             augmentation=self.check_augment(augment) or Augmentation(),
             mixing=self.mixed(mixing),
+            classes=classes,
         )
         return source_batches(epochs, drop_remainder=drop_remainder, epoch=epoch)
 

@@ -571,6 +571,9 @@ class ClassAccuracy(keras.metrics.SparseCategoricalAccuracy):
     def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Any:
         """Count one batch."""
         y_true, y_pred = map(keras.ops.convert_to_tensor, (y_true, y_pred))
+        if len(y_true.shape) == 2 and y_true.shape[-1] == y_pred.shape[-1] + 1:
+            # A teacher's logits stand beside the label.
+            y_true = y_true[:, 0]
         if _are_shares(y_true, y_pred):
             y_true = keras.ops.argmax(y_true, axis=-1)
         return super().update_state(y_true, y_pred, sample_weight)

@@ -330,7 +330,10 @@ def fine_tune(
     batch_size: int = 32,
     augment: Any = None,
     class_weight: str | Mapping[str, float] | None = None,
+    sampling: str | None = None,
     label_smoothing: float = 0.0,
+    teacher: Any = None,
+    distillation: tuple[float, float] = (0.5, 2.0),
     minutes: float | None = None,
     strategy: Any = None,
     cache: str | FeatureCache = "auto",
@@ -360,7 +363,10 @@ def fine_tune(
         batch_size: Images in an optimizer step.
         augment: Augmentation of the training images.
         class_weight: By name, or `"balanced"`.
+        sampling: `"balanced"`, or None.
         label_smoothing: For the task's loss.
+        teacher: A classifier, or probabilities, to learn from beside the labels.
+        distillation: Share of the labels, and temperature.
         minutes: Time for all phases.
         strategy: A `tf.distribute` strategy.
         cache: Where the frozen part's outputs are kept.

@@ -15,7 +15,6 @@ from kerastl._checks import (
     check_integer,
     check_number,
     fail,
-    nearest,
     passed_on,
     warn,
 )
@@ -58,6 +57,11 @@ from kerastl.training.checks import (
     labels_checked,
     with_length,
 )
+from kerastl.training.distillation import (
+    DistilledCrossentropy,
+    check_teaching,
+    teach,
+)
 from kerastl.training.gradient_norms import (
     RelativeGradientRates,
     check_rates,
@@ -81,60 +85,10 @@ from kerastl.training.watching import (
     temperature_set_aside,
     undo_failure,
 )
+from kerastl.training.weighting import balanced_classes, class_weights
 
 #: Training images that are scored as they are after a phase, at most.
 _SAMPLE = 256
-
-
-def class_weights(
-    model: keras.Model | BoundModel,
-    train: Source,
-    class_weight: str | Mapping[str, float] | None,
-) -> dict[int, float] | None:
-    """Class weights as Keras takes them, by index.
-
-    Keras accepts names and then ignores them; here they are checked.
-    """
-    if class_weight is None:
-        return None
-    bound = bind(model)
-    if bound.task is None or not bound.task.single_class:
-        hint = "Class weights need a classifier with one class an image."
-        fail("class_weight", "None for this model", class_weight, hint)
-    names = bound.record.class_names
-    if isinstance(class_weight, Mapping):
-        return _by_index(names, class_weight)
-    if class_weight != "balanced":
-        expected = "'balanced' or a weight for each class name"
-        fail("class_weight", expected, class_weight)
-    if isinstance(train, StreamSource):
-        hint = "The images of a dataset of batches are not counted; pass the weights."
-        fail("class_weight", "weights by name here", class_weight, hint)
-    counts = np.bincount(
-        bound.task.strata(train.targets).astype(int), minlength=len(names)
-    )
-    if not counts.all():
-        missing = [name for name, count in zip(names, counts, strict=True) if not count]
-        fail("train", "with images of every class for 'balanced'", missing)
-    return {i: len(train) / (len(names) * count) for i, count in enumerate(counts)}
-
-
-def _by_index(
-    names: tuple[str, ...], weights: Mapping[str | int, float]
-) -> dict[int, float]:
-    known: dict[str | int, int] = {name: i for i, name in enumerate(names)}
-    known.update({i: i for i in range(len(names))})
-    unknown = [key for key in weights if key not in known]
-    if unknown:
-        hint = nearest(str(unknown[0]), names)
-        fail("class_weight", f"given for {', '.join(names)}", unknown, hint)
-    found = {known[key]: value for key, value in weights.items()}
-    missing = [name for i, name in enumerate(names) if i not in found]
-    if missing:
-        fail("class_weight", "given for every class", weights, f"Missing: {missing}.")
-    for value in found.values():
-        check_number("class_weight", value, 0.0)
-    return {i: float(value) for i, value in found.items()}
 
 
 def seed_noise(model: keras.Model, seed: int) -> None:
@@ -154,12 +108,12 @@ class Run:
     """One call of `run_phases`: its settings and what it has found so far.
 
     Attributes that are no arguments of `run_phases`, checked: `bound`, the model;
-    `weights`, class weights by index; `settings`, its `loss`, `metrics` and
-    `label_smoothing`; `replicas`, the devices that share a batch; `watched`, the user's
-    callbacks; `pretrained`, whether the backbone had learnt something when the run
-    began; `start`, the weights that it began with; `gathered`, batches in a step, once
-    they had to be halved; `raised`, what was wrong with labels inside a stream;
-    `deadline`, when to stop, by `time.monotonic`.
+    `weights`, class weights by index; `classes`, each image's where they are balanced;
+    `settings`, its `loss`, `metrics` and `label_smoothing`; `replicas`, the devices
+    that share a batch; `watched`, the user's callbacks; `pretrained`, whether the
+    backbone had learnt something when the run began; `start`, its weights then;
+    `gathered`, batches in a step, once they had to be halved; `raised`, what was wrong
+    with labels inside a stream; `deadline`, when to stop, by `time.monotonic`.
     """
 
     bound: BoundModel
@@ -168,6 +122,7 @@ class Run:
     batch_size: int
     augment: Any
     weights: dict[int, float] | None
+    classes: np.ndarray | None
     settings: dict[str, Any]
     replicas: int
     cache: FeatureCache
@@ -367,7 +322,10 @@ class Run:
         places = np.linspace(0, len(train) - 1, count).astype(int)
         inputs = as_fed(frozen.part, only_or_all(train.rows(places)))
         given = {"batch_size": self.batch_size, "verbose": 0, "return_dict": True}
-        found = frozen.part.evaluate(inputs, train.targets[places], **given)
+        labels = train.targets[places]
+        if isinstance(self.settings["loss"], DistilledCrossentropy):
+            labels = labels[:, 0]
+        found = frozen.part.evaluate(inputs, labels, **given)
         penalty = sum(each.value(self.model) for each in phase.penalties)
         return {**found, "loss": found["loss"] - penalty, "images": count}
 
@@ -391,6 +349,7 @@ class Run:
             drop_remainder=self.replicas > 1,
             # On JAX `fit` begins the data once more than it passes them.
             epoch=lambda: watch.epoch,
+            classes=self.classes,
         )
         if isinstance(train, StreamSource):
             data = labels_checked(self.bound.task, data, self.raised)
@@ -431,7 +390,11 @@ class Run:
         def batches() -> Any:
             # As they are: augmented ones would be other batches than the next ones.
             return train.dataset(
-                self.batch_size, seed=seed, shuffle=True, epoch=watch.epoch
+                self.batch_size,
+                seed=seed,
+                shuffle=True,
+                epoch=watch.epoch,
+                classes=self.classes,
             )
 
         smoothing = self.settings["label_smoothing"]
@@ -535,7 +498,10 @@ def run_phases(
     batch_size: int = 32,
     augment: Any = None,
     class_weight: str | Mapping[str, float] | None = None,
+    sampling: str | None = None,
     label_smoothing: float = 0.0,
+    teacher: Any = None,
+    distillation: tuple[float, float] = (0.5, 2.0),
     monitor: str = "auto",
     minutes: float | None = None,
     strategy: Any = None,
@@ -566,7 +532,17 @@ def run_phases(
         class_weight: Weight of each class by name, or `"balanced"`: inversely to the
             number of its images. The validation results are never weighted. Not
             with mixup or CutMix.
+        sampling: `"balanced"`: each epoch has as many images of each class, those of
+            small ones several times, and is as long as without. Not with
+            `class_weight`.
         label_smoothing: For the task's loss, in [0, 1).
+        teacher: A classifier of the same classes, or probabilities `(n, classes)` of
+            the training images, to learn from beside the labels: what it says of each
+            image as it is, computed once. For one class of several; not with mixup,
+            CutMix, class weights, or a loss or metrics of your own.
+        distillation: Share `alpha` of the labels in the loss, and temperature `T` of
+            `alpha CE + (1 - alpha) T² KL`, see Hinton et al. (2015), §2. Validation
+            losses are those of the labels.
         monitor: Logged quantity that decides what is best; `"auto"`: validation
             accuracy, or validation loss where no accuracy is measured.
         minutes: Time for all phases, above 0: training stops at the epoch's end after
@@ -641,6 +617,15 @@ def run_phases(
     if replicas > 1 and not isinstance(train, StreamSource):
         batch_size = replica_batch_size(batch_size, replicas, len(train))
     weights = class_weights(bound, train, class_weight)
+    classes = balanced_classes(bound, train, sampling, class_weight)
+    if teacher is not None:
+        given = {"class_weight": class_weight, "loss": loss, "metrics": metrics}
+        mixes = [phase.name for phase in phases if phase.mixing.is_on] or None
+        given |= {"mixup": mixes}
+        alpha, soft = check_teaching(bound, train, distillation, **given)
+        loss = DistilledCrossentropy(bound.task.loss(label_smoothing), alpha, soft)
+        label_smoothing = 0.0
+        train = teach(bound, train, teacher, cache, batch_size)
     settings = passed_on(locals(), objective)
     verbose, watched = _verbosity(verbose), OneTraining(callbacks, model)
     run = Run(**passed_on(locals(), Run))

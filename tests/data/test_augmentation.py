@@ -1,19 +1,24 @@
 """Augmentation: identity at zero, closed forms elsewhere."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from kerastl.data.augmentation import (
     PRESETS,
     Augmentation,
+    change,
     crop,
     draw,
+    draw_changes,
     move,
     recolour,
     tones,
     transforms,
     windows,
 )
+from kerastl.features.keys import views_key
 
 MIDDLE = np.full((1, 9), 0.5)
 RANDOM = np.random.default_rng(0).integers(0, 256, (3, 7, 9, 3)).astype("float32")
@@ -183,3 +188,57 @@ def test_a_row_depends_on_seed_epoch_and_index_only():
 def test_values_out_of_range_are_refused(values, words):
     with pytest.raises(ValueError, match=words):
         Augmentation(**values)
+
+
+ERASING = Augmentation(erasing=0.5, erased=(0.1, 0.3))
+
+
+def erased(count, chance=ERASING, size=(40, 60)):
+    """The rectangles, and which images have one."""
+    boxes = draw_changes(chance, count, size, 0, 0)["erased"]
+    return boxes, boxes.any(axis=1)
+
+
+def test_rectangles_are_as_many_and_as_large_as_asked_for():
+    boxes, chosen = erased(4000)
+    assert chosen.mean() == pytest.approx(0.5, abs=0.03)
+    top, left, bottom, right = boxes[chosen].T
+    assert (top >= 0).all()
+    assert (left >= 0).all()
+    assert (bottom <= 40).all()
+    assert (right <= 60).all()
+    shares = (bottom - top) * (right - left) / 2400
+    # Sides are whole pixels, and none is longer than the image's.
+    assert 0.05 < shares.min() < 0.11
+    assert 0.28 < shares.max() < 0.33
+    assert shares.mean() == pytest.approx(0.2, abs=0.01)
+
+
+def test_inside_is_the_mean_colour_and_outside_the_image():
+    images = np.random.default_rng(0).uniform(0, 255, (8, 40, 60, 3)).astype("float32")
+    boxes, chosen = erased(8)
+    assert 0 < chosen.sum() < 8
+    made = change(images, {"erased": boxes}, ERASING, (40, 60)).numpy()
+    for image, new, (top, left, bottom, right) in zip(
+        images, made, boxes.astype(int), strict=True
+    ):
+        inside = np.zeros((40, 60), bool)
+        inside[top:bottom, left:right] = True
+        np.testing.assert_array_equal(new[~inside], image[~inside])
+        wanted = np.broadcast_to(image.mean(axis=(0, 1)), new[inside].shape)
+        np.testing.assert_allclose(new[inside], wanted, rtol=1e-4)
+
+
+def test_erasing_leaves_the_other_numbers_alone():
+    both = replace(PRESETS["standard"], erasing=1.0)
+    plain, more = (
+        draw_changes(chance, 5, (8, 8), 3, 1) for chance in (PRESETS["standard"], both)
+    )
+    assert set(more) - set(plain) == {"erased"}
+    for name, rows in plain.items():
+        np.testing.assert_array_equal(rows, more[name])
+
+
+def test_what_is_erased_is_in_the_key_of_kept_views():
+    chances = Augmentation(erasing=0.2), Augmentation(erasing=0.3), ERASING
+    assert len({views_key(chance, 0) for chance in chances}) == 3

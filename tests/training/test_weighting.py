@@ -8,9 +8,12 @@ from sklearn.utils.class_weight import compute_class_weight
 
 import kerastl
 from kerastl._compat import sublayers
+from kerastl.data.batches import balanced_order
 from kerastl.data.sources import StreamSource
 from kerastl.features.sources import make_source
-from kerastl.training.run import class_weights, seed_noise
+from kerastl.tasks.task import bind
+from kerastl.training.run import seed_noise
+from kerastl.training.weighting import balanced_classes, class_weights
 
 LABELS = np.array([0, 0, 0, 0, 1, 2, 2])
 
@@ -137,3 +140,68 @@ def test_a_model_without_noise_is_left_alone():
         small_network(), CLASSES, preprocessing="tf", dropout=0
     )
     seed_noise(model, 0)
+
+
+@pytest.mark.parametrize("counts", [(4, 4, 4), (10, 3, 1), (1, 30, 2)])
+def test_an_epoch_draws_classes_alike_and_spares_no_image(counts):
+    classes = np.repeat(np.arange(3), counts)
+    total, seen = sum(counts), set()
+    for epoch in range(40):
+        order = balanced_order(classes, 7, epoch)
+        assert len(order) == total
+        drawn = np.bincount(classes[order], minlength=3)
+        assert drawn.max() - drawn.min() <= 1
+        for name in range(3):
+            times = np.bincount(order[classes[order] == name], minlength=total)
+            times = times[classes == name]
+            # None of a class a second time before all had a turn.
+            assert times.max() - times.min() <= 1
+        seen.update(order)
+    assert seen == set(range(total))
+
+
+def test_the_drawing_follows_from_seed_and_epoch():
+    classes = np.repeat([0, 1], (9, 3))
+    one, same = (balanced_order(classes, 1, 2) for _ in range(2))
+    np.testing.assert_array_equal(one, same)
+    others = balanced_order(classes, 1, 3), balanced_order(classes, 2, 2)
+    assert not any(np.array_equal(one, other) for other in others)
+
+
+@pytest.mark.parametrize("cache", ["memory", "off"])
+def test_phases_train_on_classes_drawn_alike(model, cache):
+    """A constant input leaves the head its bias: the logarithms of the shares."""
+    images = np.full((12, 16, 16, 3), 99, "uint8")
+    data = images, np.repeat([0, 1, 2], (8, 3, 1))
+    found = []
+    for sampling in (None, "balanced"):
+        phase = kerastl.Phase(
+            "head", trainable="head", epochs=30, learning_rate=0.3, optimizer="sgd"
+        )
+        model = small_classifier(dropout=0.0)
+        options = {"phases": phase, "seed": 0, "cache": cache, "sampling": sampling}
+        kerastl.run_phases(model, data, **options)
+        found.append(kerastl.predict(model, images[:1]).probabilities[0])
+    np.testing.assert_allclose(found[0], np.array([8, 3, 1]) / 12, atol=0.05)
+    np.testing.assert_allclose(found[1], np.ones(3) / 3, atol=0.01)
+
+
+@pytest.mark.parametrize(
+    ("labels", "sampling", "weight", "sentence"),
+    [
+        (LABELS, "even", None, "`sampling` must be one of 'balanced'"),
+        (LABELS, "balanced", "balanced", "`class_weight` must be None with sampling"),
+        (LABELS[:4], "balanced", None, "`train` must be with images of every class"),
+    ],
+)
+def test_sampling_that_cannot_be_is_refused(model, labels, sampling, weight, sentence):
+    source = make_source(model, (pixels(len(labels)), labels), "train")
+    with pytest.raises(ValueError, match=sentence):
+        balanced_classes(bind(model), source, sampling, weight)
+
+
+def test_streams_and_other_tasks_have_no_classes_to_draw(model):
+    with pytest.raises(ValueError, match="None for a dataset of batches"):
+        balanced_classes(bind(model), StreamSource(()), "balanced", None)
+    with pytest.raises(ValueError, match="`sampling` must be None for this model"):
+        balanced_classes(bind(small_network()), StreamSource(()), "balanced", None)
