@@ -285,7 +285,9 @@ def check_training(
     batch_size: Any,
     augment: Any,
     class_weight: Any,
+    sampling: Any,
     label_smoothing: Any,
+    minutes: Any,
     seed: Any,
 ) -> None:
     """Raise for arguments of `fine_tune` that are wrong for every model and data.
@@ -311,6 +313,10 @@ def check_training(
         check_number("class_weight", weight, 0.0)
     if class_weight is not None and not isinstance(class_weight, Mapping):
         check_choice("class_weight", class_weight, ("balanced",))
+    if sampling is not None:
+        check_choice("sampling", sampling, ("balanced",))
+    if minutes is not None:
+        check_number("minutes", minutes, above=0.0)
     check_number("label_smoothing", label_smoothing, 0.0, below=1.0)
     check_integer("seed", seed, 0)
 
