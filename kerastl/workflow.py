@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import keras
 import numpy as np
 
-from kerastl._checks import check_choice, check_number, fail, warn
+from kerastl._checks import check_choice, check_number, fail, passed_on, warn
 from kerastl._files import OutputFolder, whole_file
 from kerastl._progress import ProgressLine
 from kerastl.data.images import RESIZES, load_pixels
@@ -419,21 +419,7 @@ def transfer(
         "dropout": dropout,
         "precision": precision,
     }
-    training = {
-        "recipe": recipe,
-        "epochs": epochs,
-        "learning_rate": learning_rate,
-        "patience": patience,
-        "views": views,
-        "cache": cache,
-        "batch_size": batch_size,
-        "augment": augment,
-        "class_weight": class_weight,
-        "sampling": sampling,
-        "label_smoothing": label_smoothing,
-        "minutes": minutes,
-        "seed": seed,
-    }
+    training = passed_on(locals(), check_training)
     run = Run(task, backbone, reading, building, training, strategy, verbose)
     run.check()
     if output is None:
