@@ -9,8 +9,14 @@ from pathlib import Path
 
 import keras
 
-from kerastl._checks import check_choice
-from kerastl._compat import GraphNode, graph_nodes, seed_generators, sublayers
+from kerastl._checks import check_choice, warn
+from kerastl._compat import (
+    GraphNode,
+    device_names,
+    graph_nodes,
+    seed_generators,
+    sublayers,
+)
 from kerastl.models.blocks import as_functional, cut_points, node_multiplications
 from kerastl.models.layers import is_holding_statistics, is_noise
 
@@ -187,6 +193,45 @@ def available_memory() -> int:
     if limit is not None and used is not None:
         found.append(max(limit - used, 0))
     return min(found, default=4_000_000_000)
+
+
+def training_memory(model: keras.Model, batch_size: int) -> int:
+    """Bytes that a training step takes at least: activations, gradients, moments.
+
+    Activations from the lowest weight that trains upwards are kept for the way back;
+    Adam keeps two numbers beside each weight and its gradient.
+
+    Args:
+        model: Functional model whose trainable flags are set.
+        batch_size: Images in a step.
+    """
+    above: set[int] = set()
+    total = 0
+    for node in graph_nodes(as_functional("model", model)):
+        trains = bool(getattr(node.layer, "trainable_variables", ()))
+        if trains or above.intersection(node.inputs):
+            above |= {id(tensor) for tensor in node.outputs}
+            for tensor in node.outputs:
+                numbers = math.prod(side or 1 for side in tensor.shape[1:])
+                total += batch_size * numbers * (2 if "16" in tensor.dtype else 4)
+    return total + 3 * 4 * sum(math.prod(v.shape) for v in model.trainable_variables)
+
+
+def warn_of_memory(model: keras.Model, batch_size: int) -> None:
+    """Warn before a training that needs more memory than there is, as far as is known.
+
+    Asked where the processor computes: what a GPU has free Keras does not tell.
+    """
+    if any(not name.lower().startswith("cpu") for name in device_names()):
+        return
+    needed, free = training_memory(model, batch_size), available_memory()
+    if needed > free:
+        warn(
+            f"Training {model.name} on {batch_size} images at a time needs at least "
+            f"{_size(needed)} of memory, and {_size(free)} are free: take a smaller "
+            "batch_size or open fewer blocks.",
+            RuntimeWarning,
+        )
 
 
 def _number(path: Path) -> int | None:

@@ -36,6 +36,7 @@ from kerastl.features.cache import (
 )
 from kerastl.features.network import as_fed, check_scope
 from kerastl.features.network import replicas as count_replicas
+from kerastl.features.planning import warn_of_memory
 from kerastl.features.sources import make_source
 from kerastl.models.freezing import unfreeze
 from kerastl.models.layers import is_noise
@@ -240,6 +241,7 @@ class Run:
         if mode == "auto":
             mode = "frozen" if self.pretrained else "train"
         unfreeze(model, phase.trainable, batch_norm=mode)
+        warn_of_memory(model, self.batch_size)
         if number == 0 and self.validation is not None and self.bound.head_has_learnt:
             self._score_start(phase, tracker)
         before, trainable = snapshot(model), trainable_paths(model)

@@ -2,9 +2,16 @@
 
 import numpy as np
 import pytest
+from networks import coloured, small_classifier
 
+import kerastl
 from kerastl.features import planning
-from kerastl.features.planning import Cut, available_memory, plan_cache
+from kerastl.features.planning import (
+    Cut,
+    available_memory,
+    plan_cache,
+    training_memory,
+)
 
 GB = 10**9
 WIDE = Cut("wide", size=600_000, below=10**9)
@@ -156,3 +163,32 @@ def test_the_choice_is_the_quickest_of_all_that_fit():
         seconds = (below[-1] - below) / 2e10 + 4 * sizes / 2e9
         best = np.where(fits, seconds, np.inf).argmin()
         assert plan(*cuts, memory=GB, disk=0).cut == str(best)
+
+
+@pytest.mark.parametrize(
+    ("trainable", "maps", "weights"),
+    [
+        # Per image: conv, norm and ReLU of 4 channels on grids of 8, 4 and 2.
+        ("head", 0, 0),
+        (1, 3 * 4 * 2**2, 3 * 3 * 4 * 4 + 8),
+        (2, 3 * 4 * (2**2 + 4**2), 2 * (3 * 3 * 4 * 4 + 8)),
+        ("all", 3 * 4 * (2**2 + 4**2 + 8**2), 2 * (144 + 8) + 108 + 8),
+    ],
+)
+def test_memory_of_a_step_is_what_is_kept_for_the_way_back(trainable, maps, weights):
+    model = small_classifier(dropout=0.0)
+    kerastl.unfreeze(model, trainable, batch_norm="train")
+    # Pooled features, where a map below them trains; three logits, and in float32.
+    pooled = 4 if maps else 0
+    numbers = 10 * (maps + pooled + 3 + 3)
+    assert training_memory(model, 10) == 4 * numbers + 12 * (weights + 15)
+
+
+def test_more_memory_than_there_is_is_said_before_the_phase(monkeypatch):
+    monkeypatch.setattr(planning, "available_memory", lambda: 10_000)
+    monkeypatch.setattr(planning, "device_names", lambda: ["cpu:0"])
+    options = {"epochs": 1, "verbose": 0, "batch_size": 12, "cache": "off"}
+    with pytest.warns(RuntimeWarning, match="on 12 images at a time needs at least"):
+        kerastl.fine_tune(small_classifier(), coloured(), recipe="full", **options)
+    monkeypatch.setattr(planning, "device_names", lambda: ["cpu:0", "gpu:0"])
+    kerastl.fine_tune(small_classifier(), coloured(), recipe="full", **options)
