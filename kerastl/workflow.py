@@ -23,7 +23,7 @@ from kerastl.data.images import RESIZES, load_pixels
 from kerastl.data.inputs import open_data
 from kerastl.data.sets import ImageSet, Splits
 from kerastl.data.sources import ImageSource
-from kerastl.data.tables import is_table
+from kerastl.data.tables import COLUMNS, is_table
 from kerastl.evaluation.figures import save_figure
 from kerastl.evaluation.plots import plot_history
 from kerastl.features.cache import FeatureCache
@@ -301,7 +301,10 @@ def transfer(
     *,
     images: str | None = None,
     targets: str | Sequence[str] | None = None,
-    labels: str | None = None,
+    labels: str | Sequence[str] | None = None,
+    separator: str | None = None,
+    groups: Any = None,
+    split: str | None = None,
     folder: str | Path | None = None,
     task: str | Task = "auto",
     backbone: str | keras.Model = "MobileNet",
@@ -345,7 +348,10 @@ def transfer(
             name (see `load_dataset`), or `Splits`, or its three parts.
         images: Column of file names, for a table: see `load_table`.
         targets: Columns of numbers, for a table.
-        labels: Column of class names, for a table.
+        labels: Column of class names, or columns of 0 and 1, for a table.
+        separator: What stands between several class names in a cell of a table.
+        groups: What must stay in one part: see `open_data`.
+        split: Column that says which part a row is in, for a table.
         folder: What the file names of a table are relative to.
         task: `"auto"`: what the data's labels or numbers ask; or the name of a
             registered task such as `"binary"`, or a `kerastl.tasks.Task`.
@@ -408,8 +414,8 @@ def transfer(
     """
     reading = {"validation": validation, "test": test, "seed": seed}
     reading |= {"on_bad": on_bad, "on_leak": on_leak}
-    columns = {"images": images, "targets": targets, "labels": labels, "folder": folder}
-    reading |= {name: given for name, given in columns.items() if given is not None}
+    given = (images, targets, labels, separator, groups, split, folder)
+    reading |= {n: v for n, v in zip(COLUMNS, given, strict=True) if v is not None}
     building = {
         "alpha": alpha,
         "weights": weights,
@@ -571,9 +577,7 @@ def _model(
     return build_model(backbone, task_of_set(splits.train, task), seed=seed, **options)
 
 
-def _sources(
-    model: keras.Model, splits: Splits, *, keep: bool
-) -> dict[str, ImageSource | None]:
+def _sources(model: keras.Model, splits: Splits, *, keep: bool) -> dict[str, Any]:
     """Each part as the model takes it: decoded once, for training, scores, pictures."""
     parts = {name: getattr(splits, name) for name in ("train", *_PARTS)}
     return {
@@ -613,9 +617,8 @@ def _score(model: keras.Model, source: ImageSource | None, part: str) -> Any:
     if source is None:
         return None
     with ProgressLine(f"scoring {part}") as progress:
-        bound = bind_known(model)
         options = {"store": source.store, "progress": progress}
-        return scored_set(bound, source.images, **options)
+        return scored_set(bind_known(model), source.images, **options)
 
 
 def images_chosen_by(model: str | Path, data: Any, **given: Any) -> ImageSet:
@@ -635,9 +638,7 @@ def images_chosen_by(model: str | Path, data: Any, **given: Any) -> ImageSet:
     settings = report.get("settings") or {}
     cut = {name: settings.get(name, default) for name, default in known.items()}
     cut |= {name: value for name, value in given.items() if value is not None}
-    same = ["on_bad", "on_leak"]
-    if is_table(data):
-        same += ["images", "targets", "labels", "folder"]
+    same = ("on_bad", "on_leak", *(COLUMNS if is_table(data) else ()))
     cut |= {name: settings[name] for name in same if settings.get(name) is not None}
     images = _read(data, **cut).validation
     if images is None:

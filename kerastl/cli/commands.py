@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from kerastl.features.store import CacheEntry, DiskCache
 
 _PICTURES = (".png", ".svg", ".pdf")
+_TABLE = ("images", "targets", "labels", "separator", "groups", "split", "folder")
 
 
 def train(
@@ -131,11 +132,6 @@ def csv_row(row: dict[str, Any]) -> dict[str, Any]:
 def evaluate(
     model: str,
     data: str,
-    *,
-    images: str | None = None,
-    targets: Sequence[str] | None = None,
-    labels: str | None = None,
-    folder: str | None = None,
     **options: Any,
 ) -> Reply:
     """Score a model on labelled images.
@@ -144,14 +140,10 @@ def evaluate(
         model: A model.keras of `train`.
         data: A folder of class folders, a .csv file of images, or the name of a
             dataset; where it has a test part, that part is scored.
-        images: Column of file names, for a table.
-        targets: Columns of numbers, for a table.
-        labels: Column of class names, for a table.
-        folder: What the file names of a table are relative to.
-        **options: Of `evaluate`.
+        **options: Of `open_data` and `evaluate`.
     """
     classifier = kerastl.load_model(model)
-    columns = {"images": images, "targets": targets, "labels": labels, "folder": folder}
+    columns = {name: options.pop(name) for name in _TABLE if name in options}
     bad = {"on_bad": options.get("on_bad", "error")}
     scored = images_to_score(data, **columns, **bad)
     with ProgressLine("scoring") as progress:
@@ -250,13 +242,14 @@ def rank(data: str, *, plot: str | None = None, **options: Any) -> Reply:
     """Compare backbones on your images, without training.
 
     Args:
-        data: A folder of class folders, or a dataset's name.
+        data: A folder of class folders, a .csv file of images, or a dataset's name.
         plot: A picture of accuracy against time: .png, .svg or .pdf.
         **options: Of `rank_backbones`.
     """
     _check_picture("plot", plot)
     from kerastl.selection.ranking import rank_backbones
 
+    data = _read_table(data, options)
     with ProgressLine("computing features") as progress:
         ranking = rank_backbones(data, progress=progress, **options)
     _save_picture(ranking, plot)
@@ -281,7 +274,7 @@ def lr(
     """Find a learning rate for your images, by one short sweep of rates.
 
     Args:
-        data: A folder of class folders, or a dataset's name.
+        data: A folder of class folders, a .csv file of images, or a dataset's name.
         backbone: See `kerastl backbones`.
         output: A picture of the loss against the rate: .png, .svg or .pdf.
         **options: Of `find_learning_rate`.
@@ -289,9 +282,25 @@ def lr(
     _check_picture("output", output)
     from kerastl.workflow import rate_curve
 
+    data = _read_table(data, options, _TABLE, validation=0.15)
     curve = rate_curve(data, backbone, **options)
     _save_picture(curve, output)
     return Reply(curve)
+
+
+def _read_table(
+    data: str,
+    options: dict[str, Any],
+    names: Sequence[str] = ("labels", "separator", "split", "folder"),
+    validation: float = 0.0,
+) -> Any:
+    """The data, read here if `options` name columns of a table, which are taken out."""
+    columns = {name: options.pop(name) for name in names if name in options}
+    if not columns:
+        return data
+    reading = {"validation": validation, "seed": options.get("seed", 0)}
+    with ProgressLine("reading images") as progress:
+        return kerastl.open_data(data, progress=progress, **columns, **reading)
 
 
 def _check_picture(name: str, picture: str | None) -> None:
@@ -317,10 +326,11 @@ def advise(data: str, *, backbone: str = "MobileNet", **options: Any) -> Reply:
     """Say how much of a backbone to train on your images, and why.
 
     Args:
-        data: A folder of class folders, or a dataset's name.
+        data: A folder of class folders, a .csv file of images, or a dataset's name.
         backbone: See `kerastl backbones`.
         **options: Of `advise`.
     """
+    data = _read_table(data, options)
     with ProgressLine("computing features") as progress:
         advice = kerastl.advise(data, backbone, progress=progress, **options)
     return Reply(advice)
@@ -426,7 +436,10 @@ def _entry_row(entry: "CacheEntry") -> dict[str, Any]:
 COMMANDS: dict[str, tuple[Callable[..., Reply], tuple[str, ...]]] = {
     "train": (train, ("workflow:transfer",)),
     "predict": (predict, ("prediction:predict",)),
-    "evaluate": (evaluate, ("prediction:evaluate",)),
+    "evaluate": (
+        evaluate,
+        ("prediction:evaluate", f"data.inputs:open_data {' '.join(_TABLE)}"),
+    ),
     "calibrate": (calibrate, ("prediction:calibrate",)),
     "features": (
         features,
@@ -437,11 +450,18 @@ COMMANDS: dict[str, tuple[Callable[..., Reply], tuple[str, ...]]] = {
             "features.files:extract on_bad",
         ),
     ),
-    "rank": (rank, ("selection.ranking:rank_backbones",)),
+    "rank": (
+        rank,
+        (
+            "selection.ranking:rank_backbones",
+            "data.inputs:open_data labels separator split folder",
+        ),
+    ),
     "lr": (
         lr,
         (
             "training.rate_finder:find_learning_rate",
+            f"data.inputs:open_data {' '.join(_TABLE)}",
             "workflow:transfer task alpha weights image_size resize",
         ),
     ),
@@ -450,6 +470,7 @@ COMMANDS: dict[str, tuple[Callable[..., Reply], tuple[str, ...]]] = {
         (
             "selection.advice:advise alpha image_size weights resize cuts images "
             "batch_size seed",
+            "data.inputs:open_data labels separator split folder",
         ),
     ),
     "audit": (audit, ("data.audit:audit",)),

@@ -11,7 +11,7 @@ from kerastl._progress import Progress
 from kerastl.data.catalog import DATASETS, load_dataset
 from kerastl.data.folders import list_files
 from kerastl.data.images import as_rgb, resize_images
-from kerastl.data.loading import load_images
+from kerastl.data.loading import Groups, load_images
 from kerastl.data.sets import (
     ImageSet,
     Splits,
@@ -29,7 +29,10 @@ def open_data(
     *,
     images: str | None = None,
     targets: str | Sequence[str] | None = None,
-    labels: str | None = None,
+    labels: str | Sequence[str] | None = None,
+    separator: str | None = None,
+    groups: str | Groups | None = None,
+    split: str | None = None,
     folder: str | Path | None = None,
     validation: float = 0.2,
     test: float = 0.0,
@@ -49,7 +52,11 @@ def open_data(
             sets.
         images: Column of file names, for a table: see `load_table`.
         targets: Columns of numbers, for a table.
-        labels: Column of class names, for a table.
+        labels: Column of class names, or columns of 0 and 1, for a table.
+        separator: What stands between several class names in a cell of a table.
+        groups: Column of what must stay in one part (a patient, a video), for a table;
+            for a folder a function of the path.
+        split: Column that says which part a row is in, for a table.
         folder: What the file names of a table are relative to.
         validation: Share to choose by, where the data bring no such part.
         test: Share to score at the end, where the data bring none.
@@ -73,9 +80,13 @@ def open_data(
         (10, True)
     """
     shares = {"validation": validation, "test": test, "seed": seed}
-    columns = {"images": images, "targets": targets, "labels": labels, "folder": folder}
+    columns = {"images": images, "targets": targets, "labels": labels}
+    columns |= {"separator": separator, "split": split, "folder": folder}
+    leaving = {"on_bad": on_bad, "on_leak": on_leak, "progress": progress}
     if is_table(data):
-        return load_table(data, on_bad=on_bad, progress=progress, **columns, **shares)
+        return load_table(data, groups=groups, **columns, **leaving, **shares)
+    if isinstance(groups, str):
+        columns["groups"] = groups
     for name, given in columns.items():
         if given is not None:
             fail(name, "None for data that are no table", given)
@@ -86,14 +97,16 @@ def open_data(
                 fail("data", "made of ImageSets", kind, error=TypeError)
         data = Splits(*data, *[None] * (3 - len(data)))
     if isinstance(data, Splits):
+        if groups is not None:
+            fail("groups", "None for parts at hand", type(groups).__name__)
         return _checked(data, validation, test, seed, on_leak)
     if not isinstance(data, (str, Path)):
         kinds = "a folder, a table, a data set's name or Splits"
         fail("data", kinds, type(data).__name__, error=TypeError)
     if isinstance(data, Path) or Path(data).exists() or {"/", "\\"} & set(data):
-        return load_images(
-            data, on_bad=on_bad, on_leak=on_leak, progress=progress, **shares
-        )
+        return load_images(data, groups=groups, **leaving, **shares)
+    if groups is not None:
+        fail("groups", "None for data that are no folder and no table", groups)
     if data not in DATASETS:
         # Most names that are none are folders misspelt, or another working folder.
         listed = ", ".join(repr(name) for name in DATASETS)

@@ -230,7 +230,7 @@ def load_images(
     clusters = joined(contents, keys[good])
     if list(layout.parts) == [""]:
         return cut_whole(whole, contents, clusters, validation, test, seed)
-    return _brought(whole, contents, clusters, where, validation, seed, on_leak)
+    return brought(whole, contents, clusters, where, validation, seed, on_leak)
 
 
 def existing_folder(folder: str | Path) -> Path:
@@ -324,7 +324,7 @@ def cut_whole(
     return cut(kept, clusters[keep], validation=validation, test=test, seed=seed)
 
 
-def _brought(
+def brought(
     whole: ImageSet,
     contents: np.ndarray,
     clusters: np.ndarray,
@@ -332,10 +332,11 @@ def _brought(
     validation: float,
     seed: int,
     on_leak: str,
+    name: str = "folder",
 ) -> Splits:
-    """Parts as the folder has them, less what leaks, and validation where missing."""
-    _check_present(whole, where)
-    keep = keep_mask(len(whole), [leaks(whole, clusters, where, on_leak)])
+    """Parts as the data have them, less what leaks, and validation where missing."""
+    _check_present(whole, where, name)
+    keep = keep_mask(len(whole), [leaks(whole, clusters, where, on_leak, name)])
     train = np.flatnonzero(keep & (where == "train"))
     clean = keep_mask(len(train), drop_conflicts(whole.subset(train), contents[train]))
     train = train[clean]
@@ -346,7 +347,7 @@ def _brought(
     }
     if "validation" in held or not validation:
         learn, check = whole.subset(train), held.get("validation")
-        _check_counts(learn)
+        _check_counts(learn, name)
     else:
         learn, check, _ = cut(
             whole.subset(train),
@@ -359,7 +360,11 @@ def _brought(
 
 
 def leaks(
-    whole: ImageSet, clusters: np.ndarray, where: np.ndarray, on_leak: str
+    whole: ImageSet,
+    clusters: np.ndarray,
+    where: np.ndarray,
+    on_leak: str,
+    name: str = "folder",
 ) -> np.ndarray:
     """Indices of training (then validation) images that a later part holds too."""
     in_test = np.isin(clusters, clusters[where == "test"])
@@ -376,7 +381,7 @@ def leaks(
     if len(found) and on_leak == "error":
         hint = f"{len(found)} images are in two parts. "
         hint += 'Remove one copy, or have it dropped with on_leak="drop".'
-        fail("folder", "made of parts that share no image", named[:_NAMED], hint)
+        fail(name, "made of parts that share no image", named[:_NAMED], hint)
     if len(found):
         warn_user(
             f"Dropped {counted(len(found))} that a held-out part holds too",
@@ -386,19 +391,18 @@ def leaks(
     return found
 
 
-def _check_present(whole: ImageSet, where: np.ndarray) -> None:
+def _check_present(whole: ImageSet, where: np.ndarray, name: str) -> None:
     for part in np.unique(where):
-        counts = whole.subset(where == part).counts()
-        absent = [name for name, count in counts.items() if not count]
-        if absent:
-            hint = "Each class must be in each part."
-            fail(
-                f"folder/{part}", "a folder with all classes", f"without {absent}", hint
-            )
+        hint = "Each class must be in each part."
+        _check_classes(whole.subset(where == part), f"{name}/{part}", hint)
 
 
-def _check_counts(train: ImageSet) -> None:
-    absent = [name for name, count in train.counts().items() if not count]
+def _check_counts(train: ImageSet, name: str) -> None:
+    hint = "All its images were copies of held-out ones or in conflict."
+    _check_classes(train, f"{name}/train", hint)
+
+
+def _check_classes(part: ImageSet, name: str, hint: str) -> None:
+    absent = [each for each, count in part.counts().items() if not count]
     if absent:
-        hint = "All its images were copies of held-out ones or in conflict."
-        fail("folder/train", "a folder with all classes", f"without {absent}", hint)
+        fail(name, "with all classes", f"without {absent}", hint)

@@ -501,6 +501,10 @@ def _check_enough(
 ) -> None:
     for c, name in enumerate(names):
         size = len(np.unique(ids[members[:, c]])) if c < members.shape[1] else 0
+        if size < parts and names == ("all",):
+            expected = f"at least {parts} different images or groups"
+            hint = "Add images, or ask for fewer parts."
+            fail("images", expected, size, hint)
         if size < parts:
             expected = f"classes of at least {parts} different images or groups"
             hint = f"Class {name!r} has {size}: add images, or ask for fewer parts."

@@ -1,6 +1,7 @@
 """Tables of image files with what is asked of each: class names or numbers."""
 
 import csv
+import glob
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,8 +10,10 @@ import numpy as np
 
 from kerastl._checks import check_choice, fail, nearest, warn
 from kerastl._progress import Progress
+from kerastl.data.folders import few, part_of
 from kerastl.data.images import promised_formats
 from kerastl.data.loading import (
+    brought,
     cut_whole,
     empty_looking,
     existing_folder,
@@ -26,6 +29,8 @@ from kerastl.data.sets import (
     natural_key,
 )
 
+#: The options that say how a table is read.
+COLUMNS = ("images", "targets", "labels", "separator", "groups", "split", "folder")
 _NAMED = 5
 _DELIMITERS = {".csv": ",", ".tsv": "\t"}
 
@@ -35,18 +40,23 @@ def load_table(
     *,
     images: str | None = None,
     targets: str | Sequence[str] | None = None,
-    labels: str | None = None,
+    labels: str | Sequence[str] | None = None,
+    separator: str | None = None,
+    groups: str | None = None,
+    split: str | None = None,
     folder: str | Path | None = None,
     validation: float = 0.2,
     test: float = 0.0,
     seed: int = 0,
     on_bad: str = "error",
+    on_leak: str = "drop",
     progress: Progress | None = None,
 ) -> Splits:
     r"""A table of image files, with numbers or class names, as splits.
 
     Rows with equal bytes of an image never lie in two parts; where they disagree in
-    what is asked, they are dropped with a warning.
+    what is asked, they are dropped with a warning. A row that says the same of the same
+    file again counts once.
 
     Args:
         table: A CSV (or TSV) file with a header, or a DataFrame.
@@ -54,14 +64,22 @@ def load_table(
         targets: Columns of numbers, for regression. Without `labels` and `targets`
             all other columns are, if they hold numbers; or the only other one is
             `labels`.
-        labels: The column of class names, for classification.
+        labels: The column of class names, for classification; or several columns of 0
+            and 1, one a class, of which a row may hold several.
+        separator: What stands between the class names in a cell of `labels`, where an
+            image may have several, as `"|"`; an empty cell has none.
+        groups: Column of what must stay in one part: a patient, a video.
+        split: Column that says which part a row is in: train, validation (val, dev) or
+            test.
         folder: What the file names are relative to; None: the table's folder, or the
             working folder of a DataFrame.
-        validation: Share to choose by, in [0, 1); of each class, where there are such.
-        test: Share to score at the end, in [0, 1).
+        validation: Share to choose by, in [0, 1), where no `split` says; of each class,
+            where there are such.
+        test: Share to score at the end, in [0, 1), where there is no `split`.
         seed: Non-negative integer; the same seed gives the same splits.
         on_bad: `"error"` names files that cannot be decoded, `"skip"` leaves them
             out with a warning.
+        on_leak: As in `load_images`, for the parts of `split`.
         progress: Called with (done, total) files, or None.
 
     Returns:
@@ -88,21 +106,28 @@ def load_table(
     """
     check_shares(validation, test, seed)
     check_choice("on_bad", on_bad, ("error", "skip"))
+    check_choice("on_leak", on_leak, ("drop", "error"))
     columns, place, name = _read(table)
-    images, targets, labels = _chosen(columns, images, targets, labels)
+    images, targets, labels = _chosen(columns, images, targets, labels, groups, split)
     root = place if folder is None else existing_folder(folder)
     paths = [str(root / str(file)) for file in columns[images]]
     _check_files(paths, images)
     # Before the images are read: a wrong column is told at once.
-    asked = _asked(columns, targets, labels)
+    asked = _asked(columns, targets, labels, separator)
+    keys, where = _keys(columns, groups), _where(columns, split)
     records = inspect_files(paths, progress=progress)
     good = without_bad(records, on_bad, "table")
-    whole = ImageSet(tuple(paths), name=name, **asked).subset(good)
+    whole = ImageSet(tuple(paths), name=name, **asked)
+    good = good[_first(whole.subset(good), keys[good], where[good])]
+    whole, where = whole.subset(good), where[good]
     for line in empty_looking([(records[i], name) for i in good]):
         warn(line)
     contents = np.array([records[i].digest for i in good])
-    clusters = joined(contents, integer_codes(whole.paths))
-    return cut_whole(whole, contents, clusters, validation, test, seed)
+    clusters = joined(contents, integer_codes(whole.paths), keys[good])
+    if split is None:
+        return cut_whole(whole, contents, clusters, validation, test, seed)
+    parts = whole, contents, clusters, where
+    return brought(*parts, validation, seed, on_leak, name="table")
 
 
 def is_table(data: Any) -> bool:
@@ -152,10 +177,12 @@ def _filled(columns: dict[str, list[Any]], name: str) -> dict[str, list[Any]]:
 def _chosen(
     columns: Mapping[str, list[Any]],
     images: str | None,
-    targets: str | Sequence[str] | None,
-    labels: str | None,
-) -> tuple[str, tuple[str, ...], str | None]:
-    """The columns of file names, of numbers, and of class names, guessed if need be."""
+    targets: Any,
+    labels: Any,
+    groups: str | None,
+    split: str | None,
+) -> tuple[str, tuple[str, ...], tuple[str, ...]]:
+    """The columns of file names, of numbers, and of classes, guessed if need be."""
     if targets is not None and labels is not None:
         fail("labels", "None where `targets` are given", labels)
     if images is None:
@@ -170,70 +197,210 @@ def _chosen(
                 hint = "One column only: are fields separated by commas (.tsv: tabs)?"
             fail("images", f"one of the columns {list(columns)}", images, hint)
         images = found[0]
+    named = {"images": images, "groups": groups, "split": split}
+    for option, name in named.items():
+        if name is not None:
+            _columns(option, [name], columns)
+    others = [name for name in columns if name not in named.values()]
+    if split is None:
+        _say_parts(columns, others)
     if targets is None and labels is None:
-        others = [name for name in columns if name != images]
-        if others and all(_number(columns[name][0]) is not None for name in others):
-            targets = others
-        elif len(others) == 1:
-            labels = others[0]
-        else:
-            hint = f"Its columns are {list(columns)}."
-            fail("targets", "given, or `labels`, for this table", None, hint)
-    targets = (targets,) if isinstance(targets, str) else tuple(targets or ())
-    for option, names in (("images", [images]), ("targets", targets)):
-        _check_columns(option, names, columns)
-    _check_columns("labels", [] if labels is None else [labels], columns)
-    return images, targets, labels
+        targets, labels = _guessed(columns, others)
+    return (
+        images,
+        _columns("targets", targets, columns),
+        _columns("labels", labels, columns),
+    )
 
 
-def _check_columns(option: str, names: Sequence[str], columns: Any) -> None:
+def _guessed(
+    columns: Mapping[str, list[Any]], others: list[str]
+) -> tuple[list[str] | None, list[str] | None]:
+    """Which of the columns that nobody named are targets, or labels."""
+    values = {n: [_number(value) for value in columns[n]] for n in others}
+    if len(others) > 1 and all(set(each) <= {0, 1} for each in values.values()):
+        return None, others
+    if others and all(each[0] is not None for each in values.values()):
+        for name, each in values.items():
+            few_levels = len(set(each)) <= min(20, len(each) // 2)
+            if few_levels and all(n is not None and n == round(n) for n in each):
+                hint = f"pass labels={name!r} if it names classes."
+                warn(f"Column {name!r} is read as a number to predict: {hint}")
+        return others, None
+    if len(others) != 1:
+        hint = f"Its columns are {list(columns)}."
+        fail("targets", "given, or `labels`, for this table", None, hint)
+    return None, others
+
+
+def _columns(option: str, names: Any, columns: Any) -> tuple[str, ...]:
+    """The columns that an option names, all of them there."""
+    if names is None:
+        return ()
+    names = (names,) if isinstance(names, str) else names
+    if not isinstance(names, Sequence) or not names:
+        kind = "a column's name or several"
+        fail(option, kind, names, f"The table has {list(columns)}.", TypeError)
     for name in names:
         if name not in columns:
             listed = f"a column of the table: {', '.join(map(repr, columns))}"
             fail(option, listed, name, nearest(str(name), columns))
+    return tuple(names)
+
+
+def _say_parts(columns: Mapping[str, list[Any]], others: list[str]) -> None:
+    """A line on a column that names parts and that nobody named."""
+    for name in others:
+        values = {str(value) for value in columns[name]}
+        if "train" in map(_part, values) and all(map(_part, values)):
+            warn(f"Column {name!r} names parts and is not used: pass split={name!r}.")
+
+
+def _part(value: Any) -> str:
+    part, rest = part_of(str(value).strip())
+    return "" if rest else part
+
+
+def _where(columns: Mapping[str, list[Any]], split: str | None) -> np.ndarray:
+    """The part of each row; empty texts without a column that says so."""
+    if split is None:
+        return np.full(len(next(iter(columns.values()))), "")
+    where = [_part(value) for value in columns[split]]
+    if "" in where:
+        parts = [part or None for part in where]
+        kinds = "a column of train, validation and test"
+        _check_cells("split", kinds, columns[split], parts)
+    if "train" not in where:
+        fail("split", "a column with rows of train", sorted(set(where)))
+    return np.array(where)
+
+
+def _keys(columns: Mapping[str, list[Any]], groups: str | None) -> np.ndarray:
+    """The group of each row; each its own without a column of them."""
+    if groups is None:
+        return np.arange(len(next(iter(columns.values()))))
+    keys = [_class_name(value) for value in columns[groups]]
+    if "" in keys:
+        fail("groups", "a key in each row", f"none in row {keys.index('') + 1}")
+    return integer_codes(keys)
+
+
+def _first(whole: ImageSet, keys: np.ndarray, where: np.ndarray) -> np.ndarray:
+    """The rows but those that say what an earlier one has said."""
+    rows: dict[Any, int] = {}
+    single = len(set(keys.tolist())) == len(keys)
+    for i, path in enumerate(whole.paths):
+        key = None if single else int(keys[i])
+        rows.setdefault((path, whole.labels[i].tobytes(), where[i], key), i)
+    kept = sorted(rows.values())
+    if len(kept) < len(whole):
+        again = sorted(set(range(len(whole))) - set(kept))
+        named = few(whole.paths[i] for i in again)
+        warn(f"Rows that say the same of a file again count once: {named}.")
+    return np.array(kept, int)
 
 
 def _check_files(paths: Sequence[str], column: str) -> None:
     missing = [path for path in paths if not Path(path).is_file()]
-    if missing:
-        hint = f"{len(missing)} of {len(paths)} do not exist. "
+    if not missing:
+        return
+    hint = f"{len(missing)} of {len(paths)} do not exist. "
+    first = Path(missing[0])
+    near = [each.suffix for each in first.parent.glob(f"{glob.escape(first.name)}.*")]
+    if near:
+        hint += f"With the ending {near[0]!r} the first does: write it into the table."
+    else:
         hint += "Say what the names are relative to with `folder`."
-        expected = f"a column of files that exist ({column!r})"
-        fail("images", expected, missing[:_NAMED], hint, FileNotFoundError)
+    expected = f"a column of files that exist ({column!r})"
+    fail("images", expected, missing[:_NAMED], hint, FileNotFoundError)
 
 
 def _asked(
-    columns: Mapping[str, list[Any]], targets: tuple[str, ...], labels: str | None
+    columns: Mapping[str, list[Any]],
+    targets: tuple[str, ...],
+    labels: tuple[str, ...],
+    separator: str | None,
 ) -> dict[str, Any]:
     """Labels with the names of classes, or numbers with theirs."""
-    if labels is not None:
-        given = [_class_name(value) for value in columns[labels]]
-        names = tuple(sorted(set(given), key=natural_key))
-        if "" in names:
-            row = given.index("") + 1
-            fail("labels", "a class name in each row", f"none in row {row}")
-        if len(names) < 2:
-            fail("labels", "of at least two classes", names)
-        places = {name: place for place, name in enumerate(names)}
-        return {"labels": [places[name] for name in given], "class_names": names}
+    if separator is not None and (len(labels) != 1 or not separator):
+        expected = "None but for one column of labels, or a text"
+        fail("separator", expected, separator)
+    if len(labels) > 1:
+        return _flags(columns, labels)
+    if labels:
+        cells = [_class_name(value) for value in columns[labels[0]]]
+        return _named(cells) if separator is None else _several(cells, separator)
     numbers = []
     for name in targets:
         column = [_number(value) for value in columns[name]]
-        wrong = [
-            f"row {row}: {value!r}"
-            for row, value in enumerate(columns[name], 1)
-            if column[row - 1] is None
-        ]
-        if wrong:
-            fail("targets", f"columns of numbers ({name!r})", wrong[:_NAMED])
+        _check_cells("targets", f"columns of numbers ({name!r})", columns[name], column)
         numbers.append(column)
     return {"labels": np.array(numbers).T, "target_names": targets}
+
+
+def _check_cells(
+    option: str, expected: str, cells: Sequence[Any], read: Sequence[Any]
+) -> None:
+    wrong = [
+        f"row {i}: {cell!r}" for i, cell in enumerate(cells, 1) if read[i - 1] is None
+    ]
+    if wrong:
+        fail(option, expected, wrong[:_NAMED])
+
+
+def _named(cells: list[str]) -> dict[str, Any]:
+    """One class a row."""
+    names = tuple(sorted(set(cells), key=natural_key))
+    if "" in names:
+        row = cells.index("") + 1
+        fail("labels", "a class name in each row", f"none in row {row}")
+    if len(names) < 2:
+        fail("labels", "of at least two classes", names)
+    for separator in "|;,":
+        joint = [name for name in names if {*name.split(separator)} & {*names} - {name}]
+        if joint:
+            hint = f"pass separator={separator!r} if these are several classes."
+            warn(f"Classes are named {few(joint)}: {hint}")
+    places = {name: place for place, name in enumerate(names)}
+    return {"labels": [places[name] for name in cells], "class_names": names}
+
+
+def _several(cells: list[str], separator: str) -> dict[str, Any]:
+    """Any number of classes a row, in one cell."""
+    rows = [
+        {name for each in cell.split(separator) if (name := each.strip())}
+        for cell in cells
+    ]
+    if all(len(row) < 2 for row in rows):
+        hint = "Leave it out where each image has one label."
+        fail("separator", "found between the labels of a cell", separator, hint)
+    names = tuple(sorted(set().union(*rows), key=natural_key))
+    if len(names) < 2:
+        fail("labels", "of at least two classes", names)
+    flags = np.array([[name in row for name in names] for row in rows], np.int64)
+    return {"labels": flags, "class_names": names}
+
+
+def _flags(columns: Mapping[str, list[Any]], names: tuple[str, ...]) -> dict[str, Any]:
+    """A column of 0 and 1 for each class."""
+    flags = []
+    for name in names:
+        cells = columns[name]
+        words = {"true": 1, "false": 0}
+        read = [words.get(str(cell).strip().lower(), _number(cell)) for cell in cells]
+        read = [value if value in (0, 1) else None for value in read]
+        _check_cells("labels", f"columns of 0 and 1 ({name!r})", cells, read)
+        flags.append(read)
+    rows = np.array(flags, np.int64).T
+    # One of them in each row is the same as a class name.
+    one = (rows.sum(axis=1) == 1).all()
+    return {"labels": rows.argmax(axis=1) if one else rows, "class_names": names}
 
 
 def _class_name(value: Any) -> str:
     """A class name; empty for the None or NaN of an empty cell of a DataFrame."""
     empty = value is None or (isinstance(value, float) and np.isnan(value))
-    return "" if empty else str(value)
+    return "" if empty else str(value).strip()
 
 
 def _number(value: Any) -> float | None:

@@ -153,3 +153,25 @@ def test_the_help_names_no_object_of_python(name, capsys):
     python = r"keras\.[A-Zms]|kerastl\.\w|\w\(\)|\w+_\w+\(|functional|tuple|mapping"
     python += r"|None|`|Cache\b|Augmentation\.|(?:see|to) [a-z]+_|strategy gives"
     assert not re.findall(python, text)
+
+
+@pytest.mark.parametrize(
+    "command_line",
+    ["rank {table}", "lr {table}", "advise {table}", "evaluate model.keras {table}"],
+)
+def test_columns_of_a_table_reach_its_reader(command, stand_in, tmp_path, command_line):
+    seen = []
+
+    def read(data, **options):
+        seen.append((data, options))
+        raise ValueError("read")
+
+    stand_in("open_data", read)
+    stand_in("load_model", lambda path: None)
+    words = command_line.format(table=tmp_path / "t.csv").split()
+    done = command(*words, "--labels", "cat", "dog", "--split", "part", "--folder", "x")
+    assert done.err.endswith("error: read\n")
+    ((data, options),) = seen
+    assert data == str(tmp_path / "t.csv")
+    named = {name: options[name] for name in ("labels", "split", "folder")}
+    assert named == {"labels": ["cat", "dog"], "split": "part", "folder": "x"}

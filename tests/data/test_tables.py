@@ -1,5 +1,7 @@
 """Tables of files with class names or numbers."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -201,3 +203,163 @@ def test_a_table_trains_a_regressor(root):
     )
     assert result.report["settings"]["targets"] == "age"
     assert result.report["validation"]["per_target"][0]["name"] == "age"
+
+
+def test_one_column_a_class_with_one_in_each_row_is_a_class_each(root):
+    lines = ["file,cat,dog", *(f"faces/{i}.png,{i % 2},{1 - i % 2}" for i in range(20))]
+    for options in ({"labels": ["dog", "cat"]}, {}):
+        train, *_ = load_table(write(root, lines), **options)
+        assert not train.multilabel
+        found = together((train,), lambda part, i: part.class_names[part.labels[i]])
+        assert all(
+            name == ("dog", "cat")[int(path.split("/")[-1][:-4]) % 2]
+            for path, name in found.items()
+        )
+
+
+@pytest.mark.parametrize("words", [("1", "0"), ("True", "False"), ("1.0", "0.0")])
+def test_one_column_a_class_with_several_in_a_row_is_several_labels(root, words):
+    yes, no = words
+    lines = ["file,cat,dog", *(f"faces/{i}.png,{yes},{no}" for i in range(10))]
+    lines += [f"faces/{i}.png,{yes},{yes}" for i in range(10, 18)]
+    lines += [f"faces/{i}.png,{no},{no}" for i in range(18, 20)]
+    splits = load_table(write(root, lines), labels=["cat", "dog"])
+    assert splits.train.multilabel
+    found = together(splits, lambda part, i: part.labels[i].tolist())
+    assert [found[str(root / f"faces/{i}.png")] for i in (0, 10, 19)] == [
+        [1, 0],
+        [1, 1],
+        [0, 0],
+    ]
+
+
+@pytest.mark.parametrize("separator", ["|", "; ", ","])
+def test_several_labels_in_a_cell(root, separator):
+    cells = ["oak", separator.join(["elm", "oak"]), "", "elm"]
+    lines = ["file,tree", *(f'faces/{i}.png,"{cells[i % 4]}"' for i in range(20))]
+    splits = load_table(write(root, lines), labels="tree", separator=separator)
+    assert splits.class_names == ("elm", "oak")
+    found = together(splits, lambda part, i: part.labels[i].tolist())
+    rows = [found[str(root / f"faces/{i}.png")] for i in range(4)]
+    assert rows == [[0, 1], [1, 1], [0, 0], [1, 0]]
+
+
+@pytest.mark.parametrize("kind", ["names", "numbers", "several"])
+def test_a_group_is_never_in_two_parts(root, kind):
+    what = {"names": "ab", "numbers": "12", "several": ["a|b", "a"]}[kind]
+    options = {"several": {"separator": "|", "labels": "what"}}.get(kind, {})
+    options = options or {{"names": "labels", "numbers": "targets"}[kind]: "what"}
+    lines = [
+        "f,what,who",
+        *(f"faces/{i}.png,{what[i % 2]},p{i // 4}" for i in range(20)),
+    ]
+    splits = load_table(write(root, lines), groups="who", test=0.2, **options)
+    homes = [
+        {int(path.split("/")[-1][:-4]) // 4 for path in part.paths} for part in splits
+    ]
+    assert sum(map(len, homes)) == len(set().union(*homes)) == 5
+
+
+@pytest.mark.parametrize("column", ["split", "fold"])
+@pytest.mark.parametrize(
+    "words", [("train", "val", "test"), ("Training", "dev", "Testing")]
+)
+def test_a_column_of_parts_is_used_where_it_is_named(root, column, words):
+    lines = [f"file,who,{column}"]
+    for i in range(20):
+        part = words[0 if i < 12 else 1 if i < 16 else 2]
+        lines.append(f"faces/{i}.png,{'ab'[i % 2]},{part}")
+    table = write(root, lines)
+    splits = load_table(table, labels="who", split=column)
+    assert [len(part) for part in splits] == [12, 4, 4]
+    assert {Path(path).stem for path in splits.test.paths} == {"16", "17", "18", "19"}
+    with pytest.warns(UserWarning, match=f"pass split='{column}'"):
+        load_table(table, labels="who")
+
+
+def test_a_copy_or_a_group_in_two_named_parts_leaks(root):
+    lines = ["file,who,part,person"]
+    for i in range(20):
+        part = "train" if i < 14 else "test"
+        lines.append(
+            f"faces/{i}.png,{'ab'[i % 2]},{part},{7 if i in (3, 15) else i + 20}"
+        )
+    options = {"labels": "who", "split": "part", "groups": "person", "validation": 0}
+    with pytest.warns(UserWarning, match=r"Dropped 1 image.*3\.png = .*15\.png"):
+        splits = load_table(write(root, lines), **options)
+    assert [len(splits.train), len(splits.test)] == [13, 6]
+    with pytest.raises(ValueError, match=r"`table` must be made of parts.*3\.png"):
+        load_table(write(root, lines), on_leak="error", **options)
+
+
+def test_a_row_that_comes_twice_counts_once_and_is_named(root):
+    lines = rows("faces/{i}.png,{name}", "file,who")
+    lines += [lines[3], lines[4]]
+    with pytest.warns(UserWarning, match=r"count once: '.*2\.png', '.*3\.png'"):
+        splits = load_table(write(root, lines))
+    assert sum(len(part) for part in splits if part) == COUNT
+
+
+def test_a_file_with_two_answers_is_named_and_dropped(root):
+    lines = [*rows("faces/{i}.png,{name}", "file,who"), "faces/0.png,b"]
+    with pytest.warns(UserWarning, match=r"Dropped 2 images.*0\.png = .*0\.png"):
+        splits = load_table(write(root, lines))
+    assert sum(len(part) for part in splits if part) == COUNT - 1
+
+
+@pytest.mark.parametrize(
+    ("lines", "words"),
+    [
+        (["file,n", *(f"faces/{i}.png,{i % 3}" for i in range(20))], "labels='n'"),
+        (
+            ["f,k", *(f"faces/{i}.png,{('a', 'b', 'a|b')[i % 3]}" for i in range(20))],
+            "'|'",
+        ),
+        (
+            ["f,k", *(f"faces/{i}.png,{('a', 'b', 'a;b')[i % 3]}" for i in range(20))],
+            "';'",
+        ),
+    ],
+)
+def test_a_doubtful_reading_is_said(root, lines, words):
+    with pytest.warns(UserWarning) as caught:
+        load_table(write(root, lines))
+    assert words in str(caught[0].message)
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "words"),
+    [
+        ({"targets": []}, TypeError, "`targets` must be a column's name or several"),
+        ({"targets": 3}, TypeError, "`targets` must be a column's name or several"),
+        ({"labels": ()}, TypeError, "`labels` must be a column's name or several"),
+        ({"labels": "who", "groups": "whoo"}, ValueError, "Did you mean 'who'"),
+        ({"labels": "who", "split": "age"}, ValueError, "row 1: '20'"),
+        ({"labels": "who", "split": "test"}, ValueError, "rows of train"),
+        ({"labels": "who", "groups": "gap"}, ValueError, "none in row 1"),
+        (
+            {"labels": ["age", "who"]},
+            ValueError,
+            r"columns of 0 and 1 \('age'\).*row 1",
+        ),
+        ({"labels": "who", "separator": "|"}, ValueError, "found between the labels"),
+        ({"targets": "age", "separator": "|"}, ValueError, "one column of labels"),
+    ],
+)
+def test_columns_that_do_not_fit_are_named(root, options, error, words):
+    lines = rows("faces/{i}.png,{age},{name},test,", "file,age,who,test,gap")
+    with pytest.raises(error, match=words):
+        load_table(write(root, lines), **options)
+
+
+@pytest.mark.parametrize("asked", ["age", "who"])
+def test_one_row_is_too_few_for_two_parts(root, asked):
+    table = write(root, ["file,age,who", "faces/0.png,3,a"])
+    option = {"age": "targets", "who": "labels"}[asked]
+    with pytest.raises(ValueError, match=r"at least (2 different images|two classes)"):
+        load_table(table, images="file", **{option: asked})
+
+
+def test_a_missing_ending_is_found(root):
+    with pytest.raises(FileNotFoundError, match=r"With the ending '\.png' the first"):
+        load_table(write(root, rows("faces/{i},{age}", "file,age")), images="file")
