@@ -264,6 +264,24 @@ def rank(data: str, *, plot: str | None = None, **options: Any) -> Reply:
     return Reply(record, str(ranking))
 
 
+def tune(data: str, *, backbone: str = "MobileNet", **options: Any) -> Reply:
+    """Search the settings of a run: many briefly, the best of them longer.
+
+    Args:
+        data: A folder of class folders, or a dataset's name.
+        backbone: See `kerastl backbones`.
+        **options: Of `tune`.
+    """
+    from kerastl.selection.tuning import tune as search
+
+    def tell(done: int, total: int) -> None:
+        say(f"{done} of {total} runs done")
+
+    found = search(data, backbone=backbone, progress=tell, **options)
+    line = found.command(data)
+    return Reply({**found.to_dict(), "command": line}, f"{found}\n{line}")
+
+
 def lr(
     data: str,
     *,
@@ -457,6 +475,7 @@ COMMANDS: dict[str, tuple[Callable[..., Reply], tuple[str, ...]]] = {
             "data.inputs:open_data labels separator split folder",
         ),
     ),
+    "tune": (tune, ("selection.tuning:tune",)),
     "lr": (
         lr,
         (

@@ -19,5 +19,8 @@ __getattr__, __dir__, __all__ = lazy_names(
         "logme": "kerastl.selection.transferability",
         "nleep": "kerastl.selection.transferability",
         "rank_backbones": "kerastl.selection.ranking",
+        "Trial": "kerastl.selection.tuning",
+        "Tuning": "kerastl.selection.tuning",
+        "tune": "kerastl.selection.tuning",
     },
 )

@@ -23,9 +23,9 @@ def test_version(command):
     assert (done.status, done.out) == (0, f"kerastl {kerastl.__version__}\n")
 
 
-COMMANDS = (
-    "train predict evaluate calibrate features rank lr advise audit backbones cache"
-)
+COMMANDS = """
+train predict evaluate calibrate features rank tune lr advise audit backbones cache
+"""
 
 
 @pytest.mark.parametrize("name", COMMANDS.split())

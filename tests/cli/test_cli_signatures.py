@@ -29,6 +29,8 @@ features -o --output --backbone --alpha --weights --image-size --at --pooling --
 features --overwrite --json --debug
 rank --candidates --image-size --weights --scores --images --resize --seed --plot
 rank --json --debug
+tune --backbone --alpha --weights --image-size --resize --recipes --rates --dropouts
+tune --trials --epochs --batch-size --validation --seed --json --debug
 lr --backbone --alpha --weights --image-size --resize --trainable --optimizer
 lr --batch-size --steps --augment --seed --output --json --debug
 advise --backbone --alpha --weights --image-size --images --resize --seed --json --debug
