@@ -2,7 +2,7 @@
 
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -43,7 +43,9 @@ def plot_history(
     """Curves of a training run: one panel each for the loss and the accuracy.
 
     Phases are named above the panels and parted by vertical lines; the star is the best
-    epoch: the recorded one, or else the lowest `val_loss`.
+    epoch: the recorded one, or else the lowest `val_loss`. Training curves are measured
+    under augmentation and dropout, and may lie below the validation's for that alone:
+    hollow diamonds at the ends of phases are scores of training images as they are.
 
     Args:
         history: What `run_phases` or `Model.fit` returned, or a dict of lists with one
@@ -84,11 +86,13 @@ class _Run:
         record: Value's name -> one number for each epoch at which it was taken.
         phases: Name, first epoch and end of each phase, counted from 0.
         recorded: The best epoch as the history tells it, or None.
+        clean: At the last epoch of a phase, scores of training images as they are.
     """
 
     record: dict[str, np.ndarray]
     phases: tuple[tuple[str, int, int], ...]
     recorded: Any
+    clean: dict[int, dict[str, float]] = field(default_factory=dict)
 
     @classmethod
     def of(cls, history: Any) -> "_Run":
@@ -109,7 +113,12 @@ class _Run:
             for phase in getattr(history, "phases", ())
             if phase.stop > phase.start
         )
-        return cls(arrays, phases, getattr(history, "best", None))
+        clean = {
+            int(phase.stop): phase.clean
+            for phase in getattr(history, "phases", ())
+            if getattr(phase, "clean", None)
+        }
+        return cls(arrays, phases, getattr(history, "best", None), clean)
 
     @property
     def best(self) -> tuple[int, str, float] | None:
@@ -159,7 +168,15 @@ class _Run:
             if values.size:
                 last = f" to {values[-1]:.3f}" if values.size > 1 else ""
                 parts.append(f"{label} {values[0]:.3f}{last}")
+        parts += [
+            f"{_CLEAN} {scores[name]:.3f} in epoch {epoch}"
+            for epoch, scores in self.clean.items()
+            if name in scores
+        ]
         return f"{name}: {', '.join(parts)}."
+
+
+_CLEAN = "training, images as they are"
 
 
 def _panel_names(
@@ -196,6 +213,18 @@ def _draw_curves(panel: "Axes", run: _Run, name: str) -> None:
                 linestyle=line,
                 label=label,
             )
+    clean = {epoch: known[name] for epoch, known in run.clean.items() if name in known}
+    if clean:
+        panel.plot(
+            list(clean),
+            list(clean.values()),
+            color=BLUE,
+            marker="D",
+            markersize=6,
+            markerfacecolor="none",
+            linestyle="none",
+            label=_CLEAN,
+        )
     panel.set_xlim(0.5, run.total + 0.5)
     panel.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     if run.best is None:

@@ -1,7 +1,9 @@
 """What is checked before the first step of a run."""
 
+import dis
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import copy
+from itertools import pairwise
 from typing import Any
 
 import keras
@@ -248,7 +250,7 @@ def check_callbacks(
     Keras refuses that as late as at the first plateau, in the middle of a run.
     """
     scheduled = [phase.name for phase in phases if phase.is_scheduled]
-    setters = [type(each).__name__ for each in callbacks if isinstance(each, _SETTERS)]
+    setters = [type(each).__name__ for each in callbacks if _sets_rate(each)]
     if scheduled and setters:
         expected = f"without {setters[0]}, as phase {scheduled[0]!r} schedules its rate"
         hint = "Take schedule='constant' and no warm-up there, or leave it out."
@@ -259,6 +261,23 @@ _SETTERS = (
     keras.callbacks.ReduceLROnPlateau,
     keras.callbacks.LearningRateScheduler,
 )
+
+
+def _sets_rate(callback: keras.callbacks.Callback) -> bool:
+    """Whether it is one of Keras's two, or its own code writes a `learning_rate`."""
+    members = [*vars(callback).values()]
+    for kind in type(callback).__mro__:
+        if kind.__module__.partition(".")[0] not in ("keras", "builtins"):
+            members += vars(kind).values()
+    written = False
+    for code in [each.__code__ for each in members if hasattr(each, "__code__")]:
+        steps = [(step.opname, step.argval) for step in dis.get_instructions(code)]
+        for (_, owner), (kind, name) in pairwise(steps):
+            stored = kind == "STORE_ATTR" and name == "learning_rate"
+            # An attribute of its own may be called so.
+            written |= stored and owner != "self"
+            written |= (owner, name) == ("learning_rate", "assign")
+    return written or isinstance(callback, _SETTERS)
 
 
 def check_monitor(model: keras.Model, metrics: Sequence[Any], monitor: str) -> None:

@@ -153,3 +153,14 @@ def test_a_history_without_epochs_is_named(history):
 def test_unknown_values_are_named(metrics):
     with pytest.raises(ValueError, match="It holds accuracy, loss, learning_rate"):
         plot_history(run(), metrics=metrics)
+
+
+def test_scores_of_training_images_as_they_are_stand_at_the_ends_of_phases():
+    history = run(6, [("head", 0, 2), ("all", 2, 6)])
+    history.phases[1].clean = {"loss": 0.25, "accuracy": 0.75, "images": 12}
+    figure = plot_history(history)
+    for axes, value in zip(figure.axes, (0.25, 0.75), strict=True):
+        line = curves(axes)["training, images as they are"]
+        assert line.get_xydata().tolist() == [[6, value]]
+    assert "training, images as they are 0.250 in epoch 6" in alt_text(figure)
+    assert "as they are" not in alt_text(plot_history(run()))

@@ -11,7 +11,12 @@ from kerastl.models.record import read_record, set_temperature
 from kerastl.tasks.classification import ClassAccuracy
 from kerastl.tasks.compiling import objective
 from kerastl.tasks.task import bind
-from kerastl.training.checks import check_mixing, check_monitor, check_phases
+from kerastl.training.checks import (
+    check_callbacks,
+    check_mixing,
+    check_monitor,
+    check_phases,
+)
 from kerastl.training.watching import monitored
 
 DATA = coloured(4)
@@ -167,6 +172,49 @@ def test_under_a_head_that_has_learnt_rates_are_the_users_affair(recwarn):
     check_phases(bind(small_classifier(learnt=True)), phases)
     check_phases(bind(small_classifier()), [phase(), *phases])
     assert not large_rates(recwarn)
+
+
+class Writes(keras.callbacks.Callback):
+    def on_epoch_end(self, epoch, logs=None):
+        self.model.optimizer.learning_rate = 0.1
+
+
+class Assigns(keras.callbacks.Callback):
+    def on_epoch_begin(self, epoch, logs=None):
+        rule = self.model.optimizer
+        rule.learning_rate.assign(0.1)
+
+
+class Plateau(keras.callbacks.ReduceLROnPlateau):
+    pass
+
+
+class Notes(keras.callbacks.Callback):
+    def on_epoch_end(self, epoch, logs=None):
+        self.learning_rate = float(self.model.optimizer.learning_rate)
+
+
+@pytest.mark.parametrize(
+    ("callback", "refused"),
+    [
+        (keras.callbacks.LearningRateScheduler(lambda epoch, rate: rate), True),
+        (Plateau(), True),
+        (Writes(), True),
+        (Assigns(), True),
+        (Notes(), False),
+        (keras.callbacks.LambdaCallback(on_epoch_end=print), False),
+    ],
+    ids=lambda each: type(each).__name__,
+)
+def test_whoever_sets_a_rate_goes_with_constant_phases_alone(callback, refused):
+    check_callbacks([phase()], [callback])
+    scheduled = [phase(schedule="cosine")]
+    if not refused:
+        check_callbacks(scheduled, [callback])
+        return
+    sentence = f"without {type(callback).__name__}, as phase 'some' schedules its rate"
+    with pytest.raises(ValueError, match=sentence):
+        check_callbacks(scheduled, [callback])
 
 
 def test_gradients_may_gather_over_as_many_batches_as_there_are():
