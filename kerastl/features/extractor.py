@@ -1,7 +1,6 @@
 """A frozen backbone as a scikit-learn transformer."""
 
 import copy
-import hashlib
 import tempfile
 import threading
 from collections import OrderedDict
@@ -31,7 +30,7 @@ from kerastl.features.keys import (
 from kerastl.features.network import extract_features, feature_network, open_backbone
 from kerastl.models.layers import FeatureColumns, feature_columns
 from kerastl.models.record import network_size
-from kerastl.models.weights import MODEL_SUFFIX, read_model_file
+from kerastl.models.weights import MODEL_SUFFIX, read_model_file, weights_digest
 
 _SUFFIX = ".keras"
 
@@ -145,7 +144,7 @@ class Family:
 
         To describe a graph takes a fifth of a second, its weights a few milliseconds.
         """
-        weights = weights_digest(network)
+        weights = weights_digest(network.weights)
         known = self._keys.get(network)
         if known is None or known[0] != weights:
             known = self._keys[network] = weights, network_key(network)
@@ -172,15 +171,6 @@ class Family:
                 found = keras.models.load_model(file, compile=False)
             self._networks[packed.key] = found
         return found
-
-
-def weights_digest(model: keras.Model) -> str:
-    """A hash of all weights, in order."""
-    digest = hashlib.sha256()
-    for weight in model.weights:
-        array = np.ascontiguousarray(keras.ops.convert_to_numpy(weight))
-        digest.update(array.reshape(-1).view(np.uint8))
-    return digest.hexdigest()
 
 
 def _named_key(model: keras.Model) -> str:
@@ -468,7 +458,7 @@ class FeatureExtractor(FamilyMember, TransformerMixin, BaseEstimator):
         at = tuple(self.at) if isinstance(self.at, list) else self.at
         if layers is not None and isinstance(self.backbone, keras.Model):
             # What is used is a copy: of other weights another one.
-            layers = layers, weights_digest(self.backbone)
+            layers = layers, weights_digest(self.backbone.weights)
         weights = str(self.weights)
         backbone = (self.backbone, self.alpha, size, weights, layers, self.seed)
         return backbone, at, self.pooling

@@ -17,6 +17,9 @@ _PACKAGE = "kerastl"
 #: Channel means (RGB) of the ImageNet training set: Simonyan & Zisserman (2015), §2.1.
 _CAFFE_MEAN = (123.68, 116.779, 103.939)
 
+#: What a layer is told that computes in float32 whatever the policy.
+_FLOAT32 = {"dtype": "float32", "autocast": False}
+
 PREPROCESSING_MODES = ("tf", "caffe", "torch", "none")
 
 
@@ -44,8 +47,7 @@ class Preprocessing(keras.layers.Layer):
             a file's name, or `"none"` for random ones.
         image_size: `(height, width)` in pixels the backbone was built for, or None.
         name: Layer name.
-        dtype: Dtype policy.
-        trainable: Kept for Keras; the layer has no weights.
+        **layer: Of `keras.layers.Layer`.
     """
 
     def __init__(
@@ -56,11 +58,10 @@ class Preprocessing(keras.layers.Layer):
         weights: str = "none",
         image_size: tuple[int, int] | None = None,
         name: str = "preprocessing",
-        dtype: Any = None,
-        trainable: bool = True,
+        **layer: Any,
     ) -> None:
         """See the class."""
-        super().__init__(name=name, dtype=dtype, trainable=trainable, autocast=False)
+        super().__init__(name=name, autocast=False, **layer)
         check_choice("mode", mode, PREPROCESSING_MODES)
         self.mode = mode
         self.backbone = backbone
@@ -92,11 +93,18 @@ class Preprocessing(keras.layers.Layer):
         """Arguments to rebuild the layer."""
         return {
             **super().get_config(),
+            # Its name says it all, and what Keras prints of a file stays short.
+            "dtype": self.dtype_policy.name,
             "mode": self.mode,
             "backbone": self.backbone,
             "weights": self.weights_source,
             "image_size": self.image_size,
         }
+
+
+# The first class of a file that is not Keras's: without `import kerastl`, Keras says
+# that it could not locate it, and by this name of which package it is.
+Preprocessing.__name__ = "kerastl.Preprocessing"
 
 
 @keras.saving.register_keras_serializable(package=_PACKAGE)
@@ -110,22 +118,14 @@ class TaskOutputs(keras.layers.Layer):
     Args:
         record: JSON-ready dictionary: see `kerastl.models.record.Record`.
         name: Layer name.
-        dtype: Ignored: the output is float32 under every policy.
-        trainable: Kept for Keras; the layer has no weights.
+        **layer: Of `keras.layers.Layer`. The output is float32 under every policy.
     """
 
     def __init__(
-        self,
-        record: dict[str, Any],
-        *,
-        name: str = "outputs",
-        dtype: Any = "float32",
-        trainable: bool = True,
+        self, record: dict[str, Any], *, name: str = "outputs", **layer: Any
     ) -> None:
         """See the class."""
-        super().__init__(
-            name=name, dtype="float32", trainable=trainable, autocast=False
-        )
+        super().__init__(name=name, **layer | _FLOAT32)
         self.record = dict(record)
 
     def call(self, inputs: Any) -> Any:
@@ -295,7 +295,7 @@ def is_holding_statistics(layer: keras.Layer) -> bool:
 LEVELS = (1, 2, 4)
 
 
-@keras.saving.register_keras_serializable(package="kerastl")
+@keras.saving.register_keras_serializable(package=_PACKAGE)
 class SpatialPyramid(layers.Layer):
     """Averages of a feature map over the cells of 1x1, 2x2 and 4x4 grids, in a row.
 
@@ -303,24 +303,16 @@ class SpatialPyramid(layers.Layer):
     is empty on a small map; neighbours then share a row.
 
     Args:
-        name: Layer name.
-        dtype: Ignored: averages are taken in float32.
-        trainable: Kept for Keras; the layer has no weights.
+        **layer: Of `keras.layers.Layer`. Averages are taken in float32.
 
     Reference:
         He et al. (2014), Spatial Pyramid Pooling, arXiv:1406.4729, section 2.2, with
         averages in place of maxima.
     """
 
-    def __init__(
-        self,
-        *,
-        name: str | None = None,
-        dtype: Any = "float32",
-        trainable: bool = True,
-    ) -> None:
+    def __init__(self, **layer: Any) -> None:
         """See the class."""
-        super().__init__(name=name, dtype="float32", trainable=trainable)
+        super().__init__(**layer | {"dtype": "float32"})
 
     def call(self, inputs: Any) -> Any:
         """Pool `(n, h, w, c)` to `(n, 21 c)`."""
@@ -343,7 +335,7 @@ def _spans(length: int, parts: int) -> Iterator[tuple[int, int]]:
         yield i * length // parts, -(-(i + 1) * length // parts)
 
 
-@keras.saving.register_keras_serializable(package="kerastl")
+@keras.saving.register_keras_serializable(package=_PACKAGE)
 class FeatureColumns(layers.Layer):
     """The features in float32, with a record of which cut each column comes from.
 
@@ -356,8 +348,7 @@ class FeatureColumns(layers.Layer):
         pooling: How feature maps were pooled.
         settings: JSON-ready dictionary that travels along.
         name: Layer name.
-        dtype: Ignored: the output is float32 under every policy.
-        trainable: Kept for Keras; the layer has no weights.
+        **layer: Of `keras.layers.Layer`. The output is float32 under every policy.
     """
 
     def __init__(
@@ -368,13 +359,10 @@ class FeatureColumns(layers.Layer):
         *,
         settings: dict[str, Any] | None = None,
         name: str = "feature_columns",
-        dtype: Any = "float32",
-        trainable: bool = True,
+        **layer: Any,
     ) -> None:
         """See the class."""
-        super().__init__(
-            name=name, dtype="float32", trainable=trainable, autocast=False
-        )
+        super().__init__(name=name, **layer | _FLOAT32)
         self.cuts, self.widths = tuple(cuts), tuple(widths)
         self.pooling, self.settings = pooling, dict(settings or {})
 

@@ -164,6 +164,16 @@ def test_a_file_with_damaged_weights_is_refused(path):
         kerastl.load_model(path)
 
 
+def test_keras_alone_names_the_package_that_it_lacks(path, monkeypatch):
+    kerastl.save_model(small_classifier(), path)
+    known = keras.saving.get_custom_objects()
+    monkeypatch.delitem(known, "kerastl>Preprocessing")
+    with pytest.raises(TypeError) as caught:
+        keras.models.load_model(path)
+    _, _, said = str(caught.value).partition("Could not locate class ")
+    assert said.startswith("'kerastl.Preprocessing'")
+
+
 def test_a_keras_model_that_is_no_classifier_is_refused(path):
     small_network().save(path)
     with pytest.raises(ValueError, match="was not made by kerastl"):
