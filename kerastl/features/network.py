@@ -16,7 +16,7 @@ from kerastl.data.batches import only_or_all
 from kerastl.data.images import PixelStore
 from kerastl.data.sets import ImageSet
 from kerastl.data.sources import Source
-from kerastl.models.adapting import adapt_backbone, below_head
+from kerastl.models.adapting import adapt_backbone, below_head, refuse_unprepared
 from kerastl.models.backbones import build_backbone, draw_weights
 from kerastl.models.blocks import as_functional, cut_points, truncate
 from kerastl.models.layers import FeatureColumns, SpatialPyramid
@@ -353,9 +353,7 @@ def open_backbone(
             backbone, preprocessing=preprocessing, image_size=image_size
         )
     if find_preprocessing(backbone) is None:
-        hint = "Pass 'tf' (-1 to 1), 'caffe', 'torch' or 'none' (it takes 0-255)."
-        expected = "given for a backbone that was not built here"
-        fail("preprocessing", expected, None, hint)
+        refuse_unprepared()
     return backbone
 
 

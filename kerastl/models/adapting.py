@@ -1,7 +1,7 @@
 """Copies of networks: behind the preprocessing they expect, or without their head."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 import keras
 import numpy as np
@@ -317,6 +317,17 @@ def without_head(
         )
         model = below_head(model)
     return copy_network(model, image_size=image_size, label=label, **names)
+
+
+def refuse_unprepared() -> NoReturn:
+    """Raise for a backbone of another origin of which nobody says what it expects."""
+    fail(
+        "preprocessing",
+        "given for a backbone that was not built here",
+        None,
+        "Pass 'tf' (-1 to 1), 'caffe', 'torch', 'none' (it takes 0-255 as it is), or a "
+        "Keras layer such as Rescaling(1 / 255).",
+    )
 
 
 def check_image_model(model: Any) -> keras.Model:

@@ -217,16 +217,17 @@ class FrozenStatisticsBatchNormalization(
     """`BatchNormalization` whose statistics stay while gamma and beta may train."""
 
 
+#: (What is added, Keras's class) -> the class made of both.
 _VARIANTS: dict[tuple[type, type], type] = {
-    (_ActiveWhileTrainable, keras.layers.Dropout): FreezableDropout,
-    (_ActiveWhileTrainable, keras.layers.AlphaDropout): FreezableAlphaDropout,
-    (_ActiveWhileTrainable, keras.layers.SpatialDropout2D): FreezableSpatialDropout2D,
-    (_ActiveWhileTrainable, keras.layers.GaussianDropout): FreezableGaussianDropout,
-    (_ActiveWhileTrainable, keras.layers.GaussianNoise): FreezableGaussianNoise,
-    (
-        _StatisticsHeld,
-        keras.layers.BatchNormalization,
-    ): FrozenStatisticsBatchNormalization,
+    made.__bases__: made
+    for made in (
+        FreezableDropout,
+        FreezableAlphaDropout,
+        FreezableSpatialDropout2D,
+        FreezableGaussianDropout,
+        FreezableGaussianNoise,
+        FrozenStatisticsBatchNormalization,
+    )
 }
 _ORIGINALS: dict[type, type] = {new: old for (_, old), new in _VARIANTS.items()}
 

@@ -24,6 +24,7 @@ from kerastl.models.adapting import (
     behind_preprocessing,
     check_image_model,
     copy_network,
+    refuse_unprepared,
     without_head,
 )
 from kerastl.models.backbones import build_backbone, draw_weights, using_precision
@@ -238,13 +239,7 @@ def _resolve_backbone(
         # Training one of two models must not move the other.
         return copy_network(backbone) if first in _TAKEN else backbone
     if preprocessing is None:
-        fail(
-            "preprocessing",
-            "given for a backbone that was not built here",
-            None,
-            "Pass 'tf' (-1 to 1), 'caffe', 'torch', 'none' (it takes 0-255 as it is), "
-            "or a Keras layer such as Rescaling(1 / 255).",
-        )
+        refuse_unprepared()
     return adapt_backbone(backbone, preprocessing=preprocessing, image_size=image_size)
 
 
