@@ -541,8 +541,11 @@ def _neighbour_agreement(
     By cosine similarity, an image never its own neighbour; of equally near ones the
     first in order count.
     """
+    from sklearn.preprocessing import normalize
+
     total = len(first)
-    spaces = [_units(first), _units(second)]
+    # Rows of zeros stay.
+    spaces = [normalize(rows.astype("float64")) for rows in (first, second)]
     share = max(_CELLS // total, 1)
     common = 0
     for start in range(0, total, share):
@@ -555,10 +558,3 @@ def _neighbour_agreement(
             near[np.arange(len(chosen))[:, None], order] += 1
         common += int((near == 2).sum())
     return common / (neighbours * total)
-
-
-def _units(features: np.ndarray) -> np.ndarray:
-    """Rows of length 1 in float64; rows of zeros stay."""
-    rows = features.astype("float64")
-    lengths = np.linalg.norm(rows, axis=1, keepdims=True)
-    return rows / np.where(lengths > 0, lengths, 1.0)

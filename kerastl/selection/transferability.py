@@ -224,14 +224,15 @@ def knn_score(features: ArrayLike, labels: ArrayLike, *, neighbours: int = 5) ->
     Reference:
         Renggli et al. (2022), Which model to transfer?, arXiv:2010.06402, section 3.
     """
+    from sklearn.preprocessing import normalize
+
     data = as_features(features, labels, per_class=2)
     total = len(data.rows)
     check_integer("neighbours", neighbours, 1)
     if neighbours >= total:
         fail("neighbours", f"at most {total - 1}, the other images", neighbours)
-    lengths = np.linalg.norm(data.rows, axis=1, keepdims=True)
-    # A row of zeros has no direction: as unlike everything as a right angle.
-    units = data.rows / np.where(lengths > 0, lengths, 1.0)
+    # A row of zeros has no direction and stays: as unlike everything as a right angle.
+    units = normalize(data.rows)
     share = max(_CELLS // total, 1)
     score = 0.0
     for start in range(0, total, share):
