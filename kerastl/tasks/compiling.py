@@ -48,31 +48,11 @@ def compile_model(
 ) -> None:
     """Compile with a fresh optimizer, and note which weights it is to train.
 
-    Args:
-        model: The model; its trainable flags must be set already.
-        learning_rate: Above 0, or a Keras schedule.
-        optimizer: Name, or an instance taken as a pattern: its settings are copied,
-            never its state, because state belongs to the weights it was built for.
-            Not one of `layerwise_optimizer`, whose rates belong to one choice of
-            what trains.
-        weight_decay: Decoupled decay of kernels, at least 0; None: the optimizer's
-            own. Biases and normalisation parameters are never decayed. Of Muon it
-            is both decays, that of its Adam steps too.
-        global_clipnorm: Largest norm of the whole gradient, above 0; None: no limit.
-        loss: Loss on the model's outputs; None: the task's.
-        metrics: Metrics; None: the task's.
-        label_smoothing: For the task's loss, in [0, 1).
-        layer_decay: In (0, 1]: see `layerwise_optimizer`.
-        multipliers: Of the learning rate, by name: see `layerwise_optimizer`.
-        bound: The model that `model` is a part of: it has the task, and in it blocks
-            are counted; None: `model` itself.
-        gathered: Batches whose gradients make one step, besides what a given
-            optimizer gathers.
-        ema: Momentum of a moving average of the weights, in (0, 1), for Keras's
-            `SwapEMAWeights`; None: none is kept.
-
-    Raises:
-        ValueError: If nothing trains, or the model has no task and no loss is given.
+    What trains must be set already. `Phase` and `run_phases` explain the options; an
+    optimizer's settings are copied, never its state, which belongs to the weights that
+    it was built for. `bound` is the model that this one is a part of: it has the task,
+    and in it blocks are counted. `gathered` batches make one step, besides those that a
+    given optimizer gathers. Biases and normalisation parameters are never decayed.
     """
     bound = bound or bind(model)
     loss, metrics = objective(

@@ -94,11 +94,7 @@ def check_teaching(
 ) -> tuple[float, float]:
     """Alpha and temperature; raises where a teacher and its options do not fit.
 
-    Args:
-        bound: The student.
-        train: Its training data.
-        distillation: `(alpha, temperature)`.
-        **others: Arguments that must be None beside a teacher.
+    `others` are arguments that must be None beside a teacher.
     """
     if not isinstance(distillation, (tuple, list)) or len(distillation) != 2:
         fail("distillation", "(alpha, temperature)", distillation)
@@ -120,15 +116,7 @@ def check_teaching(
 def teach(
     bound: BoundModel, train: Source, teacher: Any, cache: FeatureCache, batch_size: int
 ) -> Source:
-    """The training data with the teacher's logits beside the labels.
-
-    Args:
-        bound: The student.
-        train: Its training data.
-        teacher: A classifier of the same classes, or probabilities `(n, classes)`.
-        cache: Where a network's outputs are kept.
-        batch_size: Images at a time.
-    """
+    """The training data with the teacher's logits beside the labels."""
     shape = len(train), bound.task.units
     if isinstance(teacher, keras.Model):
         logits = _answers(bound, train, teacher, cache, batch_size)
