@@ -43,7 +43,9 @@ def train(
     """
     folder = _fresh_folder(data) if output is None else user_path("output", output)
     result = kerastl.transfer(data, output=folder, overwrite=overwrite, **options)
-    if "weights" not in options:
+    from kerastl.models.weights import is_model_file
+
+    if "weights" not in options and not is_model_file(options.get("backbone")):
         say(
             "this started from the bundled weights; --weights imagenet starts from "
             "ImageNet's, downloaded once"
