@@ -27,7 +27,10 @@ def labels_of(task):
     random = np.random.default_rng(0).integers(0, 3, len(LABELS))
     labels = np.where(np.arange(len(LABELS)) % 3 == 0, random, LABELS)
     if task == "multilabel":
-        return np.eye(3, dtype=int)[labels]
+        rows = np.eye(3, dtype=int)[labels]
+        # Several labels, or it would look one-hot.
+        rows[0] = 1
+        return rows
     return labels % len(TASKS[task])
 
 

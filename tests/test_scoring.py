@@ -74,6 +74,7 @@ def test_the_binary_task_is_scored():
 def test_the_multilabel_task_is_scored():
     model = small_classifier(task="multilabel", learnt=True)
     labels = np.eye(3, dtype=int)[LABELS]
+    labels[0] = 1
     report = kerastl.evaluate(model, kerastl.ImageSet(IMAGES, labels, CLASSES))
     right = (kerastl.predict(model, IMAGES).indices == labels).all(axis=1)
     assert report.accuracy == pytest.approx(right.mean())
@@ -91,7 +92,7 @@ def test_the_multilabel_task_is_scored():
             r"of the model's classes. Received: .*\['yew'\].*ash, beech, cedar",
         ),
         (
-            kerastl.ImageSet(IMAGES, np.eye(3, dtype=int)[LABELS], CLASSES),
+            kerastl.ImageSet(IMAGES, np.eye(3, dtype=int)[LABELS] | 1, CLASSES),
             ValueError,
             r"`labels` must be integers of shape \(n,\)",
         ),

@@ -209,7 +209,7 @@ def _audit_set(
     else:
         height, width = image_set.images.shape[1:3]
         channels = image_set.images.shape[3] if image_set.images.ndim == 4 else 1
-        mode = {1: "L", 3: "RGB", 4: "RGBA"}[channels]
+        mode = {1: "L", 3: "RGB", 4: "RGBA"}.get(channels, f"{channels} channels")
         flat = image_set.images.reshape(len(image_set), height * width, channels)
         spreads = np.ptp(flat, axis=1).max(axis=1).astype(int).tolist()
         records = [

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from kerastl._checks import fail
-from kerastl.data.images import is_image
+from kerastl.data.decoding import is_image
 from kerastl.data.sets import natural_key
 
 _NAMED = 5

@@ -1,20 +1,23 @@
 """From image files to pixels: decoding, resizing, keeping them in memory."""
 
-import io
 import os
-import struct
-import zlib
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kerastl._checks import check_choice, check_integer, fail, image_size_pair
+from kerastl._checks import check_choice, check_integer, fail, image_size_pair, warn
 from kerastl._files import regular_bytes
 from kerastl._progress import Progress
+from kerastl.data.decoding import (
+    as_rgb,
+    decoding_errors,
+    on_white,
+    read_image,
+    reason,
+)
 from kerastl.data.sets import ImageSet, channels_fit, counted, warn_user
 
 if TYPE_CHECKING:
@@ -61,128 +64,6 @@ def _report(progress: Progress | None, done: int, total: int) -> None:
 
 
 RESIZES = ("stretch", "crop", "pad")
-
-
-Result = TypeVar("Result")
-
-# Containers that Pillow knows and cannot draw, or would run a program for.
-_NO_PICTURES = {
-    "BUFR",
-    "EPS",
-    "FITS",
-    "GRIB",
-    "HDF5",
-    "IPTC",
-    "MPEG",
-    "PALM",
-    "PDF",
-    "WMF",
-}
-_TEXT_CHUNKS = (b"tEXt", b"zTXt", b"iTXt", b"iCCP")
-
-
-@cache
-def promised_formats() -> dict[str, str]:
-    """Ending of a file's name, such as `".jfif"` -> the format it promises."""
-    from PIL import Image
-
-    Image.init()
-    endings = Image.registered_extensions().items()
-    return {end: name for end, name in endings if name not in _NO_PICTURES}
-
-
-@cache
-def _readable(ending: str) -> tuple[str, ...]:
-    """Formats to try on a file; one without a signature only where its name says so."""
-    from PIL import Image
-
-    promised = promised_formats().get(ending)
-    return tuple(
-        name
-        for name, (_, accept) in Image.OPEN.items()
-        if name not in _NO_PICTURES and (accept or name == promised)
-    )
-
-
-def is_image(path: Path) -> bool:
-    """Whether a file is a picture: its name says so, or else its content."""
-    from PIL import Image
-
-    ending = path.suffix.lower()
-    if ending in promised_formats():
-        return True
-    try:
-        with Image.open(path, formats=_readable(ending)):
-            return True
-    except decoding_errors():
-        return False
-
-
-def read_image(
-    data: bytes, use: Callable[["PillowImage.Image"], Result], ending: str = ""
-) -> Result:
-    """What `use` makes of an image: the one way in for files of them.
-
-    Args:
-        data: All bytes of the file. They decide on the format, not its name.
-        use: Gets the image as Pillow opens it, before its pixels are read.
-        ending: Of the file's name, for the few formats that have no signature.
-
-    Raises:
-        Exception: One of `decoding_errors()`.
-    """
-    from PIL import Image
-
-    if not data:
-        raise OSError("the file is empty")
-    formats = _readable(ending.lower())
-    try:
-        with Image.open(io.BytesIO(data), formats=formats) as image:
-            return use(image)
-    except ValueError:
-        # Pillow refuses a picture for a large text beside it.
-        if not data.startswith(b"\x89PNG"):
-            raise
-        with Image.open(io.BytesIO(_without_text(data)), formats=("PNG",)) as image:
-            return use(image)
-
-
-def _without_text(data: bytes) -> bytes:
-    """A PNG without its chunks of text and colour profiles."""
-    kept, start = [data[:8]], 8
-    while start < len(data):
-        stop = start + 12 + int.from_bytes(data[start : start + 4], "big")
-        if data[start + 4 : start + 8] not in _TEXT_CHUNKS:
-            kept.append(data[start:stop])
-        start = stop
-    return b"".join(kept)
-
-
-def as_rgb(image: "PillowImage.Image") -> "PillowImage.Image":
-    """Three channels of 8 bits; what is transparent lies on white."""
-    from PIL import Image
-
-    if image.mode == "RGB" and "transparency" not in image.info:
-        return image
-    if image.mode.startswith("I"):
-        # Pillow would clip 16 bits at 255 rather than scale them.
-        deep = np.asarray(image).astype(np.int64)
-        if deep.min() < 0 or deep.max() > 65535:
-            raise ValueError("its values do not fit into 16 bits")
-        return Image.fromarray((deep // 256).astype(np.uint8)).convert("RGB")
-    if image.mode == "F":
-        raise ValueError("its pixels are floats; save it with 8 or 16 bits")
-    if image.has_transparency_data:
-        return Image.fromarray(_on_white(np.asarray(image.convert("RGBA"))))
-    return image.convert("RGB")
-
-
-def _on_white(pixels: np.ndarray) -> np.ndarray:
-    """Pixels `(..., 4)` uint8 laid on white, `(..., 3)`."""
-    alpha = pixels[..., 3:].astype(np.uint16)
-    return ((pixels[..., :3] * alpha + 255 * (255 - alpha) + 127) // 255).astype(
-        np.uint8
-    )
 
 
 def covering(
@@ -368,13 +249,22 @@ def check_pixels(array: np.ndarray) -> None:
     if len(shape) not in (3, 4) or (len(shape) == 4 and not channels_fit(shape)):
         expected = "of shape (n, height, width) or (n, height, width, channels)"
         fail("images", expected, shape)
-    # A dark photo of uint8 is legitimate, and no uint8 is out of range.
-    if array.dtype == np.uint8 or not array.size:
+    if not array.size:
+        return
+    if array.dtype == np.uint8:
+        # A dark photo is legitimate, and no uint8 is out of range.
+        if array.max() == 1:
+            warn("No pixel is above 1, of 255: were they 0-1? Multiply by 255 then.")
         return
     low, high = float(array.min()), float(array.max())
-    if not (low >= 0 and high <= 255) or 0 < high <= 1:
-        scaled = 0 < high <= 1 and low >= 0
-        hint = "Multiply by 255 first." if scaled else "Undo the preprocessing first."
+    # Resampling overshoots: 0-1 may reach a hair over 1.
+    scaled = 0 < high <= (2 if array.dtype.kind == "f" else 1)
+    if not (low >= 0 and high <= 255) or scaled:
+        hint = "Undo the preprocessing first."
+        if scaled and low > -0.5:
+            hint = "Multiply by 255 first."
+        elif low > -26 and 26 < high < 281:
+            hint = "Cut them with clip(0, 255) first."
         fail("images", "pixels 0-255", [low, high], hint)
 
 
@@ -395,30 +285,6 @@ def decode_one(
     if isinstance(source, (str, Path)):
         return read_image(regular_bytes(source), pixels, Path(source).suffix)
     return read_image(source.read(), pixels)
-
-
-def decoding_errors() -> tuple[type[Exception], ...]:
-    """What Pillow raises for a file that is no image or is damaged."""
-    from PIL import Image
-
-    faults = (OSError, ValueError, SyntaxError, EOFError, IndexError, KeyError)
-    return (
-        *faults,
-        TypeError,
-        OverflowError,
-        struct.error,
-        zlib.error,
-        Image.DecompressionBombError,
-    )
-
-
-def reason(error: Exception) -> str:
-    """A few words for a decoding error, without the path."""
-    from PIL import UnidentifiedImageError
-
-    if isinstance(error, UnidentifiedImageError):
-        return "not an image by its content"
-    return str(error) or type(error).__name__
 
 
 def _raise_faults(paths: Sequence[str | Path], faults: dict[int, Exception]) -> None:
@@ -475,7 +341,7 @@ def _as_bytes(array: np.ndarray, channels: int = 3) -> np.ndarray:
     if array.shape[-1] not in (3, 4):
         expected = f"arrays of {channels} channels, or of 1, 3 or 4"
         fail("images", expected, f"{array.shape[-1]} channels")
-    array = _on_white(array) if array.shape[-1] == 4 else array
+    array = on_white(array) if array.shape[-1] == 4 else array
     if channels == 3:
         return np.ascontiguousarray(array)
     # Pillow's own grey: equal channels stay what they are.

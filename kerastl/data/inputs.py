@@ -9,12 +9,14 @@ import numpy as np
 from kerastl._checks import check_choice, check_integer, fail, nearest, warn
 from kerastl._progress import Progress
 from kerastl.data.catalog import DATASETS, load_dataset
+from kerastl.data.decoding import as_pixels
 from kerastl.data.folders import list_files
-from kerastl.data.images import as_rgb, resize_images
+from kerastl.data.images import resize_images
 from kerastl.data.loading import Groups, load_images
 from kerastl.data.sets import (
     ImageSet,
     Splits,
+    channels_fit,
     counted,
     describe,
     digests,
@@ -168,10 +170,12 @@ def as_image_set(inputs: Any, image_size: tuple[int, int], resize: str) -> Image
     """
     if isinstance(inputs, ImageSet):
         return inputs
+    if hasattr(inputs, "shape"):
+        inputs = np.asarray(inputs)
+        # Paths in an array, or in a column of a table.
+        inputs = inputs.tolist() if inputs.ndim == 1 else inputs
     if isinstance(inputs, np.ndarray):
-        pixels = inputs[None] if inputs.ndim == 3 and inputs.shape[-1] <= 4 else inputs
-        pixels = pixels[None] if pixels.ndim == 2 else pixels
-        return ImageSet(pixels, None, ())
+        return ImageSet(_several(inputs), None, ())
     if isinstance(inputs, (str, Path)) or hasattr(inputs, "convert"):
         inputs = [inputs]
     kinds = "files, folders, arrays of pixels or PIL images"
@@ -182,10 +186,37 @@ def as_image_set(inputs: Any, image_size: tuple[int, int], resize: str) -> Image
     if all(isinstance(item, (str, Path)) for item in inputs):
         return ImageSet(_files(inputs), None, ())
     resized = [
-        resize_images(_pixels(item)[None], image_size=image_size, resize=resize)
-        for item in inputs
+        resize_images(pixels[None], image_size=image_size, resize=resize)
+        for pixels in (as_pixels(item, "inputs") for item in inputs)
     ]
     return ImageSet(np.concatenate(resized), None, ())
+
+
+def _several(array: np.ndarray) -> np.ndarray:
+    """An array of images, of one or of several."""
+    if array.ndim == 2:
+        return array[None]
+    if array.ndim != 3:
+        return array
+    first, *middle, last = array.shape
+    if last in (1, 3, 4):
+        return array[None]
+    one = ""
+    if first in (3, 4):
+        one = "images.transpose(1, 2, 0)"
+    elif last < middle[0] and channels_fit((1, *array.shape)):
+        one = "images[None]"
+    if one:
+        hint = f"Pass {one} for one image of {min(first, last)} channels, or "
+        hint += f"images[..., None] for {first} gray ones."
+        fail("inputs", "of a shape that has one reading", array.shape, hint)
+    if first > 1:
+        size = f"{middle[0]} x {last}"
+        warn(
+            f"An array of shape {array.shape} is read as {first} gray images of {size} "
+            "pixels: pass images[..., None] to say so."
+        )
+    return array
 
 
 def _files(inputs: Sequence[str | Path]) -> tuple[str, ...]:
@@ -207,19 +238,6 @@ def _files(inputs: Sequence[str | Path]) -> tuple[str, ...]:
             hint = "Check the spelling and the working folder."
             fail("inputs", "files that exist", str(given), hint, FileNotFoundError)
     return tuple(found)
-
-
-def _pixels(item: Any) -> np.ndarray:
-    """Pixels of a PIL image or an array."""
-    if hasattr(item, "convert"):
-        from PIL import ImageOps
-
-        # As a file of it is read: turned upright, and 16 bits scaled, not clipped.
-        return np.asarray(as_rgb(ImageOps.exif_transpose(item)))
-    if isinstance(item, np.ndarray):
-        return item
-    kinds = "files, folders, arrays of pixels or PIL images"
-    return fail("inputs", kinds, type(item).__name__, error=TypeError)
 
 
 _NAMED = 5

@@ -12,15 +12,15 @@ import numpy as np
 from kerastl._checks import check_choice, fail, warn
 from kerastl._files import regular_bytes
 from kerastl._progress import Progress
-from kerastl.data.folders import Layout, empty_classes, few, printable, read_layout
-from kerastl.data.images import (
+from kerastl.data.decoding import (
     as_rgb,
     decoding_errors,
-    for_each,
     promised_formats,
     read_image,
     reason,
 )
+from kerastl.data.folders import Layout, empty_classes, few, printable, read_layout
+from kerastl.data.images import for_each
 from kerastl.data.sets import (
     ImageSet,
     Splits,

@@ -1,9 +1,10 @@
 """Sets of examples, their splits, and the copies that would leak between them."""
 
+import copy
 import hashlib
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import numpy as np
 
 from kerastl._checks import check_integer, check_number, fail, warn
 from kerastl._files import regular_bytes
+from kerastl.data.decoding import as_pixels, own_size
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,10 +26,12 @@ class ImageSet:
         images: File paths, or an array `(n, height, width)` or `(n, height,
             width, channels)` of pixels 0-255, with 1, 3 or 4 channels, or as many,
             up to 16, as the model takes.
-        labels: Integers `(n,)` in `[0, num_classes)`, or 0/1 `(n, num_classes)`
-            where an image may have several labels, or None; with `target_names`
-            numbers `(n,)` or `(n, targets)`, kept as float32 `(n, targets)`.
-        class_names: One name for each class, in the order of the labels.
+        labels: Integers `(n,)` in `[0, num_classes)` or class names, kept as integers;
+            or 0/1 `(n, num_classes)` where an image may have several labels, or None;
+            with `target_names` numbers `(n,)` or `(n, targets)`, kept as float32
+            `(n, targets)`.
+        class_names: One name for each class, in the order of the labels; where labels
+            are names, theirs in natural order if none are given.
         name: What to call the set in reports.
         target_names: One name for each number of an image, where numbers are asked.
 
@@ -60,7 +64,10 @@ class ImageSet:
             if self.target_names:
                 labels = _as_numbers(self.labels, len(self.images), self.target_names)
             else:
-                labels = _as_labels(self.labels, len(self.images), self.class_names)
+                given = _as_array(self.labels)
+                if given.dtype.kind in "OU" and not self.class_names:
+                    object.__setattr__(self, "class_names", _sorted_names(given))
+                labels = _as_labels(given, len(self.images), self.class_names)
             object.__setattr__(self, "labels", labels)
 
     def __len__(self) -> int:
@@ -126,8 +133,25 @@ class ImageSet:
             images = self.images[indices]
         else:
             images = tuple(self.images[i] for i in indices)
-        labels = None if self.labels is None else self.labels[indices]
-        return replace(self, images=images, labels=labels)
+        # The fields agree already, and a part of the rows may look like another kind.
+        part = copy.copy(self)
+        object.__setattr__(part, "images", images)
+        if self.labels is not None:
+            object.__setattr__(part, "labels", self.labels[indices])
+        return part
+
+    def image(self, index: int) -> np.ndarray:
+        """One image as pixels 0-255, a file at its own size.
+
+        Args:
+            index: Its place.
+
+        Returns:
+            `(height, width)` or `(height, width, channels)`; uint8 of a file.
+        """
+        if self.paths is None:
+            return self.images[index]
+        return own_size(self.paths[index])
 
 
 @dataclass(frozen=True)
@@ -166,16 +190,26 @@ class Splits:
 def _as_images(images: Any) -> tuple[str, ...] | np.ndarray:
     if isinstance(images, (str, Path)):
         fail("images", "a sequence of paths, not one path", str(images))
-    if isinstance(images, (list, tuple)) and all(
-        isinstance(image, (str, Path)) for image in images
-    ):
-        return tuple(str(image) for image in images)
+    if hasattr(images, "shape") and len(np.shape(images)) == 1:
+        # Paths in an array, or in a column of a table.
+        images = np.asarray(images).tolist()
+    if isinstance(images, (list, tuple)):
+        if all(isinstance(image, (str, Path)) for image in images):
+            return tuple(str(image) for image in images)
+        images = _stacked(images)
     if not hasattr(images, "shape"):
-        fail("images", "file paths or an array", type(images).__name__, error=TypeError)
+        hint = "Pass a list, of one image too." if hasattr(images, "convert") else ""
+        kinds = "file paths, an array or PIL images"
+        fail("images", kinds, type(images).__name__, hint, TypeError)
     pixels = np.asarray(images)
+    one = pixels.ndim == 2 or (
+        pixels.ndim == 3 and pixels.shape[2] in (1, 3, 4) and min(pixels.shape[:2]) >= 8
+    )
     rank_fits = pixels.ndim == 3 or (pixels.ndim == 4 and channels_fit(pixels.shape))
-    if not rank_fits or 0 in pixels.shape[1:]:
-        hint = "For one image, add a leading axis: image[None]."
+    if one or not rank_fits or 0 in pixels.shape[1:]:
+        hint = "For one image, add a leading axis: image[None]." if one else ""
+        if pixels.ndim == 4 and pixels.shape[1] < pixels.shape[3]:
+            hint = "Channels come last: images.transpose(0, 2, 3, 1)."
         expected = "of shape (n, height, width) or (n, height, width, channels)"
         fail("images", expected, pixels.shape, hint)
     if pixels.dtype.kind not in "uif":
@@ -195,6 +229,16 @@ def channels_fit(shape: tuple[int, ...]) -> bool:
 
 #: Bands that an array of images may have.
 _CHANNELS = 16
+
+
+def _stacked(images: Sequence[Any]) -> np.ndarray:
+    """Single images of one size as one array."""
+    pixels = [as_pixels(image) for image in images]
+    shapes = {each.shape for each in pixels}
+    if len(shapes) > 1:
+        hint = "Resize them first, or pass files."
+        fail("images", "images of one size", sorted(shapes)[:3], hint)
+    return np.stack(pixels)
 
 
 def _as_names(field: str, names: Any) -> tuple[str, ...]:
@@ -223,16 +267,30 @@ def _as_numbers(numbers: Any, num_images: int, names: tuple[str, ...]) -> np.nda
     return columns.astype(np.float32)
 
 
-def _as_labels(labels: Any, num_images: int, names: tuple[str, ...]) -> np.ndarray:
-    labels = np.asarray(labels)
-    if labels.dtype.kind not in "uib":
-        hint = "Cast them with labels.astype('int64')."
-        fail("labels", "integers", str(labels.dtype), hint, TypeError)
+def _as_array(labels: Any) -> np.ndarray:
+    try:
+        return np.asarray(labels)
+    except ValueError:
+        hint = "Of images with several, pass one row of 0 and 1 for each."
+        return fail("labels", "one label for each image", "rows of many lengths", hint)
+
+
+def _sorted_names(labels: np.ndarray) -> tuple[str, ...]:
+    if labels.ndim != 1 or not all(isinstance(label, str) for label in labels):
+        return ()
+    return tuple(sorted(set(labels.tolist()), key=natural_key))
+
+
+def _as_labels(labels: np.ndarray, count: int, names: tuple[str, ...]) -> np.ndarray:
     if labels.ndim not in (1, 2):
         fail("labels", "of shape (n,) or (n, num_classes)", labels.shape)
-    if len(labels) != num_images:
+    if len(labels) != count:
         hint = "Give one label, or one row of labels, for each image."
-        fail("labels", f"of length {num_images}, as `images`", len(labels), hint)
+        fail("labels", f"of length {count}, as `images`", len(labels), hint)
+    if labels.dtype.kind in "OU" and labels.ndim == 1:
+        labels = _indices(labels.tolist(), names)
+    if labels.dtype.kind not in "uib":
+        _refuse(labels)
     if labels.ndim == 2:
         _check_rows(labels, names)
         return labels.astype(np.int64)
@@ -244,11 +302,48 @@ def _as_labels(labels: Any, num_images: int, names: tuple[str, ...]) -> np.ndarr
     return labels
 
 
+def _indices(labels: list[Any], names: tuple[str, ...]) -> np.ndarray:
+    """Class names, or numbers among objects, as indices."""
+    if all(isinstance(label, int) for label in labels):
+        return np.array(labels, np.int64)
+    unknown = [label for label in labels if label not in names]
+    if unknown:
+        hint = "Pass class indices, or names in `class_names`."
+        fail("labels", f"of the classes {names}", unknown[:_NAMED], hint, TypeError)
+    return np.array([names.index(label) for label in labels], np.int64)
+
+
+def _refuse(labels: np.ndarray) -> None:
+    """Say what labels of another kind than integers need."""
+    expected, hint = "integers", "Pass class indices, or names in `class_names`."
+    if labels.dtype.kind == "f":
+        hint = "These are numbers: pass `target_names` for what they measure."
+        if _one_hot(labels):
+            hint = "For one-hot labels pass labels.argmax(axis=-1)."
+        elif np.array_equal(labels, labels // 1):
+            hint = "Cast them with labels.astype('int64')."
+        elif labels.ndim == 2:
+            hint = "These are shares of classes: pass labels.argmax(axis=-1)."
+    fail("labels", expected, str(labels.dtype), hint, TypeError)
+
+
+def _one_hot(rows: np.ndarray) -> bool:
+    """Whether each of several rows holds one 1 and nothing else."""
+    if rows.ndim != 2 or not rows.size or rows.shape[1] < 2:
+        return False
+    return bool(np.isin(rows, (0, 1)).all() and (rows.sum(axis=1) == 1).all())
+
+
 def _check_rows(labels: np.ndarray, names: tuple[str, ...]) -> None:
     if labels.shape[1] != len(names):
         fail("labels", f"of shape (n, {len(names)}), as `class_names`", labels.shape)
     if not np.isin(labels, (0, 1)).all():
         fail("labels", "0 or 1 in each column", np.unique(labels)[:5].tolist())
+    if _one_hot(labels):
+        warn(
+            "These labels look one-hot, and are read as several labels an image: pass "
+            "labels.argmax(axis=-1) if each image has one."
+        )
 
 
 def natural_key(text: str) -> tuple[tuple[int, int, str], ...]:

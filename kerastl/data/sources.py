@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 import numpy as np
 
 from kerastl._checks import check_integer, fail, image_size_pair
+from kerastl.data import decoding
 from kerastl.data import images as image_code
 from kerastl.data.augmentation import Augmentation, as_augmentation
 from kerastl.data.batches import Epochs, source_batches
@@ -132,7 +133,8 @@ def pixels_key(image_set: ImageSet, size: tuple[int, int], resize: str) -> str:
     if isinstance(images, np.ndarray):
         form = f"{images.dtype.str} {images.shape[1:]}"
     # The code itself: a version that someone must raise would be forgotten.
-    code = hashlib.sha256(inspect.getsource(image_code).encode()).hexdigest()
+    source = inspect.getsource(decoding) + inspect.getsource(image_code)
+    code = hashlib.sha256(source.encode()).hexdigest()
     decoder = f"{code} {PIL.__version__} {features.version('jpg')}"
     return " ".join(
         [form, str(tuple(size)), resize, decoder, *digests(image_set).tolist()]

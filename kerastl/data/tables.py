@@ -10,8 +10,8 @@ import numpy as np
 
 from kerastl._checks import check_choice, fail, nearest, warn
 from kerastl._progress import Progress
+from kerastl.data.decoding import promised_formats
 from kerastl.data.folders import few, part_of
-from kerastl.data.images import promised_formats
 from kerastl.data.loading import (
     brought,
     cut_whole,

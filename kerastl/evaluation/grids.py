@@ -146,7 +146,8 @@ def show_images(
 
     Args:
         images: `(n, h, w, 1 | 3 | 4)` or `(n, h, w)` pixels 0-255, or a sequence of
-            single images (arrays or Pillow's) of any sizes.
+            single images (arrays or Pillow's) of any sizes, or an `ImageSet`, whose
+            labels and names are taken where none are given.
         labels: Class indices `(n,)` or 0/1 labels `(n, classes)`.
         class_names: One name per class; None shows numbers.
         probabilities: Float `(n, classes)`. Wrong answers get an arrow, from the true
@@ -170,13 +171,15 @@ def show_images(
     """
     check_integer("count", count, 1)
     total = len(images)
+    if labels is None and getattr(images, "class_names", ()):
+        labels, class_names = images.labels, class_names or images.class_names
     if total == 0:
         fail("images", "at least one image", "none")
     captions = image_captions(total, labels, class_names, probabilities)[:count]
     shown = len(captions)
     subject = f"Grid of {shown} of {plural(total, 'image')}"
     return _draw_grid(
-        [images[i] for i in range(shown)], captions, subject, columns, figure
+        [_row(images, i) for i in range(shown)], captions, subject, columns, figure
     )
 
 
@@ -227,7 +230,7 @@ def plot_mistakes(
     captions = image_captions(
         len(chosen), labels[chosen], class_names, probabilities[chosen]
     )
-    wrong = [images[int(index)] for index in chosen]
+    wrong = [_row(images, int(index)) for index in chosen]
     subject = f"The {len(chosen)} most confident mistakes in {len(labels)} images"
     return _draw_grid(wrong, captions, subject, columns, figure)
 
@@ -284,6 +287,11 @@ def _sentence_instead(sentence: str, figure: "Figure | None") -> "Figure":
     return figure.figure
 
 
+def _row(images: Any, index: int) -> Any:
+    """One image of several, or of an `ImageSet`."""
+    return images.image(index) if hasattr(images, "image") else images[index]
+
+
 def _pixels(image: Any) -> np.ndarray:
     """One image as uint8 `(h, w)` or `(h, w, 3 | 4)`."""
     array = np.asarray(image)
@@ -297,7 +305,7 @@ def _pixels(image: Any) -> np.ndarray:
     low, high = float(values.min(initial=0)), float(values.max(initial=0))
     # Resampling overshoots a little; preprocessed pixels are far off.
     centred = low < -0.5 and not (low > -26 and high > 26)
-    if not np.isfinite([low, high]).all() or high > 281 or centred or 0 < high <= 1:
+    if not np.isfinite([low, high]).all() or high > 281 or centred or 0 < high <= 2:
         hint = "Multiply pixels of 0 to 1 by 255; show images before preprocessing."
         fail("images", "pixels from 0 to 255", f"{low:g} to {high:g}", hint)
     return np.clip(np.round(values), 0, 255).astype(np.uint8)

@@ -287,6 +287,9 @@ def test_floats_are_rounded():
     ("scale", "words"),
     [
         (1 / 255, "Multiply by 255"),
+        (1.004 / 195, "Multiply by 255"),
+        (1.2 / 195, "Multiply by 255"),
+        (1.33, r"clip\(0, 255\)"),
         (2.0, "0-255"),
         (-1.0, "Undo the preprocessing"),
         (np.nan, "0-255"),
@@ -295,6 +298,17 @@ def test_floats_are_rounded():
 def test_arrays_that_are_not_0_to_255_are_refused(scale, words):
     with pytest.raises(ValueError, match=words):
         resize_images(smooth(8, 8)[None] * scale, image_size=4)
+
+
+@pytest.mark.parametrize("kind", ["bool", "int32", "uint8"])
+def test_whole_numbers_of_0_and_1_are_seen(kind):
+    array = (smooth(8, 8)[None] > 100).astype(kind)
+    if kind == "uint8":
+        with pytest.warns(UserWarning, match="No pixel is above 1"):
+            resize_images(array, image_size=4)
+    else:
+        with pytest.raises(ValueError, match="Multiply by 255"):
+            resize_images(array.astype("int32"), image_size=4)
 
 
 def test_black_images_are_accepted():

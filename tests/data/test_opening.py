@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from kerastl.data.audit import audit
-from kerastl.data.inputs import open_data
+from kerastl.data.inputs import as_image_set, open_data
 from kerastl.data.loading import load_images
 from kerastl.data.sets import ImageSet, Splits
 
@@ -59,3 +59,47 @@ def test_no_name_is_not_the_working_folder(image_folder, monkeypatch, read):
     with pytest.raises(FileNotFoundError, match="for the working folder"):
         read("")
     read(".")
+
+
+@pytest.mark.parametrize(
+    ("shape", "expected"),
+    [
+        ((30, 40), (1, 30, 40)),
+        ((30, 40, 3), (1, 30, 40, 3)),
+        ((30, 40, 1), (1, 30, 40, 1)),
+        ((1, 30, 40), (1, 30, 40)),
+        ((5, 30, 40, 3), (5, 30, 40, 3)),
+    ],
+)
+def test_an_array_of_one_reading_is_read_in_silence(shape, expected):
+    given = np.zeros(shape, "uint8")
+    assert as_image_set(given, (8, 8), "stretch").images.shape == expected
+
+
+@pytest.mark.parametrize(
+    ("shape", "words"),
+    [
+        ((3, 30, 40), r"transpose\(1, 2, 0\) for one image of 3 channels"),
+        ((4, 30, 40), r"images\[..., None\] for 4 gray ones"),
+        ((64, 64, 13), r"images\[None\] for one image of 13 channels"),
+    ],
+)
+def test_an_array_of_two_readings_is_refused(shape, words):
+    with pytest.raises(ValueError, match=words):
+        as_image_set(np.zeros(shape, "uint8"), (8, 8), "stretch")
+
+
+@pytest.mark.parametrize("shape", [(5, 8, 8), (64, 20, 30)])
+def test_how_three_axes_are_read_is_said(shape):
+    given = np.zeros(shape, "uint8")
+    with pytest.warns(
+        UserWarning, match=f"read as {shape[0]} gray images of {shape[1]}"
+    ):
+        assert len(as_image_set(given, (8, 8), "stretch")) == shape[0]
+    as_image_set(given[..., None], (8, 8), "stretch")
+
+
+def test_paths_in_an_array_are_read(image_folder):
+    paths = sorted(map(str, image_folder.rglob("*.png")))
+    for given in (np.array(paths), np.array(paths, object)):
+        assert as_image_set(given, (8, 8), "stretch").paths == tuple(paths)

@@ -3,6 +3,7 @@ import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
+from kerastl.data.sets import ImageSet
 from kerastl.evaluation.figures import alt_text
 from kerastl.evaluation.grids import plot_mistakes, show_images
 
@@ -152,3 +153,16 @@ def test_black_float_images_are_drawn():
 def test_bad_input_is_named(call, words):
     with pytest.raises(ValueError, match=words):
         call()
+
+
+def test_an_image_set_shows_its_own_labels(tmp_path):
+    pixels = np.arange(2 * 64, dtype="uint8").reshape(2, 8, 8)
+    paths = [tmp_path / f"{i}.png" for i in range(2)]
+    for path, image in zip(paths, pixels, strict=True):
+        Image.fromarray(image).save(path)
+    for images in (pixels, paths):
+        figure = show_images(ImageSet(images, [1, 0], ("cat", "dog")))
+        assert [axes.get_title() for axes in figure.axes] == ["dog", "cat"]
+        shown = np.asarray(figure.axes[1].images[0].get_array())
+        np.testing.assert_array_equal(shown.reshape(8, 8, -1)[..., 0], pixels[1])
+    show_images(ImageSet(paths, [1.0, 2.0], target_names=("age",)))

@@ -210,7 +210,7 @@ def test_a_source_stays_a_source(model):
             "in the model's order",
         ),
         (
-            kerastl.ImageSet(IMAGES, np.eye(3, dtype=int)[LABELS], CLASSES),
+            kerastl.ImageSet(IMAGES, np.eye(3, dtype=int)[LABELS] | 1, CLASSES),
             ValueError,
             r"`labels` must be integers of shape \(n,\)",
         ),
