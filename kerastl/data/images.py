@@ -293,7 +293,8 @@ def _raise_faults(paths: Sequence[str | Path], faults: dict[int, Exception]) -> 
         expected = "files that exist"
         fail("paths", expected, missing[:_LISTED], error=FileNotFoundError)
     named = [f"{paths[i]} ({reason(faults[i])})" for i in sorted(faults)]
-    hint = "Remove or replace them; `audit` lists every fault of a folder."
+    hint = 'Remove or replace them, or leave them out with on_bad="skip"; '
+    hint += "`audit` lists every fault of a folder."
     more = f" {len(named) - _LISTED} more are damaged." if named[_LISTED:] else ""
     fail("paths", "images that can be read", named[:_LISTED], hint + more)
 
