@@ -196,7 +196,9 @@ class Copier:
                 # computes from its weights computed anew.
                 state: dict[str, Any] = {}
                 old.save_own_variables(state)
-                new.load_own_variables(state)
+                # Arrays of its own: JAX frees those that a step was given.
+                own = {key: np.array(value) for key, value in state.items()}
+                new.load_own_variables(own)
         for layer in copy.layers:
             make_freezable(layer)
         if self._left_out:

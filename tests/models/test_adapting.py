@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+from networks import CLASSES, assert_same_weights, coloured, small_network, values
 
 import kerastl
 from kerastl.models.adapting import adapt_backbone
@@ -359,3 +360,13 @@ def test_features_come_from_a_model_however_it_is_written(way):
         keras.ops.convert_to_numpy(plain).mean(axis=(1, 2)),
         rtol=1e-4,
     )
+
+
+@pytest.mark.parametrize("trained", [0, 1])
+def test_training_one_model_of_a_backbone_leaves_the_others_their_arrays(trained):
+    network = adapt_backbone(small_network(), preprocessing="tf")
+    models = [kerastl.build_classifier(network, CLASSES) for _ in range(2)]
+    before = values(models[1 - trained])
+    data = coloured(2, 16)
+    kerastl.fine_tune(models[trained], data, recipe="full", epochs=1, verbose=0)
+    assert_same_weights(models[1 - trained], before)
