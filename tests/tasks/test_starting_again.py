@@ -159,6 +159,8 @@ def test_a_finished_model_gets_names(task, names, head, tmp_path):
     assert {v.path.split("/")[0] for v in known.trainable_variables} == {head[0].name}
 
 
+# Random weights may know nothing that a temperature could mend.
+@pytest.mark.filterwarnings("ignore:The temperature stays 1")
 def test_a_finished_model_is_scored_calibrated_and_tuned():
     known = kerastl.adapt_model(foreign([layers.Dense(3)]), CLASSES)
     data = kerastl.ImageSet(pixels(9), np.arange(9) % 3, CLASSES)
