@@ -7,11 +7,13 @@ a line of JSON to the file `KERASTL_RECORD`, if one is set: the course's tests l
 import base64
 import hashlib
 import html
+import inspect
 import io
 import json
 import logging
 import math
 import os
+import re
 import sys
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -155,6 +157,8 @@ def check(
         03.1  Not done yet: write your answer above, then run both cells.
     """
     total = len(properties)
+    if inspect.isfunction(answer):
+        answer = _Watched(answer)
     for index, (holds, hint) in enumerate(properties):
         outcome, stopped = _try(holds, answer)
         if outcome == "todo":
@@ -166,6 +170,28 @@ def check(
             return
     _say(f"{key}  Passed: {total} of {total} properties hold.")
     _note("check", key, outcome="passed", hint="")
+
+
+class _Watched:
+    """A learner's function, and whether an error is its own or comes after it."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self.function, self.returned, self.error = function, ..., None
+
+    def __call__(self, *arguments: Any) -> Any:
+        try:
+            self.returned = self.function(*arguments)
+        except Exception as error:
+            self.error = error
+            raise
+        return self.returned
+
+
+class _Points(float):
+    """A difference of two shares: 0.043 is shown as 4.3 points."""
+
+    def __format__(self, form: str) -> str:
+        return f"{100 * self:{form}.1f} points"
 
 
 def claim(
@@ -180,7 +206,9 @@ def claim(
 
     Args:
         key: Name of the claim, such as `"05.gain"`.
-        sentence: What was found, with the value's place: `"{value:.1%} more"`.
+        sentence: What was found, with the value's place: `"{value:.1%} more"`; a
+            difference of shares is said in points: `"ahead by {points}"`, and with
+            its sign by `{points:+}`.
         value: What was measured.
         low: Least value expected.
         high: Greatest value expected.
@@ -189,20 +217,26 @@ def claim(
         ValueError: If the sentence has no place for the value.
 
     Example:
-        >>> claim("05.gain", "Tuning gained {value:.1%}.", 0.043, low=0.01, high=0.1)
-        Tuning gained 4.3%. (Claim 05.gain: at least 1.0%, at most 10.0%.)
+        >>> claim("04.svm", "It is right for {value:.1%}.", 0.8125, low=0.5)
+        It is right for 81.2%. (Claim 04.svm: at least 50.0%.)
+        >>> claim("05.gain", "Tuning gained {points}.", 0.043, low=0.01, high=0.1)
+        Tuning gained 4.3 points. (Claim 05.gain: at least 1.0 points, ...
     """
-    _, place, rest = sentence.partition("{value")
-    form = rest.partition("}")[0].removeprefix(":")
+    place = re.search(r"\{(value|points):?([^}]*)\}", sentence)
     if not place:
-        message = "`sentence` must be text with {value} in it."
+        message = "`sentence` must be text with {value} or {points} in it."
         raise ValueError(f"{message} Received: sentence={sentence!r}.")
+    form = place[2]
+    shown = _Points if place[1] == "points" else (lambda limit: limit)
     measured = float(value)
     holds = low <= measured <= high
     band = [("exactly", low)] if low == high else [("at least", low), ("at most", high)]
-    limits = [f"{word} {limit:{form}}" for word, limit in band if abs(limit) < math.inf]
+    limits = [
+        f"{word} {shown(limit):{form}}" for word, limit in band if abs(limit) < math.inf
+    ]
     missed = "" if holds else " does not hold on this run"
-    _say(f"{sentence.format(value=value)} (Claim {key}{missed}: {', '.join(limits)}.)")
+    said = sentence.format(value=value, points=_Points(measured))
+    _say(f"{said} (Claim {key}{missed}: {', '.join(limits)}.)")
     _note("claim", key, value=measured, low=low, high=high, holds=holds)
 
 
@@ -273,7 +307,12 @@ def _try(holds: Callable[[Any], Any], answer: Any) -> tuple[str, str]:
     except NotImplementedError:
         return "todo", ""
     except Exception as error:
-        return "hint", f" (Your code stopped with {type(error).__name__}: {error})"
+        what = f"{type(error).__name__}: {error}"
+        if isinstance(answer, _Watched) and answer.error is error:
+            return "hint", f" (Your code stopped with {what})"
+        if isinstance(answer, _Watched) and answer.returned is None:
+            return "hint", " (Your function returned None: does it end with `return`?)"
+        return "hint", f" (Your answer cannot be used here. {what})"
 
 
 def _digest(image: Any) -> str:

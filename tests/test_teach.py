@@ -193,6 +193,39 @@ def test_a_claims_band_is_said_in_its_own_format(capsys):
     assert capsys.readouterr().out == "0 moved. (Claim 03.b: exactly 0.)\n"
 
 
+def stops(number):
+    raise KeyError("mine")
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        (stops, "(Your code stopped with KeyError: 'mine')"),
+        (
+            lambda number: None,
+            "(Your function returned None: does it end with `return`?)",
+        ),
+        (lambda number: [number], "(Your answer cannot be used here. TypeError"),
+        ("text", "(Your answer cannot be used here. TypeError"),
+    ],
+)
+def test_a_check_blames_the_learners_code_for_its_own_errors_only(answer, said, capsys):
+    holds = [(lambda f: (f(1) if callable(f) else f) + 1, "Hint.")]
+    teach.check("03.1", answer, holds)
+    assert said in capsys.readouterr().out
+
+
+def test_a_difference_of_shares_is_said_in_points(capsys):
+    teach.claim("03.a", "Ahead by {points}.", np.float32(0.25), low=0.1)
+    said = capsys.readouterr().out
+    assert said == "Ahead by 25.0 points. (Claim 03.a: at least 10.0 points.)\n"
+    teach.claim("03.b", "Gained {points:+}.", -0.02, low=-0.03, high=0.3)
+    said = (
+        "Gained -2.0 points. (Claim 03.b: at least -3.0 points, at most +30.0 points.)"
+    )
+    assert capsys.readouterr().out == said + "\n"
+
+
 def test_a_claim_without_a_place_for_its_value_is_refused():
     with pytest.raises(ValueError, match=r"in it\. Received: sentence='"):
         teach.claim("03.gain", "It gained a lot.", 0.1, low=0)
