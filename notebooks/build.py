@@ -216,11 +216,16 @@ def _badge_cell(lesson: Lesson, kind: str) -> Cell:
 
 
 def _install_cell() -> Cell:
+    # `%pip` puts the value of a Python expression in braces into its line.
     text = (
         "# @title Only on Colab: install the version that this lesson is made for\n"
-        "import sys\n\n"
+        "import sys\n"
+        "from pathlib import Path\n\n"
         'if "google.colab" in sys.modules:\n'
-        f"    %pip install --quiet kerastl=={version()}"
+        "    # An uploaded wheel goes before the package index.\n"
+        '    wheels = [str(each) for each in Path().glob("kerastl-*.whl")]\n'
+        f'    package = (wheels or ["kerastl=={version()}"])[0]\n'
+        "    %pip install --quiet {package}"
     )
     return Cell(False, "install", text, 0)
 

@@ -5,11 +5,15 @@
 #
 # You will let a network that has seen a hundred thousand photographs look at pictures
 # it has never seen, before and after you give it something to learn. On the way you
-# meet the four tools of every lesson: a guess, a check, a claim and a description.
+# meet the tools of every lesson. A *guess* asks what you expect before a cell runs. A
+# *check* tries your answer to an exercise and gives a hint. A *claim* is a sentence
+# with
+# a number that was just measured, and the band in which that number should lie.
 #
 # ## You will be able to
 #
-# - say which versions you run, and which known problem they have;
+# - say which versions you run;
+# - name the parts of a network, and which of them learn here;
 # - make a first prediction with a network that somebody else has trained;
 # - use the guesses, the checks and the claims of this course.
 #
@@ -26,8 +30,15 @@
 # The cell after it chooses. Write `scale="full"` there, or set `KERASTL_SCALE`, and
 # every later cell follows. Begin with the tiny scale.
 #
-# TensorFlow may write some lines on `oneDNN` and `CUDA` below the next cell: it has
-# found no GPU, and none is needed.
+# Four rows need a word. `backbone` is the network that we borrow, `alpha` its width
+# (0.5: half as many channels as in the paper that describes it, so it is quicker),
+# `weights` the numbers it has learnt, and `image_size` the height and width in pixels
+# to
+# which each image is brought. *ImageNet* is a collection of 1.3 million photographs of
+# 1,000 classes, on which many published networks were trained.
+#
+# TensorFlow may write some lines on `oneDNN` and `CUDA` below some cells: it has found
+# no GPU, a processor for graphics, and none is needed.
 
 # %%
 from kerastl import teach
@@ -38,6 +49,7 @@ SETTINGS = {
     "backbone": ("MobileNet", "MobileNet"),
     "alpha": (0.5, 0.25),
     "weights": ("tiny", "imagenet"),
+    "weights_licence": ("non-commercial research and education", "as Keras publishes"),
     "image_size": (96, 224),
     "download": ("nothing", "about 220 MB"),
     "minutes": (1, 5),
@@ -75,85 +87,6 @@ for package in ("kerastl", "keras", "tensorflow", "jax", "numpy", "scikit-learn"
         print(f"{package:<14}not installed")
 
 # %% [markdown]
-# ## A known problem, measured
-#
-# Many networks hold *BatchNorm* layers. While they train, they keep a running mean and
-# a running variance of what passes through. When such a network is reused, these
-# statistics should stay as they are, and most tutorials say how: call the network with
-# `training=False`.
-#
-# We do not take their word for it. Below, a small network is protected in that way and
-# then trained, and we look at whether its statistics are still the same. First, your
-# guess: replace the three dots by a number and run the cell.
-
-# %%
-import keras
-import numpy as np
-
-teach.predict(
-    "00.a",
-    "A base called with training=False is trained. Do its statistics move?",
-    ["No: training=False holds them", "Yes: they move all the same"],
-    guess=1,  # guess: 1 or 2
-)
-
-
-# %%
-def moved_statistics(trainable):
-    keras.utils.set_random_seed(L.seed)
-    norm = keras.layers.BatchNormalization(trainable=trainable)
-    base = keras.Sequential([keras.Input((4,)), norm, keras.layers.Dense(3)])
-    inputs = keras.Input((4,))
-    network = keras.Model(inputs, base(inputs, training=False))
-    statistics = [norm.moving_mean, norm.moving_variance]
-    before = [keras.ops.convert_to_numpy(each) for each in statistics]
-    network.compile("sgd", "mse")
-    network.fit(np.ones((8, 4)), np.zeros((8, 3)), verbose=0)
-    after = [keras.ops.convert_to_numpy(each) for each in statistics]
-    return sum(not np.array_equal(*pair) for pair in zip(before, after, strict=True))
-
-
-# %%
-by_call = moved_statistics(True)
-by_layer = moved_statistics(False)
-teach.reveal("00.a", 2 if by_call else 1)
-teach.claim(
-    "00.by_layer",
-    "With the layer's own trainable=False, {value} of 2 statistics moved.",
-    by_layer,
-    low=0,
-    high=0,
-)
-
-# %%
-from matplotlib import pyplot as plt
-
-figure, axes = plt.subplots(figsize=(6, 2))
-names = ["training=False\nin the call", "trainable=False\non the layer"]
-bars = axes.barh(names, [by_call, by_layer], color=["#D55E00", "#0072B2"])
-axes.bar_label(bars, [f"{by_call} of 2", f"{by_layer} of 2"], padding=3)
-axes.set(xlim=(0, 2.5), xticks=range(3), xlabel="statistics that moved in training")
-words = f"{by_call} of 2 moved with training=False in the call"
-teach.show(figure, alt=f"Bars: {words}, {by_layer} of 2 with the layer frozen.")
-
-# %% [markdown] tags=["quiz"]
-# What you see is what *your* Keras does. In the versions before Keras's repair, `fit`
-# overrules what the call said, silently: no error, no warning, only a network that
-# slowly forgets. Freezing the layer itself holds on every version, and that is what
-# `kerastl` does for you. Lesson 05 returns to this with a real backbone.
-#
-# **Quick question.** A tutorial of last year says that `training=False` protects the
-# statistics. What is the best answer to it?
-#
-# - [ ] It is official, so it is right :: The pages of Keras and TensorFlow said so
-#   while the released versions did otherwise.
-# - [x] Measure on the version at hand :: A few lines settle it, and they settle it
-#   again after the next update.
-# - [ ] Never use BatchNorm :: Most good backbones have it; holding it still is enough.
-# - [ ] Always use the newest version :: A new version can bring back an old fault, or
-#   not reach your classroom for a year.
-
-# %% [markdown]
 # ## The pictures
 #
 # The data come in three parts. The network learns from the first, the second says when
@@ -161,6 +94,9 @@ teach.show(figure, alt=f"Bars: {words}, {by_layer} of 2 with the layer frozen.")
 # would make the last number a lie, so each lesson proves that there is none.
 
 # %%
+import numpy as np
+from matplotlib import pyplot as plt
+
 import kerastl
 
 train, validation, test = kerastl.load_dataset(L.dataset, test=0.2, seed=L.seed)
@@ -186,15 +122,31 @@ teach.show(
 # %% [markdown]
 # ## A network that has seen other things
 #
-# The *backbone* comes with weights: numbers that were found on other pictures. It turns
-# an image into a list of features. On top of it sits a new *head*, a single layer that
-# turns features into one number for each class. The head knows nothing yet.
+# ```
+#            backbone: borrowed, frozen                     head: new, learns
+#   image -> [ layer ] -> [ layer ] -> ... -> [ layer ] -> [ layer ] -> a number
+#            edges        patterns            features                  for each class
+# ```
+#
+# A *network* is a row of *layers*; each computes something from what the layer before
+# gave it. How it computes is set by its *weights*, numbers that were found by training.
+# Most layers of our backbone are *convolutions*: they slide small windows of weights
+# over the image and note how well each place fits. The result is a stack of maps, one
+# for each window; a map is called a *channel*.
+#
+# The *backbone* comes with weights that were found on other pictures. It turns an image
+# into a list of *features*: one number for each channel of its last layer, averaged
+# over
+# the places of the image. On top of it sits a new *head*, a single layer that turns
+# features into one number for each class, its *logits*. *Softmax* makes probabilities
+# of
+# them: positive numbers that sum to one, in the same order. The head knows nothing yet.
 #
 # How sure will the whole be of its first answer?
 
 # %%
 teach.predict(
-    "00.b",
+    "00.a",
     "How sure is the untrained classifier of the class of one image, in percent?",
     guess=50,  # guess: a number from 0 to 100
 )
@@ -205,7 +157,7 @@ backbone = kerastl.build_backbone(
 )
 model = kerastl.build_classifier(backbone, train.class_names, seed=L.seed)
 first = kerastl.predict(model, sample)
-teach.reveal("00.b", 100 * first.confidences[0], form="{:.0f} percent")
+teach.reveal("00.a", 100 * first.confidences[0], form="{:.0f} percent")
 print(f"That is one part in {1 / first.confidences[0]:.1f}.")
 
 # %% [markdown]
@@ -216,13 +168,23 @@ print(f"That is one part in {1 / first.confidences[0]:.1f}.")
 #
 # ## Teach the head
 #
-# Then the head learns, and the backbone stays exactly as it is. This is the cheapest
-# kind of transfer learning, a *linear probe*. The backbone looks at each image once;
-# after that only the small head is trained on the features.
+# Then the head learns, and the backbone stays exactly as it is: it is *frozen*. This is
+# the cheapest kind of transfer learning, a *linear probe*. The backbone looks at each
+# image once; after that only the small head is trained on the features.
 #
-# The curves say how the loss fell and the accuracy rose from pass to pass, on the
-# images it learns from and on the others. The star marks the pass whose weights were
-# kept. After them comes the one look at the test images.
+# How does it learn? The *loss* is one number that says how wrong the answers are: here
+# it is large where the right class got a small probability. The *gradient* says for
+# each weight in which direction the loss falls. An *optimizer*, here one called *Adam*,
+# moves the weights a small step in that direction; the *learning rate* sets the size of
+# the step. A pass over all training images is an *epoch*.
+#
+# The curves say how the loss fell and the *accuracy*, the share of right answers, rose
+# from epoch to epoch: on the images it learns from, and on the validation images. The
+# first does better than the second. That gap is called *overfitting*: a part of what
+# was
+# learnt holds for the training images only. The star marks the epoch whose weights were
+# kept, the best on the validation images. After that comes the one look at the test
+# images.
 
 # %%
 baseline = np.bincount(test.labels).max() / len(test)
@@ -250,7 +212,7 @@ predictions = kerastl.predict(model, test)
 accuracy = float(np.mean(predictions.indices == test.labels))
 teach.claim(
     "00.gain",
-    "The trained head is right for {value:.1%} more of the test images than that.",
+    "The trained head is {points} above that on the test images.",
     accuracy - baseline,
     low=0.3,
     high=0.75,
@@ -307,6 +269,10 @@ teach.check(
         (
             lambda i: int(i) == i,
             "That is a probability. `argmin` says where the least one is.",
+        ),
+        (
+            lambda i: 0 <= i < len(predictions.confidences),
+            "There are not so many images. Look in `confidences`: one for each image.",
         ),
         (
             lambda i: predictions.confidences[i] < np.median(predictions.confidences),
@@ -395,7 +361,7 @@ def share_right(probabilities, labels):
 
 
 # %% tags=["check"]
-table = np.array([[0.6, 0.3, 0.1], [0.7, 0.2, 0.1], [0.2, 0.1, 0.7]])
+table = np.array([[0.8, 0.1, 0.1], [0.7, 0.2, 0.1], [0.2, 0.1, 0.7]])
 teach.check(
     "00.3",
     share_right,
@@ -453,7 +419,6 @@ teach.show(figure)
 # %% [markdown] tags=["quiz"]
 # ## What we saw
 #
-# - A known problem of Keras was measured here rather than believed.
 # - A backbone with weights and a head without: at first every class is equally likely.
 # - A head on top of a frozen backbone beats the rule that looks at nothing.
 # - A guess comes before a run, a check asks for properties, and a claim says a measured
@@ -473,10 +438,20 @@ teach.show(figure)
 # %% [markdown]
 # ## Words
 #
+# - **layer**: one step of a network's computation; **weights**: its numbers, which
+#   training finds.
+# - **convolution**: a layer that slides small windows over an image or over maps;
+#   **channel**: the map of one window.
 # - **backbone**: the part of a network that turns an image into features.
 # - **head**: the layers on top that turn features into classes.
-# - **weights**: the numbers that training finds.
 # - **frozen**: not changed by training.
+# - **loss**: how wrong the answers are, as one number; **gradient**: in which direction
+#   it falls; **optimizer**: what moves the weights that way, such as Adam.
+# - **epoch**: one pass over the training images.
+# - **logits**: a head's numbers, one for each class; **softmax**: what turns them into
+#   probabilities.
+# - **overfitting**: doing better on the training images than on others.
+# - **alpha**: the width of a MobileNet, as a share of the full one.
 # - **linear probe**: training the head only, on the features of a frozen backbone.
 # - **baseline**: a result that needs no learning, to compare with.
 #
@@ -484,15 +459,15 @@ teach.show(figure)
 #
 # - J. Yosinski and others, *How transferable are features in deep neural networks?*,
 #   NeurIPS 2014.
-# - Keras, *Transfer learning and fine-tuning*, the developer guide; and pull request
-#   23364 of Keras, which mends what the self-test measures.
-# - S. Ioffe and C. Szegedy, *Batch Normalization*, ICML 2015.
+# - Keras, *Transfer learning and fine-tuning*, the developer guide.
+# - A. Howard and others, *MobileNets: Efficient Convolutional Neural Networks for
+#   Mobile Vision Applications*, arXiv:1704.04861, section 3.3 on alpha.
 
 # %% [markdown] tags=["teacher"]
 # ## Timing
 #
-# 25 minutes: 5 for the installation and the self-test, 10 for the first prediction and
-# the head, 10 for the exercises. Have everybody run the cell with the versions before
+# 25 minutes: 5 for the installation, 10 for the first prediction and the head, 10 for
+# the exercises. Have everybody run the cell with the versions before
 # the lesson: most trouble in a classroom is an old version.
 #
 # ## Misconceptions
@@ -500,9 +475,9 @@ teach.show(figure)
 # - "Without a GPU nothing works." The tiny scale is made for two CPU cores; only the
 #   full scale gains from a GPU.
 # - "A pretrained network already knows my classes." It knows features. Before the head
-#   is trained, every class is equally likely, as question 00.b shows.
-# - "`training=False` and `trainable = False` are the same." The first is a wish in one
-#   call, the second a property of the layer; the self-test shows which one holds.
+#   is trained, every class is equally likely, as question 00.a shows.
+# - "A gap between the two curves means that training failed." Some overfitting is
+#   normal; the validation curve decides.
 #
 # ## Discussion
 #

@@ -19,6 +19,7 @@ SETTINGS = {
     "backbone": ("MobileNet", "MobileNet"),
     "alpha": (0.5, 0.25),
     "weights": ("tiny", "imagenet"),
+    "weights_licence": ("non-commercial research and education", "as Keras publishes"),
     "image_size": (64, 144),
     "download": ("nothing", "about 220 MB"),
     "minutes": (2, 12),
@@ -160,9 +161,9 @@ means = [np.mean(trials(a, train.labels, b, validation.labels, 40)) for a, b in 
 baseline = np.bincount(validation.labels).max() / len(validation)
 said = "Always naming the most frequent class is right for {value:.1%}."
 teach.claim("01.baseline", said, baseline, low=0.1, high=0.35)
-said = "Random weights are at {value:.1%} above that."
+said = "Random weights are {points} above that."
 teach.claim("01.random", said, means[1] - baseline, low=-0.05, high=0.15)
-said = "Learnt weights lead random ones by {value:.1%}, the mean of three draws."
+said = "Learnt weights lead random ones by {points}, the mean of three draws."
 teach.claim("01.weights", said, means[2] - means[1], low=0.2, high=0.5)
 
 # %%
@@ -261,9 +262,9 @@ teach.show(figure, alt=f"Curves, 5 and 80 images: {words} {ends[1, 1]:.0%} right
 gain = (curves[0] - curves[1]).mean(1)
 caught = np.append(gain <= 0, True).argmax()
 teach.reveal("01.b", caught + 1)
-said = "With 5 images of each class transfer leads by {value:.1%}."
+said = "With 5 images of each class transfer leads by {points}."
 teach.claim("01.few", said, gain[0], low=0.05, high=0.45)
-said = "With 80 images of each class transfer leads by {value:.1%}."
+said = "With 80 images of each class transfer leads by {points}."
 teach.claim("01.many", said, gain[-1], low=0.1, high=0.4)
 
 # %%
@@ -286,7 +287,7 @@ axes.set(xlabel="seconds", ylabel="accuracy", ylim=(0, 1))
 axes.legend()
 words = f"Transfer is at {reached:.0%} after {spent:.1f} seconds; scratch ends"
 teach.show(figure, alt=f"{words} at {course[-1]:.0%} after {clock[-1]:.1f} seconds.")
-said = "At its best moment scratch is {value:.1%} below transfer."
+said = "At its best moment scratch is {points} below transfer."
 teach.claim("01.time", said, reached - max(course), low=0.05, high=0.4)
 
 # %% [markdown]
@@ -336,6 +337,11 @@ teach.check(
     "01.1",
     images_needed,
     [
+        (
+            lambda f: f([5, 10, 20], [0.2, 0.5, 0.7], 0.4) is not None,
+            "A size is enough here, and the answer is None. Look at all sizes before "
+            "you give up, and end with `return`.",
+        ),
         (
             lambda f: f([5, 10, 20], [0.2, 0.5, 0.7], 0.4) in (5, 10, 20),
             "Return a number of images, not its place in the list.",
@@ -458,7 +464,7 @@ words = f"Two bars with 5 digits of each class: frozen features {middle[0]:.0%}"
 teach.show(figure, alt=f"{words}, plain pixels {middle[1]:.0%}.")
 lag = middle[1] - middle[0]
 teach.reveal("01.c", 2 if lag > 0 else 1)
-said = "With 5 digits of each class the frozen features fall {value:.1%} behind pixels."
+said = "With 5 digits of each class the features are {points} behind pixels."
 teach.claim("01.harm", said, lag, low=0.1, high=0.4)
 
 # %% [markdown] tags=["quiz"]
@@ -480,7 +486,9 @@ teach.claim("01.harm", said, lag, low=0.1, high=0.4)
 # What does a backbone need in a picture? Write `spoil(images)` for images of the shape
 # `(n, 8, 8, 3)`. It returns as many images of the same shape, from which the classifier
 # on *plain pixels* learns exactly as much as before, while the frozen features become
-# much worse. Only move pixels about; keep their values.
+# much worse. Change the places of pixels, not their values.
+# `images.reshape(len(images), 64, 3)` makes a list of 64 pixels of each image, and
+# `pixels[:, order]` puts them into another order.
 
 
 # %% tags=["stub"]
@@ -541,7 +549,8 @@ teach.check(
         ),
         (
             lambda f: spoilt(f)[0] < before[0] - 0.08,
-            "The backbone still finds its edges: neighbours must not stay neighbours.",
+            "The features still work: large parts of each picture stayed together. "
+            "Scatter the pixels.",
         ),
     ],
 )
@@ -551,7 +560,7 @@ teach.check(
 extractor = kerastl.features.FeatureExtractor(L.backbone, **building).fit(train.images)
 score = probe.score(extractor.transform(test.images), test.labels)
 rule = np.bincount(test.labels).max() / len(test)
-said = "On the test images transfer is {value:.1%} above the most frequent class."
+said = "On the test images transfer is {points} above one class."
 teach.claim("01.test", said, score - rule, low=0.2, high=0.75)
 
 # %% [markdown] tags=["quiz"]

@@ -18,7 +18,9 @@ from kerastl import teach
 
 data = {"dataset": ("shapes", "flowers"), "licence": ("Apache-2.0", "CC BY")}
 network = {"backbone": ("MobileNet", "MobileNet"), "alpha": (0.5, 0.25)}
-weights = {"weights": ("tiny", "imagenet"), "image_size": (96, 224)}
+licence = "non-commercial research and education", "as Keras publishes"
+weights = {"weights": ("tiny", "imagenet"), "weights_licence": licence}
+weights |= {"image_size": (96, 224)}
 costs = {"download": ("nothing", "about 220 MB"), "minutes": (1, 9)}
 bands = {"least_cut_gain": (0.02, 0.0)}
 L = teach.lesson("03", {**data, **network, **weights, **costs, **bands})
@@ -112,8 +114,23 @@ teach.show(figure, alt=f"Bars for each block of the network: {words}.")
 #
 # Write `with_head(backbone, classes)`. It gets any functional Keras backbone and gives
 # back a `keras.Model` that shares the backbone's weights, holds them frozen, averages
-# over the places of the map, and ends in one dense layer with a number for each class.
-# The check trains it on a small hidden backbone, and sees whether a bit has moved.
+# over the places of the map, and ends in one dense layer with a number for each class,
+# without softmax. The check trains it on a small hidden backbone, and sees whether a
+# bit has moved.
+#
+# In Keras a layer is called on what comes before it, and a model goes from an input to
+# an output:
+#
+# ```python
+# image = keras.Input((32, 32, 3))
+# maps = keras.layers.Conv2D(8, 3)(image)
+# row = keras.layers.GlobalMaxPooling2D()(maps)
+# logits = keras.layers.Dense(5)(row)
+# small = keras.Model(image, logits)
+# ```
+#
+# A finished model has these two ends too, `backbone.input` and `backbone.output`, and
+# you may go on from there. The layer that averages is `GlobalAveragePooling2D`.
 
 
 # %% tags=["stub"]
@@ -140,6 +157,13 @@ def with_head(backbone, classes):  # no pooling: an answer for each place
     backbone.trainable = False
     logits = keras.layers.Dense(classes)(backbone.output)
     return keras.Model(backbone.input, logits)
+
+
+# %% tags=["wrong"]
+def with_head(backbone, classes):  # the greatest value of the map, not the average
+    backbone.trainable = False
+    row = keras.layers.GlobalMaxPooling2D()(backbone.output)
+    return keras.Model(backbone.input, keras.layers.Dense(classes)(row))
 
 
 # %% tags=["wrong"]
@@ -183,6 +207,15 @@ def shares_weights(answer):
     return {id(weight) for weight in base.weights} <= kept
 
 
+def averages(answer):  # one dense layer, on the mean over the places
+    base = hidden_backbone()
+    built = answer(base, 4)
+    rows = np.random.default_rng(1).uniform(0, 255, (2, 8, 8, 3))
+    kernel, bias = (weight.numpy() for weight in built.trainable_weights)
+    expected = base.predict(rows, verbose=0).mean(axis=(1, 2)) @ kernel + bias
+    return np.allclose(built.predict(rows, verbose=0), expected, rtol=1e-3, atol=1e-3)
+
+
 teach.check(
     "03.1",
     with_head,
@@ -197,11 +230,17 @@ teach.check(
         ),
         (
             lambda f: len(f(hidden_backbone(), 4).trainable_weights) == 2,
-            "More than the head would train. Is the backbone's `trainable` False?",
+            "More than one dense layer would train. Freeze the backbone, and add one "
+            "dense layer only.",
         ),
         (
             shares_weights,
             "The weights are not those of the given backbone: a copy starts at random.",
+        ),
+        (
+            averages,
+            "The outputs are not one dense layer on the averages. Average over the "
+            "places, and use no softmax.",
         ),
         (still_the_same, "A weight of the backbone changed while the head trained."),
     ],
@@ -225,7 +264,7 @@ changed = sum(not np.array_equal(old, new.numpy()) for old, new in pairs)
 words = f"{{value}} of the {len(before)} arrays of the backbone changed."
 teach.claim("03.changed", words, changed, low=0, high=0)
 gain = history.best.value - baseline
-words = "On the validation images it is {value:.1%} above the baseline."
+words = "On the validation images it is {points} above the baseline."
 teach.claim("03.gain", words, gain, low=0.4, high=0.75)
 
 # %% [markdown] tags=["quiz"]
@@ -331,9 +370,9 @@ right, swapped, divided = (np.array(values) for values in measured.values())
 teach.reveal("03.c", 3 if right.mean() - divided.mean() > 0.05 else 2)
 
 # %%
-words = "Dividing by 255 cost at least {value:.1%} accuracy on each of three seeds."
+words = "Dividing by 255 cost at least {points} on each of three seeds."
 teach.claim("03.divided", words, (right - divided).min(), low=0.3, high=0.7)
-words = "Swapping red and blue cost {value:.1%}, the mean over three seeds."
+words = "Swapping red and blue cost {points}, the mean over three seeds."
 teach.claim("03.swapped", words, (right - swapped).mean(), low=-0.02, high=0.12)
 figure, axes = plt.subplots(figsize=(6, 2.2))
 for place, values in enumerate(measured.values()):
@@ -451,7 +490,7 @@ print(profile)
 scores = np.array([draw.accuracies for draw in draws])
 best = int(scores.mean(axis=0).argmax())
 teach.reveal("03.d", 1 if best < 2 else 2 if best < 5 else 3)
-words = "The best cut is {value:.1%} above the last one, the mean of three draws."
+words = "The best cut is {points} above the last one, the mean of three draws."
 gain = scores.mean(axis=0)[best] - scores.mean(axis=0)[-1]
 teach.claim("03.cut", words, gain, low=L.least_cut_gain, high=0.15)
 
@@ -470,8 +509,9 @@ teach.show(figure, alt=f"Probe accuracy by depth, three draws of folds: {words}.
 # %% [markdown]
 # ## Exercise 03.3: the cheapest that is good enough
 #
-# Write `choose_cut(accuracies, costs, margin)`: the position of the cheapest cut whose
-# accuracy is at most `margin` below the best one. The cuts come in any order.
+# Write `choose_cut(accuracies, costs, margin)`: the position, counted from zero, of the
+# cheapest cut whose accuracy is at most `margin` below the best one: with a margin of
+# 0.03 and 0.40 as the best, 0.37 is good enough. The cuts come in any order.
 
 
 # %% tags=["stub"]
@@ -487,6 +527,12 @@ def choose_cut(accuracies, costs, margin):  # the best, whatever it costs
 # %% tags=["wrong"]
 def choose_cut(accuracies, costs, margin):  # the cheapest, however bad
     return int(np.argmin(costs))
+
+
+# %% tags=["wrong"]
+def choose_cut(accuracies, costs, margin):  # a margin of so many parts of the best
+    enough = np.array(accuracies) >= max(accuracies) * (1 - margin)
+    return int(np.argmin(np.where(enough, costs, np.inf)))
 
 
 # %% tags=["wrong"]
@@ -506,6 +552,10 @@ teach.check(
     choose_cut,
     [
         (
+            lambda f: f([0.2, 0.6, 0.61], [10, 20, 30], 0.02) in (0, 1, 2),
+            "Return the position of a cut in the list, not its cost or its accuracy.",
+        ),
+        (
             lambda f: f([0.2, 0.6, 0.61], [1, 2, 3], 0.02) != 0,
             "That cut is far below the best one. First see which are good enough.",
         ),
@@ -521,15 +571,26 @@ teach.check(
             lambda f: f([0.5, 0.7, 0.6], [1, 3, 2], 0.0) == 1,
             "With a margin of zero only the best cut is good enough.",
         ),
+        (
+            lambda f: f([0.4, 0.375], [2, 1], 0.03) == 1,
+            "The margin is a difference of accuracies, not a share of the best one.",
+        ),
     ],
 )
 
 # %% [markdown] tags=["quiz"]
 # ## A hint is not a verdict
 #
-# The probe is not our head: it is fitted exactly, on features of equal scale, while the
-# head takes small steps on raw ones. So we train the head at the cut of the probe too,
-# and the validation images decide.
+# The probe was scored on the training images. So we fit a head at the last layer and
+# one
+# at the cut of the probe, and the validation images decide.
+#
+# Both are fitted in the same way: *standardise* each feature first, so that its mean
+# over the training images is 0 and its standard deviation 1, then find the best weights
+# of a linear classifier. That matters. Features of an early layer are small numbers,
+# and an optimizer that takes small steps on them is far from the best head when it
+# stops. `set_head` writes the fitted head, its standardising included, into the
+# network's last layer.
 #
 # ## One look at the test images
 #
@@ -545,24 +606,40 @@ teach.check(
 #   and their number promises too much.
 # - [ ] The features must be computed anew :: That costs time, but it is no mistake.
 
+
 # %%
+def with_fitted_head(network):
+    extractor = kerastl.features.FeatureExtractor(network)
+    rows = extractor.fit_transform(train)
+    head = kerastl.features.classical_head("logistic").fit(rows, train.labels)
+    built = kerastl.build_classifier(network, names, seed=L.seed)
+    kerastl.features.set_head(built, head)
+    return built
+
+
 lower = kerastl.features.truncate(backbone, profile.chosen)
-shorter = kerastl.build_classifier(lower, names, seed=L.seed)
-second = kerastl.fine_tune(
-    shorter, train, validation, recipe="linear_probe", seed=L.seed, verbose=0
-)
-gain = second.best.value - history.best.value
-words = "Validation accuracy at the probe's cut, against the last layer: {value:+.1%}."
-teach.claim("03.shorter", words, gain, low=-0.3, high=0.02)
-final = shorter if gain > 0 else model
-print("kept:", profile.chosen if gain > 0 else profile.cuts[-1])
+heads = [with_fitted_head(network) for network in (backbone, lower)]
+said = [kerastl.predict(each, validation).indices for each in heads]
+
+# %%
+compared = kerastl.metrics.compare_classifiers(validation.labels, *said)
+words = "Validation accuracy at the probe's cut, against the last layer: {points:+}."
+teach.claim("03.shorter", words, compared.difference, low=-0.06, high=0.12)
+print(compared.summary)
+final = heads[1] if compared.difference > -0.02 else heads[0]
+print("kept:", "the cut" if final is heads[1] else "the last layer")
+
+# %% [markdown]
+# The interval is that of the difference, on the same images. Where it holds zero, these
+# images cannot tell the two apart, and the cheaper network wins: it needs less
+# computation and less memory for every image it will ever see.
 
 # %%
 result = kerastl.evaluate(final, test)
 low, high = result.accuracy_interval
 print(f"accuracy {result.accuracy:.1%}, 95% interval {low:.1%} to {high:.1%}")
 gain = result.accuracy - np.bincount(test.labels).max() / len(test)
-words = "On the test images it is {value:.1%} above the baseline."
+words = "On the test images it is {points} above the baseline."
 teach.claim("03.test", words, gain, low=0.35, high=0.75)
 
 # %% [markdown]
@@ -581,7 +658,7 @@ teach.claim("03.test", words, gain, low=0.35, high=0.75)
 # - Wrong preprocessing raises no error. Only a comparison shows it, and some faults
 #   stay hidden even then.
 # - The last layer is a habit, not a law: measure cuts, with a probe for a hint and
-#   with the head itself for the decision.
+#   with validation images for the decision. Standardise features before you compare.
 #
 # Next: lesson 04 hands the same features to classical models.
 #
@@ -592,6 +669,7 @@ teach.claim("03.test", words, gain, low=0.35, high=0.75)
 # - **pooling**: averaging a feature over all places of the image.
 # - **preprocessing**: bringing pixels to the range a network was trained on.
 # - **cut**: the layer after which the rest of a network is removed.
+# - **standardise**: shift and scale a feature to mean 0 and standard deviation 1.
 # - **probe**: a simple classifier that tells how good features are.
 #
 # ## Sources

@@ -18,7 +18,9 @@ from kerastl import teach
 
 data = {"dataset": ("shapes", "flowers"), "licence": ("Apache-2.0", "CC BY")}
 network = {"backbone": ("MobileNet", "MobileNet"), "alpha": (0.5, 0.25)}
-weights = {"weights": ("tiny", "imagenet"), "image_size": (96, 224)}
+licence = "non-commercial research and education", "as Keras publishes"
+weights = {"weights": ("tiny", "imagenet"), "weights_licence": licence}
+weights |= {"image_size": (96, 224)}
 costs = {"download": ("nothing", "about 220 MB"), "minutes": (1, 6)}
 L = teach.lesson("04", {**data, **network, **weights, **costs})
 
@@ -113,7 +115,7 @@ scores = np.array([[r["test_score"].mean() for r in run] for run in runs.values(
 seconds = np.array([[r["fit_time"].mean() for r in run] for run in runs.values()])
 teach.reveal("04.a", 1 + int(scores.mean(axis=1).argmin()))
 lead = (scores[:2].mean(axis=1).max() - scores[2:].mean(axis=1)).min()
-words = "The better SVM is {value:.1%} above the better of forest and neighbours."
+words = "The better SVM is {points} above the better of forest and neighbours."
 teach.claim("04.svm", words, lead, low=0.02, high=0.15)
 
 # %%
@@ -177,9 +179,9 @@ svm, forest = ((after - before).mean() for before, after in gains.values())
 needs = (svm > 0.05, forest > 0.05)
 answers = {(True, False): 1, (False, True): 2, (True, True): 3}
 teach.reveal("04.b", answers.get(needs, 4))
-words = "Scaling gained the RBF SVM {value:.1%}, the mean of three draws."
+words = "Scaling gained the RBF SVM {points}, the mean of three draws."
 teach.claim("04.scaled_svm", words, svm, low=0.25, high=0.75)
-words = "Scaling gained the forest {value:.1%}."
+words = "Scaling gained the forest {points}."
 teach.claim("04.scaled_forest", words, forest, low=-0.02, high=0.02)
 
 # %%
@@ -222,6 +224,20 @@ def gain_from_scaling(model, table, labels):  # the wrong way round
 
 
 # %% tags=["wrong"]
+def gain_from_scaling(model, table, labels):  # the scaler has seen all folds
+    plain = cross_val_score(model, table, labels).mean()
+    table = StandardScaler().fit_transform(table)
+    return cross_val_score(model, table, labels).mean() - plain
+
+
+# %% tags=["wrong"]
+def gain_from_scaling(model, table, labels):  # judged by the rows it was fitted on
+    plain = model.fit(table, labels).score(table, labels)
+    scaled = make_pipeline(StandardScaler(), model)
+    return scaled.fit(table, labels).score(table, labels) - plain
+
+
+# %% tags=["wrong"]
 def gain_from_scaling(model, table, labels):  # scales the table for both
     table = StandardScaler().fit_transform(table)
     first = cross_val_score(model, table, labels).mean()
@@ -244,6 +260,23 @@ halves = np.repeat([0, 1], 40)
 useful = 4 * halves + draw.normal(size=80)
 table = np.column_stack([useful, 1000 * draw.normal(size=80)])
 neighbours, tree = KNeighborsClassifier(), DecisionTreeClassifier(random_state=0)
+
+
+seen = []
+
+
+class Watched(KNeighborsClassifier):  # notes the rows that it is fitted on
+    def fit(self, rows, labels):
+        seen.append((len(rows), abs(rows.mean(axis=0)).max()))
+        return super().fit(rows, labels)
+
+
+def fits(answer):
+    seen.clear()
+    answer(Watched(), table, halves)
+    return seen
+
+
 teach.check(
     "04.1",
     gain_from_scaling,
@@ -258,7 +291,17 @@ teach.check(
         ),
         (
             lambda f: f(neighbours, table, halves) > 0.2,
-            "No gain where there is a large one. Leave the model alone unscaled.",
+            "No gain where there is a large one. One of the two scores is that of the "
+            "model without a scaler.",
+        ),
+        (
+            lambda f: max(rows for rows, _ in fits(f)) < len(table),
+            "A model is judged by rows that it was fitted on. Use `cross_val_score`.",
+        ),
+        (
+            lambda f: sum(mean < 1e-9 for _, mean in fits(f)) >= 5,
+            "The scaler has seen the rows that judge the model. Put both into one "
+            "pipeline.",
         ),
     ],
 )
@@ -268,7 +311,9 @@ teach.check(
 #
 # Many columns say nearly the same. *Principal component analysis* (PCA) turns them into
 # new columns, sorted by how much of the variance each carries. Keep the first few, and
-# the table shrinks. Guess how many are enough before you run the next cell.
+# the table shrinks. It does not choose among the old columns: each new one mixes all of
+# them. (Choosing columns is *feature selection*; you will meet `SelectKBest` below.)
+# Guess how many are enough before you run the next cell.
 #
 # **Quick question.** Which labels does PCA look at?
 #
@@ -300,7 +345,7 @@ axes.legend()
 words = ", ".join(f"{a:.2f}" for a in by_count.mean(axis=1))
 teach.show(figure, alt=f"Variance kept, and accuracy at {places} columns: {words}.")
 cost = (by_count[-1] - by_count[0]).mean()
-teach.claim("04.two", "Two components cost {value:.1%}.", cost, low=0.25, high=0.6)
+teach.claim("04.two", "Two components cost {points}.", cost, low=0.25, high=0.6)
 
 # %% [markdown]
 # ## Exercise 04.2: how many are enough
@@ -310,6 +355,7 @@ teach.claim("04.two", "Two components cost {value:.1%}.", cost, low=0.25, high=0
 #
 # Write `components_for(table, share)`: the least number of principal components of the
 # table, unscaled, that together keep at least `share` of its variance.
+# `PCA().fit(table).explained_variance_ratio_` holds the share of each component.
 
 
 # %% tags=["stub"]
@@ -343,9 +389,10 @@ def components_for(table, share):
 
 
 # %% tags=["check"]
-# Columns that do not depend on each other, of variance 16, 9, 4 and 1.
+# Components of variance 16, 9, 4 and 1, turned so that no column is one of them.
 signs = np.array([[1, 1, 1, -1], [1, -1, 1, 1], [1, 1, -1, 1], [1, -1, -1, -1]])
-known = np.vstack([signs, -signs]) * [4.0, 3.0, 2.0, 1.0]
+turn = np.array([[1, 0, -1, 0], [0, 1, 0, -1], [1, 0, 1, 0], [0, 1, 0, 1]])
+known = np.vstack([signs, -signs]) * [4.0, 3.0, 2.0, 1.0] @ turn / np.sqrt(2)
 teach.check(
     "04.2",
     components_for,
@@ -360,7 +407,12 @@ teach.check(
         ),
         (
             lambda f: f(known, 0.8) == 2,
-            "Singular values are deviations. The variance is their square.",
+            "Take the shares of the components in the variance. A singular value is a "
+            "deviation, its square the variance; a column is no component.",
+        ),
+        (
+            lambda f: f(known, 0.5) == 1,
+            "The first component keeps more than half. Leave the columns unscaled.",
         ),
         (lambda f: f(known, 0.97) == 4, "The last one is needed for that share."),
     ],
@@ -404,9 +456,9 @@ for seed in range(3):
 # %%
 lift = np.mean(leaky) - np.mean(honest)
 teach.reveal("04.c", 2 if lift > 0.05 else 1)
-words = "Choosing before the folds made noise look {value:.1%} better than it is."
+words = "Choosing before the folds made noise look {points} better than it is."
 teach.claim("04.leak", words, lift, low=0.08, high=0.3)
-words = "The honest pipeline is {value:+.1%} from chance."
+words = "The honest pipeline is {points:+} from chance."
 chance = 1 / len(train.class_names)
 teach.claim("04.honest", words, np.mean(honest) - chance, low=-0.08, high=0.08)
 
@@ -450,6 +502,18 @@ def honest_scores(table, labels):  # judged by the rows it was fitted on
 
 
 # %% tags=["wrong"]
+def honest_scores(table, labels):  # the first ten columns, whatever they hold
+    model = kerastl.features.classical_head("ridge")
+    return cross_val_score(model, table[:, :10], labels)
+
+
+# %% tags=["wrong"]
+def honest_scores(table, labels):  # more columns than asked for
+    model = make_pipeline(SelectKBest(k=50), kerastl.features.classical_head("ridge"))
+    return cross_val_score(model, table, labels)
+
+
+# %% tags=["wrong"]
 def honest_scores(table, labels):  # looks at all labels before the folds
     chosen = SelectKBest(k=10).fit_transform(table, labels)
     return cross_val_score(kerastl.features.classical_head("ridge"), chosen, labels)
@@ -465,7 +529,24 @@ def honest_scores(table, labels):
 draw = np.random.default_rng(1)
 coins = np.tile([0, 1], 30)
 static = draw.normal(size=(60, 2000))
-signal = static + np.where(np.arange(2000) < 10, 3 * coins[:, None], 0)
+signal = static + np.where(draw.permutation(2000) < 10, 3 * coins[:, None], 0)
+
+
+def kept(answer):  # how many columns each selection keeps
+    plain, seen = SelectKBest.fit, set()
+
+    def fit(self, *data):
+        seen.add(self.k)
+        return plain(self, *data)
+
+    SelectKBest.fit = fit
+    try:
+        answer(static, coins)
+    finally:
+        SelectKBest.fit = plain
+    return seen
+
+
 teach.check(
     "04.3",
     honest_scores,
@@ -479,7 +560,12 @@ teach.check(
             lambda f: np.mean(f(static, coins)) < 0.7,
             "Noise scores far above chance. Choose columns inside the pipeline.",
         ),
-        (lambda f: np.mean(f(signal, coins)) > 0.9, "Real signal should be found."),
+        (
+            lambda f: np.mean(f(signal, coins)) > 0.9,
+            "The signal is in ten columns of many, and was not found. Let "
+            "`SelectKBest` choose.",
+        ),
+        (lambda f: kept(f) == {10}, "Keep the ten best columns, no more and no fewer."),
     ],
 )
 
@@ -516,7 +602,7 @@ words = "Network and SVM agree on {value:.1%} of the test images."
 teach.claim("04.same", words, same, low=0.99, high=1)
 right = said == test.labels
 gain = right.mean() - np.bincount(test.labels).max() / len(test)
-words = "On the test images the folded SVM is {value:.1%} above the baseline."
+words = "On the test images the folded SVM is {points} above the baseline."
 teach.claim("04.test", words, gain, low=0.35, high=0.75)
 
 # %% [markdown]

@@ -19,7 +19,9 @@ from kerastl import teach
 
 data = {"dataset": ("shapes", "flowers"), "licence": ("Apache-2.0", "CC BY")}
 network = {"backbone": ("MobileNet", "MobileNet"), "alpha": (0.5, 0.25)}
-weights = {"weights": ("tiny", "imagenet"), "image_size": (64, 144)}
+licence = "non-commercial research and education", "as Keras publishes"
+weights = {"weights": ("tiny", "imagenet"), "weights_licence": licence}
+weights |= {"image_size": (64, 144)}
 costs = {"download": ("nothing", "about 220 MB"), "minutes": (2, 12)}
 tuning = {"depth": (4, 4), "cut": ("conv_pw_9_relu", "conv_pw_9_relu")}
 rates = {"rates": ((1e-5, 5e-4, 2e-2), (1e-5, 5e-4, 2e-2)), "epochs": (3, 3)}
@@ -61,7 +63,8 @@ teach.show(kerastl.plots.images(watch[0][:10], **options))
 # to find would be bent to suit a head that is about to change anyway.
 #
 # So, first phase: **freeze** the backbone and **train** the head. Second phase:
-# **unfreeze** some of the top blocks, **compile again**, train on at a **low rate**.
+# **unfreeze** some of the top blocks, **compile again** so that Keras looks at the
+# flags anew, and train on at a **low rate**.
 # The lower blocks stay frozen. What they see, edges and colours, is needed everywhere.
 #
 # Accuracy means something beside a *baseline*, so the next but one cell says first how
@@ -154,8 +157,13 @@ teach.show(figure, alt=f"Bars from the image to the head: {words}.")
 # ```
 #
 # It runs, and the curves look well: the head learns on. Repair it. After your function,
-# `model.fit` is to train head *and* backbone, at a tenth of the first rate or less. The
-# check calls `fit` on a small hidden model and looks at what has moved.
+# `model.fit` is to train the head *and all of* the backbone, at a tenth of the first
+# rate or less. The check calls `fit` on a small hidden model and looks at what has
+# moved.
+#
+# One trap: set `trainable` on the part that was frozen, which is `base`. The flag of
+# `model` was never False, and on TensorFlow Keras ignores a flag that is set to what it
+# already is: `model.trainable = True` does nothing there, while on JAX it opens all.
 
 
 # %% tags=["stub"]
@@ -165,6 +173,14 @@ def second_phase(model, base):
 
 # %% tags=["wrong"]
 def second_phase(model, base):  # as published: nobody unfreezes
+    model.compile(keras.optimizers.Adam(1e-5), "sparse_categorical_crossentropy")
+
+
+# %% tags=["wrong"]
+def second_phase(model, base):  # opens one layer of the backbone alone
+    base.trainable = True
+    for layer in base.layers[:-1]:
+        layer.trainable = False
     model.compile(keras.optimizers.Adam(1e-5), "sparse_categorical_crossentropy")
 
 
@@ -198,7 +214,8 @@ LABELS = np.arange(12) % 3
 def small_pair():
     keras.utils.set_random_seed(5)
     image = keras.Input((8, 8, 3))
-    base = keras.Model(image, keras.layers.Conv2D(4, 3)(image))
+    maps = keras.layers.Conv2D(4, 3, activation="relu")(image)
+    base = keras.Model(image, keras.layers.Conv2D(4, 3)(maps))
     row = keras.layers.GlobalAveragePooling2D()(base.output)
     base.trainable = False
     return keras.Model(image, keras.layers.Dense(3, "softmax")(row)), base
@@ -217,8 +234,9 @@ def after_second(answer):
     answer(model, base)
     before = model.get_weights()
     model.fit(IMAGES, LABELS, verbose=0)
-    moved = differs(before, model.weights)
-    return any(moved[:2]), any(moved[2:]), float(model.optimizer.learning_rate)
+    moved, count = differs(before, model.weights), len(base.weights)
+    rate = float(model.optimizer.learning_rate)
+    return sum(moved[:count]) / count, any(moved[count:]), rate
 
 
 teach.check(
@@ -231,7 +249,12 @@ teach.check(
         ),
         (
             lambda f: after_second(f)[0],
-            "The backbone's kernels are as they were. Which line makes them trainable?",
+            "The backbone's kernels are as they were. Set `trainable` of `base` "
+            "itself, and compile after it.",
+        ),
+        (
+            lambda f: after_second(f)[0] == 1,
+            "A part of the backbone moves, and a part is as it was. Open all of it.",
         ),
         (
             lambda f: after_second(f)[2] <= 1.01e-4,
@@ -243,7 +266,8 @@ teach.check(
 # %%
 teach.predict(
     "05.b",
-    "Compiled while frozen, then unfrozen, then `fit`. What moves in the backbone?",
+    "Compiled and fitted while frozen, then unfrozen, then `fit` again. What moves in "
+    "the backbone?",
     ["what was unfrozen", "nothing, without a word", "nothing: it stops with an error"],
     guess=1,  # guess: 1, 2 or 3
 )
@@ -280,11 +304,14 @@ teach.claim("05.forgotten", said, moved, low=0, high=0)
 # %% [markdown] tags=["quiz"]
 # ## Forgetting to compile again
 #
-# `compile` decides what trains, and the first `fit` makes a program of it. Setting
-# `trainable` afterwards changes a flag that this program does not read. With TensorFlow
-# nothing happens and nothing is said; with JAX, `fit` stops, and may take the weights
-# with it. `kerastl.TrainableGuard` compares what was compiled with what is asked for,
-# and stops before the first step. Give it to your own `fit` as a callback.
+# The first `fit` after a `compile` makes a program, and what is trainable at that
+# moment is what the program trains. Setting `trainable` afterwards changes a flag that
+# the program does not read. With TensorFlow nothing happens and nothing is said; with
+# JAX, `fit` stops, and may take the weights with it. Another `compile` throws the
+# program away, so the next `fit` looks at the flags again. The order to keep is
+# therefore: set `trainable`, `compile`, `fit`. `kerastl.TrainableGuard` compares what
+# trains with what is asked for, and stops before the first step. Give it to your own
+# `fit` as a callback.
 #
 # **Quick question.** How would you notice, without the guard?
 #
@@ -331,6 +358,15 @@ def train_twice(model, base, images, labels):  # changes flag and rate, but no c
 
 
 # %% tags=["wrong"]
+def train_twice(model, base, images, labels):  # takes turns: head, then backbone
+    head = model.layers[-1]
+    for flag, rate in ((False, 1e-3), (True, 1e-5)):
+        base.trainable, head.trainable = flag, not flag
+        model.compile(keras.optimizers.Adam(rate), LOSS)
+        model.fit(images, labels, verbose=0)
+
+
+# %% tags=["wrong"]
 def train_twice(model, base, images, labels):  # compiles again at the same rate
     for flag in (False, True):
         base.trainable = flag
@@ -351,17 +387,17 @@ def train_twice(model, base, images, labels):
 def watched(answer):
     model, base = small_pair()
     base.trainable = True
-    plain_fit, seen = model.fit, []
+    plain_fit, seen, count = model.fit, [], len(base.weights)
 
     def fit(*arguments, **options):
-        before, moved = base.get_weights(), False
+        before, moved = model.get_weights(), [False] * len(model.weights)
         rate = float(model.optimizer.learning_rate)
         try:
             plain_fit(*arguments, **options)
-            moved = any(differs(before, base.weights))
+            moved = differs(before, model.weights)
         except (ValueError, RuntimeError):
             pass  # with JAX, a forgotten compile ends here
-        seen.append((moved, rate))
+        seen.append((any(moved[:count]), rate, any(moved[count:])))
 
     model.fit = fit
     answer(model, base, IMAGES, LABELS)
@@ -378,11 +414,16 @@ teach.check(
         ),
         (
             lambda f: not watched(f)[0][0],
-            "The backbone moved in the first phase. Freeze it before you compile.",
+            "The backbone moved in the first phase. Freeze it before the first `fit`.",
         ),
         (
             lambda f: watched(f)[1][0],
-            "The backbone is open, but `fit` left it alone. What was compiled?",
+            "`fit` left the backbone alone in the second phase. Unfreeze it, and "
+            "compile again before `fit`.",
+        ),
+        (
+            lambda f: watched(f)[0][2] and watched(f)[1][2],
+            "The head did not move in each phase. It trains in both.",
         ),
         (
             lambda f: watched(f)[1][1] <= 0.101 * watched(f)[0][1],
@@ -401,7 +442,7 @@ teach.check(
 #
 # So there are three modes: *frozen*, all four held; *affine*, statistics held, gamma
 # and beta trained; *train*, all move. A well-known recipe promises the second mode by
-# `base(x, training=False)`. You have seen in lesson 00 what a promise is worth. Now the
+# `base(x, training=False)`. We do not take its word for it. Now the
 # call and the three modes, with a real backbone, on your Keras: one epoch on a few
 # batches, then we count.
 #
@@ -470,8 +511,9 @@ teach.show(figure, alt=f"Bars, arrays that moved; statistics by mode: {words}.")
 # Up to version `3.15.1` Keras tells each layer inside `base` that it trains, and what
 # the call said is lost. Newer versions repair it. Your code should hold on both.
 #
-# Write `open_base(base)`, in plain Keras. Afterwards every convolution of `base` trains
-# and no BatchNorm layer moves at all, however `base` is called. The check trains.
+# Write `open_base(base)`, in plain Keras. `base` comes to you frozen. Afterwards every
+# convolution of `base` trains and no BatchNorm layer moves at all, however `base` is
+# called. The check trains.
 
 
 # %% tags=["stub"]
@@ -517,6 +559,7 @@ def after_opening(answer):
     base = keras.Model(image, maps)
     row = keras.layers.GlobalAveragePooling2D()(base(image))
     model = keras.Model(image, keras.layers.Dense(3, "softmax")(row))
+    base.trainable = False
     answer(base)
     model.compile(keras.optimizers.SGD(0.1), LOSS)
     before = base.get_weights()
@@ -622,14 +665,14 @@ two, once = by_rate[f"{rate:g}"], tune(rate, untaught, state)
 loose = tune(rate, ready, compiled("train"))
 gains = [float((values - probed).mean()) for values in by_rate.values()]
 teach.reveal("05.c", 1 + int(np.argmax(gains)))
-said = "The middle rate against the head alone: {value:+.1%}, mean of three seeds."
+said = "The middle rate against the head alone: {points:+}, mean of three seeds."
 teach.claim("05.gain", said, gains[1], low=L.least_gain, high=0.2)
-teach.claim("05.slow", "The lowest: {value:+.1%}.", gains[0], low=-0.03, high=0.06)
-teach.claim("05.fast", "The highest: {value:+.1%}.", gains[2], low=-0.8, high=-0.2)
+teach.claim("05.slow", "The lowest: {points:+}.", gains[0], low=-0.03, high=0.06)
+teach.claim("05.fast", "The highest: {points:+}.", gains[2], low=-0.8, high=-0.2)
 ahead = [(two - other).mean() for other in (once, loose)]
 least = L.least_lead
-teach.claim("05.order", "Head first: {value:+.1%}.", ahead[0], low=least, high=0.1)
-teach.claim("05.held", "Statistics held: {value:+.1%}.", ahead[1], low=least, high=0.12)
+teach.claim("05.order", "Head first: {points:+}.", ahead[0], low=least, high=0.1)
+teach.claim("05.held", "Statistics held: {points:+}.", ahead[1], low=least, high=0.12)
 
 # %%
 figure, axes = plt.subplots(figsize=(6, 2.8))
@@ -662,7 +705,7 @@ result = kerastl.evaluate(model, test)
 least, most = result.accuracy_interval
 print(f"accuracy {result.accuracy:.1%}, 95% interval {least:.1%} to {most:.1%}")
 above = result.accuracy - np.bincount(test.labels).max() / len(test)
-said = "On the test images the tuned model is {value:.1%} above the baseline."
+said = "On the test images the tuned model is {points} above the baseline."
 teach.claim("05.test", said, above, low=0.35, high=0.75)
 
 # %% [markdown]
@@ -675,12 +718,39 @@ teach.claim("05.test", said, above, low=0.35, high=0.75)
 # Whether statistics may move depends on the batch: the smaller it is, the less it
 # tells about all images.
 #
+# ## The cycle in plain Keras, to keep
+#
+# ```python
+# base = keras.applications.MobileNetV2(
+#     include_top=False, weights="imagenet", input_shape=(160, 160, 3)
+# )
+# base.trainable = False  # freeze
+# image = keras.Input((160, 160, 3))  # pixels from 0 to 255
+# maps = base(keras.applications.mobilenet_v2.preprocess_input(image))
+# row = keras.layers.GlobalAveragePooling2D()(maps)
+# model = keras.Model(image, keras.layers.Dense(5)(row))  # the head: five classes
+# loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+# model.compile(keras.optimizers.Adam(1e-3), loss, metrics=["accuracy"])
+# model.fit(train, validation_data=validation, epochs=10)  # the head learns
+#
+# base.trainable = True  # unfreeze, then hold all but the upper kernels
+# for layer in base.layers:
+#     upper = layer in base.layers[-30:]
+#     held = isinstance(layer, keras.layers.BatchNormalization)
+#     layer.trainable = upper and not held
+# model.compile(keras.optimizers.Adam(1e-5), loss, metrics=["accuracy"])  # again
+# model.fit(train, validation_data=validation, epochs=10)  # at a low rate
+# ```
+#
+# `include_top=False` leaves out the head that the network was trained with. `kerastl`
+# does the same steps, checks each, and keeps the best weights of both phases.
+#
 # ## What we saw
 #
 # - Freeze, train the head, unfreeze, *compile again*, train at a low rate. Only a
 #   comparison of weights proves that it happened.
-# - A phase that trains nothing new looks well on the curve. So does a flag that nobody
-#   compiled.
+# - The first `fit` after a `compile` fixes what trains. A flag that is set later does
+#   nothing, and the curve still looks well.
 # - Statistics are held by the layers, not by the call. The rate has no say in it.
 # - Too low a rate wastes the epochs, too high a one destroys the backbone. The choice
 #   needs more than one seed.
@@ -693,7 +763,8 @@ teach.claim("05.test", said, above, low=0.35, high=0.75)
 #
 # - **fine-tuning**: training loaded weights further, for a new task.
 # - **phase**: a stretch of training with its own trainable part, rate and compile.
-# - **compile**: fixing what trains, and with which optimizer.
+# - **compile**: giving a model its optimizer and loss. The first `fit` after it fixes
+#   what trains.
 # - **BatchNorm**: a layer that centres and scales features by statistics.
 # - **gamma, beta**: the scale and the shift that it learns.
 # - **learning rate**: how far a weight moves in one step.
@@ -717,8 +788,10 @@ teach.claim("05.test", said, above, low=0.35, high=0.75)
 #
 # ## Misconceptions
 #
-# - "`trainable = True` makes it train." It changes a flag. What trains was fixed when
-#   the model was compiled and first fitted.
+# - "`trainable = True` makes it train." It changes a flag. What trains was fixed by the
+#   first `fit` after the last `compile`; so compiling before unfreezing still works, as
+#   long as no `fit` lies between. On TensorFlow the flag is not even passed on to the
+#   layers inside where it has that value already.
 # - "`training=False` and `trainable=False` mean the same." One is a request about a
 #   single call, the other a property of a layer. Only in BatchNorm layers does the
 #   second imply the first.
