@@ -365,6 +365,8 @@ def audit(data: str, **options: Any) -> Reply:
     """
     with ProgressLine("reading images") as progress:
         report = kerastl.audit(data, progress=progress, **options)
+    if not report.num_images:
+        fail("data", "a folder with images", data, " ".join(report.notes))
     return Reply(report)
 
 

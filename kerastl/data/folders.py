@@ -10,7 +10,7 @@ from pathlib import Path
 
 from kerastl._checks import fail
 from kerastl.data.decoding import is_image
-from kerastl.data.sets import natural_key
+from kerastl.data.sets import counted, natural_key
 
 _NAMED = 5
 
@@ -182,7 +182,9 @@ def left_out(folders: Iterable[Folder]) -> list[str]:
     others = [path for folder in folders for path in folder.files("others")]
     if not others:
         return []
-    return [f"Left out {len(others)} files that are no images: {_kinds(others)}."]
+    return [
+        f"Left out {counted(len(others), 'file')} of other kinds: {_kinds(others)}."
+    ]
 
 
 def _kinds(files: Iterable[Path]) -> str:
@@ -348,12 +350,12 @@ def _unused(top: Folder, chosen: dict[str, Folder]) -> list[str]:
         for name, folder in top.folders.items():
             if folder.path not in taken:
                 count = len(folder.files("images"))
-                word = f"{count} images" if count else "no images"
+                word = counted(count) if count else "no images"
                 unused.append(f"{name!r} ({word})")
     for folder in [top, *chosen.values()]:
         if folder.images:
             loose = few(path.relative_to(top.path).as_posix() for path in folder.images)
-            unused.append(f"{len(folder.images)} images in no class folder ({loose})")
+            unused.append(f"{counted(len(folder.images))} in no class folder ({loose})")
     return [f"Not used: {', '.join(unused)}."] if unused else []
 
 

@@ -554,9 +554,9 @@ def drop_conflicts(image_set: ImageSet, contents: np.ndarray) -> list[np.ndarray
     return found
 
 
-def counted(images: int) -> str:
+def counted(number: int, noun: str = "image") -> str:
     """`"1 image"`, `"2 images"`."""
-    return f"{images} image{'s' * (images != 1)}"
+    return f"{number} {noun}{'s' * (number != 1)}"
 
 
 def warn_user(message: str, named: Sequence[str], total: int | None = None) -> None:

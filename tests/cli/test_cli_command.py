@@ -143,3 +143,11 @@ def test_bash_reads_the_completion(tmp_path):
         ["bash", "-c", asked], capture_output=True, text=True, check=True
     )
     assert done.stdout.split() == ["train"]
+
+
+def test_an_audit_that_finds_no_image_has_failed(tmp_path, capsys):
+    (tmp_path / "notes.txt").write_text("x")
+    assert program.main(["audit", str(tmp_path)]) == 1
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert "`data` must be a folder with images." in said.err

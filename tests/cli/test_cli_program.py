@@ -11,6 +11,12 @@ import kerastl
 from kerastl.cli.program import main
 
 
+class Report(str):
+    """A stand-in for what `audit` finds."""
+
+    num_images = 1
+
+
 def failing(error):
     def work(*_, **__):
         raise error
@@ -189,7 +195,7 @@ def test_interruption_is_status_130(command, stand_in):
 def test_warnings_are_one_line_each(command, stand_in):
     def audit(folder, *, progress):
         warnings.warn("two copies\nof one file", UserWarning, stacklevel=2)
-        return "fine"
+        return Report("fine")
 
     stand_in("audit", audit)
     with warnings.catch_warnings():
@@ -202,7 +208,7 @@ def test_warnings_are_one_line_each(command, stand_in):
 def test_what_the_library_prints_stays_off_standard_output(command, stand_in):
     def audit(folder, *, progress):
         print("a bar of Keras")
-        return "fine"
+        return Report("fine")
 
     stand_in("audit", audit)
     done = command("audit", "x")
@@ -213,7 +219,8 @@ def test_a_closed_pipe_ends_quietly():
     script = (
         "import sys, kerastl\n"
         "from kerastl.cli.program import main\n"
-        "kerastl.audit = lambda data, progress: sys.stdin.readline()\n"
+        "class Report(str): num_images = 1\n"
+        "kerastl.audit = lambda data, progress: Report(sys.stdin.readline())\n"
         "sys.exit(main(['audit', 'x']))"
     )
     streams = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)

@@ -46,7 +46,7 @@ def test_listing_finds_images_at_any_depth_whatever_the_case(tmp_path):
     images, said = list_files(tmp_path)
     listed = [path.relative_to(tmp_path).as_posix() for path in images]
     assert listed == ["a.WebP", "b/2.jpeg", "b/10.JPG", "c.gif", "d.bmp"]
-    assert said == ["Left out 3 files that are no images: .txt 2, .csv 1."]
+    assert said == ["Left out 3 files of other kinds: .txt 2, .csv 1."]
 
 
 @pytest.mark.parametrize(
@@ -84,7 +84,7 @@ def test_content_decides_whatever_the_name(tmp_path, name):
     (tmp_path / "notes").write_text("P3 is no picture")
     images, said = list_files(tmp_path)
     assert [path.name for path in images] == [name]
-    assert said == ["Left out 1 files that are no images: no ending 1."]
+    assert said == ["Left out 1 file of other kinds: no ending 1."]
 
 
 @pytest.mark.parametrize("target", ["..", "../..", ".", "../b"])

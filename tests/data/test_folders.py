@@ -234,17 +234,17 @@ def test_what_is_no_folder_of_classes_says_what_was_meant(tmp_path, made, words)
     ("made", "words"),
     [
         ("test2019/0.png", None),
-        ("extra/0.png", r"Not used: 'extra' \(1 images\)\."),
-        ("holdout/cat/0.png", r"'holdout' \(1 images\)"),
+        ("extra/0.png", r"Not used: 'extra' \(1 image\)\."),
+        ("holdout/cat/0.png", r"'holdout' \(1 image\)"),
         ("labels/a.txt", r"'labels' \(no images\)"),
-        ("0.png", r"1 images in no class folder \('0.png'\)"),
-        ("train/0.png", r"1 images in no class folder \('train/0.png'\)"),
+        ("0.png", r"1 image in no class folder \('0.png'\)"),
+        ("train/0.png", r"1 image in no class folder \('train/0.png'\)"),
     ],
 )
 def test_what_lies_beside_the_parts_is_said(parts, made, words):
     if words is None:
         shutil.rmtree(parts / "test")
-        words = r"Not used: 'test2019' \(1 images\)\."
+        words = r"Not used: 'test2019' \(1 image\)\."
     write(parts / made.replace(".txt", ".png"))
     if made.endswith(".txt"):
         (parts / made).with_suffix(".png").rename(parts / "train/cat/new.png")
