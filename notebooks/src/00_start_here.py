@@ -4,11 +4,10 @@
 # Does this course run on your computer, and can you believe what it shows you?
 #
 # You will let a network that has seen a hundred thousand photographs look at pictures
-# it has never seen, before and after you give it something to learn. On the way you
-# meet the tools of every lesson. A *guess* asks what you expect before a cell runs. A
-# *check* tries your answer to an exercise and gives a hint. A *claim* is a sentence
-# with
-# a number that was just measured, and the band in which that number should lie.
+# it has never seen, before and after you give it something to learn. Each lesson has
+# three tools. A *guess* asks what you expect before a cell runs. A *check* tries your
+# answer to an exercise and gives a hint. A *claim* is a sentence with a number that was
+# just measured, and the band in which that number should lie.
 #
 # ## You will be able to
 #
@@ -30,26 +29,23 @@
 # The cell after it chooses. Write `scale="full"` there, or set `KERASTL_SCALE`, and
 # every later cell follows. Begin with the tiny scale.
 #
-# Four rows need a word. `backbone` is the network that we borrow, `alpha` its width
-# (0.5: half as many channels as in the paper that describes it, so it is quicker),
-# `weights` the numbers it has learnt, and `image_size` the height and width in pixels
-# to
-# which each image is brought. *ImageNet* is a collection of 1.3 million photographs of
-# 1,000 classes, on which many published networks were trained.
+# Four rows need a word. `backbone` is the network that we borrow, `alpha` its width (at
+# one half it has half the channels of the full network, and is quicker), `weights` the
+# numbers it has learnt, `image_size` the pixels of height and width to which each image
+# is brought. *ImageNet* is a collection of a million photographs of a thousand classes.
 #
 # TensorFlow may write some lines on `oneDNN` and `CUDA` below some cells: it has found
-# no GPU, a processor for graphics, and none is needed.
+# no GPU, and none is needed.
 
 # %%
 from kerastl import teach
 
 SETTINGS = {
     "dataset": ("shapes", "flowers"),
-    "licence": ("Apache-2.0", "CC BY, see the folder's LICENSE.txt"),
+    "licence": ("Apache-2.0; weights non-commercial", "CC BY, see LICENSE.txt"),
     "backbone": ("MobileNet", "MobileNet"),
     "alpha": (0.5, 0.25),
     "weights": ("tiny", "imagenet"),
-    "weights_licence": ("non-commercial research and education", "as Keras publishes"),
     "image_size": (96, 224),
     "download": ("nothing", "about 220 MB"),
     "minutes": (1, 5),
@@ -86,19 +82,27 @@ for package in ("kerastl", "keras", "tensorflow", "jax", "numpy", "scikit-learn"
     except importlib.metadata.PackageNotFoundError:
         print(f"{package:<14}not installed")
 
-# %% [markdown]
-# ## The pictures
-#
-# The data come in three parts. The network learns from the first, the second says when
-# to stop, and the third is looked at once, at the end. A picture that is in two parts
-# would make the last number a lie, so each lesson proves that there is none.
-
 # %%
 import numpy as np
 from matplotlib import pyplot as plt
 
 import kerastl
 
+# %% [markdown] tags=["quiz"]
+# ## The pictures
+#
+# The data come in three parts. The network learns from the first, the *validation*
+# images say when to stop, and the *test* images are looked at once, at the end. A
+# picture that is in two parts would make the last number a lie, so each lesson proves
+# that there is none.
+#
+# **Quick question.** You try two networks. Which images choose between them?
+#
+# - [ ] The training images :: The better memory would win.
+# - [x] The validation images :: They are new to both, and there to choose by.
+# - [ ] The test images :: They are looked at once.
+
+# %%
 train, validation, test = kerastl.load_dataset(L.dataset, test=0.2, seed=L.seed)
 teach.claim(
     "00.shared",
@@ -129,18 +133,16 @@ teach.show(
 # ```
 #
 # A *network* is a row of *layers*; each computes something from what the layer before
-# gave it. How it computes is set by its *weights*, numbers that were found by training.
+# gave it. How it computes is set by its *weights*, numbers that training has found.
 # Most layers of our backbone are *convolutions*: they slide small windows of weights
-# over the image and note how well each place fits. The result is a stack of maps, one
-# for each window; a map is called a *channel*.
+# over the image and note how well each place fits. Each window gives a map, called a
+# *channel*.
 #
-# The *backbone* comes with weights that were found on other pictures. It turns an image
-# into a list of *features*: one number for each channel of its last layer, averaged
-# over
-# the places of the image. On top of it sits a new *head*, a single layer that turns
+# The *backbone* turns an image into a list of *features*: one number for each channel
+# of its last layer, averaged over the places. A new *head*, a single layer, turns
 # features into one number for each class, its *logits*. *Softmax* makes probabilities
-# of
-# them: positive numbers that sum to one, in the same order. The head knows nothing yet.
+# of them: positive numbers that sum to one, in the same order. The head knows nothing
+# yet.
 #
 # How sure will the whole be of its first answer?
 
@@ -178,13 +180,11 @@ print(f"That is one part in {1 / first.confidences[0]:.1f}.")
 # moves the weights a small step in that direction; the *learning rate* sets the size of
 # the step. A pass over all training images is an *epoch*.
 #
-# The curves say how the loss fell and the *accuracy*, the share of right answers, rose
-# from epoch to epoch: on the images it learns from, and on the validation images. The
-# first does better than the second. That gap is called *overfitting*: a part of what
-# was
-# learnt holds for the training images only. The star marks the epoch whose weights were
-# kept, the best on the validation images. After that comes the one look at the test
-# images.
+# The curves say how the loss fell and the *accuracy*, the share of right answers, rose.
+# On the images that it learns from, the head does better than on the validation images.
+# That gap is called *overfitting*: a part of what was learnt holds for the training
+# images only. The star marks the epoch whose weights were kept, the best on the
+# validation images. After that comes the one look at the test images.
 
 # %%
 baseline = np.bincount(test.labels).max() / len(test)
@@ -208,8 +208,16 @@ history = kerastl.fine_tune(
 teach.show(kerastl.plots.history(history))
 
 # %%
+teach.predict(
+    "00.b",
+    "For how many of 100 test images will the trained head name the right class?",
+    guess=50,  # guess: a number from 0 to 100
+)
+
+# %%
 predictions = kerastl.predict(model, test)
 accuracy = float(np.mean(predictions.indices == test.labels))
+teach.reveal("00.b", 100 * accuracy, form="{:.0f} of 100")
 teach.claim(
     "00.gain",
     "The trained head is {points} above that on the test images.",
@@ -217,6 +225,9 @@ teach.claim(
     low=0.3,
     high=0.75,
 )
+
+# %%
+teach.show(kerastl.plots.confusion(kerastl.evaluate(model, test)))
 
 # %%
 after = kerastl.predict(model, sample)
@@ -438,20 +449,14 @@ teach.show(figure)
 # %% [markdown]
 # ## Words
 #
-# - **layer**: one step of a network's computation; **weights**: its numbers, which
-#   training finds.
-# - **convolution**: a layer that slides small windows over an image or over maps;
-#   **channel**: the map of one window.
+# - **layer**: one step of a network's computation; **weights**: its numbers.
 # - **backbone**: the part of a network that turns an image into features.
 # - **head**: the layers on top that turn features into classes.
 # - **frozen**: not changed by training.
-# - **loss**: how wrong the answers are, as one number; **gradient**: in which direction
-#   it falls; **optimizer**: what moves the weights that way, such as Adam.
+# - **loss**: how wrong the answers are, as one number.
+# - **optimizer**: what moves the weights so that the loss falls.
 # - **epoch**: one pass over the training images.
-# - **logits**: a head's numbers, one for each class; **softmax**: what turns them into
-#   probabilities.
 # - **overfitting**: doing better on the training images than on others.
-# - **alpha**: the width of a MobileNet, as a share of the full one.
 # - **linear probe**: training the head only, on the features of a frozen backbone.
 # - **baseline**: a result that needs no learning, to compare with.
 #
@@ -460,8 +465,7 @@ teach.show(figure)
 # - J. Yosinski and others, *How transferable are features in deep neural networks?*,
 #   NeurIPS 2014.
 # - Keras, *Transfer learning and fine-tuning*, the developer guide.
-# - A. Howard and others, *MobileNets: Efficient Convolutional Neural Networks for
-#   Mobile Vision Applications*, arXiv:1704.04861, section 3.3 on alpha.
+# - A. Howard and others, *MobileNets*, arXiv:1704.04861, section 3.3 on alpha.
 
 # %% [markdown] tags=["teacher"]
 # ## Timing

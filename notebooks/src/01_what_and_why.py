@@ -15,11 +15,10 @@ from kerastl import teach
 
 SETTINGS = {
     "dataset": ("shapes", "flowers"),
-    "licence": ("Apache-2.0", "CC BY, see the folder's LICENSE.txt"),
+    "licence": ("Apache-2.0; weights non-commercial", "CC BY, see LICENSE.txt"),
     "backbone": ("MobileNet", "MobileNet"),
     "alpha": (0.5, 0.25),
     "weights": ("tiny", "imagenet"),
-    "weights_licence": ("non-commercial research and education", "as Keras publishes"),
     "image_size": (64, 144),
     "download": ("nothing", "about 220 MB"),
     "minutes": (2, 12),

@@ -29,11 +29,10 @@ from kerastl import teach
 
 SETTINGS = {
     "dataset": ("shapes", "flowers"),
-    "licence": ("Apache-2.0", "CC BY, see the folder's LICENSE.txt"),
+    "licence": ("Apache-2.0; weights non-commercial", "CC BY, see LICENSE.txt"),
     "backbone": ("MobileNet", "MobileNet"),
     "alpha": (0.25, 0.25),
     "weights": ("tiny", "imagenet"),
-    "weights_licence": ("non-commercial research and education", "as Keras publishes"),
     "image_size": (48, 96),
     "download": ("nothing", "about 220 MB"),
     "minutes": (3, 15),
@@ -161,9 +160,8 @@ teach.reveal("02.a", 100 * trained[2] / trained[3], form="{:.0f} percent")
 # the frozen backbone and let a simple probe name the classes. If the top is as good as
 # any earlier depth, the top understands these pictures. The more an earlier depth is
 # better, the more the upper layers are made for something else. Few tasks are as near
-# as
-# the source itself, so compare two tasks by it. `kerastl.selection.depth_profile` does
-# it, by cross-validation on training images only.
+# as the source itself, so compare two tasks by it. `kerastl.selection.depth_profile`
+# does it, by cross-validation on training images only.
 
 
 # %%
@@ -298,11 +296,11 @@ teach.claim("02.all", said, means[1, 1, 3] - means[1, 1, 0], low=0.05, high=0.2)
 
 # %% [markdown] tags=["quiz"]
 # The textbook says: *few and near: train only the head*. Look at the two near panels
-# and
-# at the length of their error bars: on this small network and these drawings the four
-# ways cannot be told apart there, so the panels speak neither for the rule nor against
-# it. The far panels do tell: *head* is behind. With many far images compare *cut* with
-# *all* too: *all* trains hundreds of times as many weights, and need not be ahead.
+# and at the length of their error bars: on this small network and these drawings the
+# four ways cannot be told apart there, so the panels speak neither for the rule nor
+# against it. The far panels do tell: *head* is behind. With many far images compare
+# *cut* with *all* too: *all* trains hundreds of times as many weights, and need not be
+# ahead.
 #
 # **Quick question.** In one panel the bars of two ways overlap. Which one do you take?
 #
@@ -477,8 +475,7 @@ teach.check(
 # Write `nearness(accuracies)`. It takes the accuracies of a probe from the earliest
 # depth to the top and returns the accuracy of the top minus that of the best *earlier*
 # depth. Below zero means that an earlier depth is better. Of two tasks, the one with
-# the
-# lower number is the farther.
+# the lower number is the farther.
 
 
 # %% tags=["stub"]

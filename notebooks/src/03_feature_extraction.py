@@ -16,11 +16,10 @@
 # %%
 from kerastl import teach
 
-data = {"dataset": ("shapes", "flowers"), "licence": ("Apache-2.0", "CC BY")}
+data = {"dataset": ("shapes", "flowers")}
+data |= {"licence": ("Apache-2.0; weights non-commercial", "CC BY")}
 network = {"backbone": ("MobileNet", "MobileNet"), "alpha": (0.5, 0.25)}
-licence = "non-commercial research and education", "as Keras publishes"
-weights = {"weights": ("tiny", "imagenet"), "weights_licence": licence}
-weights |= {"image_size": (96, 224)}
+weights = {"weights": ("tiny", "imagenet"), "image_size": (96, 224)}
 costs = {"download": ("nothing", "about 220 MB"), "minutes": (1, 9)}
 bands = {"least_cut_gain": (0.02, 0.0)}
 L = teach.lesson("03", {**data, **network, **weights, **costs, **bands})
@@ -142,14 +141,6 @@ def with_head(backbone, classes):
 def with_head(backbone, classes):  # adds a head, and forgets to freeze
     row = keras.layers.GlobalAveragePooling2D()(backbone.output)
     return keras.Model(backbone.input, keras.layers.Dense(classes)(row))
-
-
-# %% tags=["wrong"]
-def with_head(backbone, classes):  # freezes at the end, the head included
-    row = keras.layers.GlobalAveragePooling2D()(backbone.output)
-    model = keras.Model(backbone.input, keras.layers.Dense(classes)(row))
-    model.trainable = False
-    return model
 
 
 # %% tags=["wrong"]
@@ -510,8 +501,8 @@ teach.show(figure, alt=f"Probe accuracy by depth, three draws of folds: {words}.
 # ## Exercise 03.3: the cheapest that is good enough
 #
 # Write `choose_cut(accuracies, costs, margin)`: the position, counted from zero, of the
-# cheapest cut whose accuracy is at most `margin` below the best one: with a margin of
-# 0.03 and 0.40 as the best, 0.37 is good enough. The cuts come in any order.
+# cheapest cut whose accuracy is at least that of the best one minus `margin`. The cuts
+# come in any order.
 
 
 # %% tags=["stub"]
@@ -582,15 +573,16 @@ teach.check(
 # ## A hint is not a verdict
 #
 # The probe was scored on the training images. So we fit a head at the last layer and
-# one
-# at the cut of the probe, and the validation images decide.
+# one at the cut of the probe, and the validation images decide.
 #
 # Both are fitted in the same way: *standardise* each feature first, so that its mean
 # over the training images is 0 and its standard deviation 1, then find the best weights
 # of a linear classifier. That matters. Features of an early layer are small numbers,
 # and an optimizer that takes small steps on them is far from the best head when it
 # stops. `set_head` writes the fitted head, its standardising included, into the
-# network's last layer.
+# network's last layer. The cell below prints the interval of the difference on the same
+# images. Where it holds zero, they cannot tell the two apart, and the cheaper network
+# wins.
 #
 # ## One look at the test images
 #
@@ -608,9 +600,8 @@ teach.check(
 
 
 # %%
-def with_fitted_head(network):
-    extractor = kerastl.features.FeatureExtractor(network)
-    rows = extractor.fit_transform(train)
+def fitted(network):  # with a head on standardised features
+    rows = kerastl.features.FeatureExtractor(network).fit_transform(train)
     head = kerastl.features.classical_head("logistic").fit(rows, train.labels)
     built = kerastl.build_classifier(network, names, seed=L.seed)
     kerastl.features.set_head(built, head)
@@ -618,7 +609,7 @@ def with_fitted_head(network):
 
 
 lower = kerastl.features.truncate(backbone, profile.chosen)
-heads = [with_fitted_head(network) for network in (backbone, lower)]
+heads = [fitted(network) for network in (backbone, lower)]
 said = [kerastl.predict(each, validation).indices for each in heads]
 
 # %%
@@ -627,14 +618,6 @@ words = "Validation accuracy at the probe's cut, against the last layer: {points
 teach.claim("03.shorter", words, compared.difference, low=-0.06, high=0.12)
 print(compared.summary)
 final = heads[1] if compared.difference > -0.02 else heads[0]
-print("kept:", "the cut" if final is heads[1] else "the last layer")
-
-# %% [markdown]
-# The interval is that of the difference, on the same images. Where it holds zero, these
-# images cannot tell the two apart, and the cheaper network wins: it needs less
-# computation and less memory for every image it will ever see.
-
-# %%
 result = kerastl.evaluate(final, test)
 low, high = result.accuracy_interval
 print(f"accuracy {result.accuracy:.1%}, 95% interval {low:.1%} to {high:.1%}")

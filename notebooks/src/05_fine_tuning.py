@@ -17,11 +17,10 @@
 # %%
 from kerastl import teach
 
-data = {"dataset": ("shapes", "flowers"), "licence": ("Apache-2.0", "CC BY")}
+data = {"dataset": ("shapes", "flowers")}
+data |= {"licence": ("Apache-2.0; weights non-commercial", "CC BY")}
 network = {"backbone": ("MobileNet", "MobileNet"), "alpha": (0.5, 0.25)}
-licence = "non-commercial research and education", "as Keras publishes"
-weights = {"weights": ("tiny", "imagenet"), "weights_licence": licence}
-weights |= {"image_size": (64, 144)}
+weights = {"weights": ("tiny", "imagenet"), "image_size": (64, 144)}
 costs = {"download": ("nothing", "about 220 MB"), "minutes": (2, 12)}
 tuning = {"depth": (4, 4), "cut": ("conv_pw_9_relu", "conv_pw_9_relu")}
 rates = {"rates": ((1e-5, 5e-4, 2e-2), (1e-5, 5e-4, 2e-2)), "epochs": (3, 3)}
@@ -63,8 +62,7 @@ teach.show(kerastl.plots.images(watch[0][:10], **options))
 # to find would be bent to suit a head that is about to change anyway.
 #
 # So, first phase: **freeze** the backbone and **train** the head. Second phase:
-# **unfreeze** some of the top blocks, **compile again** so that Keras looks at the
-# flags anew, and train on at a **low rate**.
+# **unfreeze** some of the top blocks, **compile again**, train on at a **low rate**.
 # The lower blocks stay frozen. What they see, edges and colours, is needed everywhere.
 #
 # Accuracy means something beside a *baseline*, so the next but one cell says first how
@@ -161,9 +159,8 @@ teach.show(figure, alt=f"Bars from the image to the head: {words}.")
 # rate or less. The check calls `fit` on a small hidden model and looks at what has
 # moved.
 #
-# One trap: set `trainable` on the part that was frozen, which is `base`. The flag of
-# `model` was never False, and on TensorFlow Keras ignores a flag that is set to what it
-# already is: `model.trainable = True` does nothing there, while on JAX it opens all.
+# One trap: set the flag of `base`. That of `model` is True already, and setting it
+# again does nothing on TensorFlow.
 
 
 # %% tags=["stub"]
@@ -304,12 +301,11 @@ teach.claim("05.forgotten", said, moved, low=0, high=0)
 # %% [markdown] tags=["quiz"]
 # ## Forgetting to compile again
 #
-# The first `fit` after a `compile` makes a program, and what is trainable at that
-# moment is what the program trains. Setting `trainable` afterwards changes a flag that
+# The first `fit` after a `compile` makes a program that trains what is trainable at
+# that moment. Setting `trainable` afterwards changes a flag that
 # the program does not read. With TensorFlow nothing happens and nothing is said; with
-# JAX, `fit` stops, and may take the weights with it. Another `compile` throws the
-# program away, so the next `fit` looks at the flags again. The order to keep is
-# therefore: set `trainable`, `compile`, `fit`. `kerastl.TrainableGuard` compares what
+# JAX, `fit` stops, and may take the weights with it. The order to keep: set
+# `trainable`, `compile`, `fit`. `kerastl.TrainableGuard` compares what
 # trains with what is asked for, and stops before the first step. Give it to your own
 # `fit` as a callback.
 #
@@ -338,13 +334,6 @@ def train_twice(model, base, images, labels):
 def train_twice(model, base, images, labels):  # one phase, all at once
     model.compile(keras.optimizers.Adam(1e-4), LOSS)
     model.fit(images, labels, epochs=2, verbose=0)
-
-
-# %% tags=["wrong"]
-def train_twice(model, base, images, labels):  # never freezes
-    for rate in (1e-3, 1e-5):
-        model.compile(keras.optimizers.Adam(rate), LOSS)
-        model.fit(images, labels, verbose=0)
 
 
 # %% tags=["wrong"]
@@ -718,33 +707,6 @@ teach.claim("05.test", said, above, low=0.35, high=0.75)
 # Whether statistics may move depends on the batch: the smaller it is, the less it
 # tells about all images.
 #
-# ## The cycle in plain Keras, to keep
-#
-# ```python
-# base = keras.applications.MobileNetV2(
-#     include_top=False, weights="imagenet", input_shape=(160, 160, 3)
-# )
-# base.trainable = False  # freeze
-# image = keras.Input((160, 160, 3))  # pixels from 0 to 255
-# maps = base(keras.applications.mobilenet_v2.preprocess_input(image))
-# row = keras.layers.GlobalAveragePooling2D()(maps)
-# model = keras.Model(image, keras.layers.Dense(5)(row))  # the head: five classes
-# loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-# model.compile(keras.optimizers.Adam(1e-3), loss, metrics=["accuracy"])
-# model.fit(train, validation_data=validation, epochs=10)  # the head learns
-#
-# base.trainable = True  # unfreeze, then hold all but the upper kernels
-# for layer in base.layers:
-#     upper = layer in base.layers[-30:]
-#     held = isinstance(layer, keras.layers.BatchNormalization)
-#     layer.trainable = upper and not held
-# model.compile(keras.optimizers.Adam(1e-5), loss, metrics=["accuracy"])  # again
-# model.fit(train, validation_data=validation, epochs=10)  # at a low rate
-# ```
-#
-# `include_top=False` leaves out the head that the network was trained with. `kerastl`
-# does the same steps, checks each, and keeps the best weights of both phases.
-#
 # ## What we saw
 #
 # - Freeze, train the head, unfreeze, *compile again*, train at a low rate. Only a
@@ -757,7 +719,8 @@ teach.claim("05.test", said, above, low=0.35, high=0.75)
 # - If two rows of marks in the last picture overlap, these runs do not settle which is
 #   better. That holds for the order of the phases too: read it off, do not recite it.
 #
-# Next: take your own photographs through both phases, with `kerastl.transfer`.
+# Next: the README of the notebooks has this cycle in plain Keras. Take your own
+# photographs through both phases, with `kerastl.transfer`.
 #
 # ## Words
 #
@@ -789,9 +752,7 @@ teach.claim("05.test", said, above, low=0.35, high=0.75)
 # ## Misconceptions
 #
 # - "`trainable = True` makes it train." It changes a flag. What trains was fixed by the
-#   first `fit` after the last `compile`; so compiling before unfreezing still works, as
-#   long as no `fit` lies between. On TensorFlow the flag is not even passed on to the
-#   layers inside where it has that value already.
+#   first `fit` after the last `compile`.
 # - "`training=False` and `trainable=False` mean the same." One is a request about a
 #   single call, the other a property of a layer. Only in BatchNorm layers does the
 #   second imply the first.
