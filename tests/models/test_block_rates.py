@@ -15,6 +15,7 @@ from kerastl.models.optimizers import (
     variable_multipliers,
 )
 from kerastl.tasks.compiling import compile_model
+from kerastl.tasks.task import bind
 
 
 def open_classifier(trainable="all"):
@@ -185,7 +186,7 @@ def test_a_models_own_compile_takes_it():
 def test_a_part_of_a_model_learns_at_the_wholes_rates():
     model = open_classifier(2)
     _, part = kerastl.features.split_model(model, "relu1")
-    compile_model(part, loss="mse", layer_decay=0.5, whole=model)
+    compile_model(part, loss="mse", layer_decay=0.5, bound=bind(model))
     part.optimizer.build(part.trainable_variables)
     pairs = by_path(variable_multipliers(model, layer_decay=0.5))
     found = current_multipliers(part.optimizer, part.trainable_variables)

@@ -369,7 +369,7 @@ def labelled(labels, names=NAMES):
         (labelled([0, 0, 0, 0]), "images of at least two classes.*ash"),
         (labelled([0, 0, 1, 1, 2]), "at least 2 different images.*cedar"),
         (labelled([0, 1, 2]), "at least 2 different images"),
-        (labelled([[1, 0], [0, 1]], ("a", "b")), "one label each"),
+        (labelled([[1, 0], [1, 1]], ("a", "b")), "one label each"),
         (kerastl.ImageSet(pixels(4), None, NAMES), "one label each"),
     ],
 )

@@ -265,7 +265,7 @@ def test_bad_shares_are_named(alphas):
 
 def test_batches_of_a_stream_are_refused():
     model, start = pair()
-    with pytest.raises(TypeError, match="`validation` must be an ImageSet or"):
+    with pytest.raises(ValueError, match=r"`validation` must be an \(images, labels\)"):
         wise_ft(model, start, [(pixels(), np.zeros(6))] * 2 + [None])
 
 
