@@ -267,9 +267,11 @@ def test_bad_files_are_left_out_of_scores(model, partly_bad):
     data = kerastl.ImageSet(files, labels, kerastl.class_names(model))
     with pytest.warns(UserWarning, match="Left out 3 images"):
         report = kerastl.evaluate(model, data, on_bad="skip")
-    assert report.to_dict() | {"seconds": 0} == kerastl.evaluate(
-        model, data.subset(kept)
-    ).to_dict() | {"seconds": 0}
+    wanted = kerastl.evaluate(model, data.subset(kept))
+    assert (report.images, report.accuracy) == (len(kept), wanted.accuracy)
+    # In other company an image's probabilities may differ in their last bits.
+    scores = {name: pytest.approx(x, rel=1e-5) for name, x in wanted.metrics.items()}
+    assert report.metrics == scores
 
 
 def test_bad_files_are_left_out_of_features(partly_bad):
