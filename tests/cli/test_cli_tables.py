@@ -9,7 +9,8 @@ from kerastl.cli.printing import cell_text, json_line, percent, table
 
 
 def test_the_audit_is_printed_as_text_or_as_json(command, stand_in):
-    report = SimpleNamespace(to_dict=lambda: {"unreadable": ["a.jpg"]})
+    found = {"unreadable": ["a.jpg"]}
+    report = SimpleNamespace(num_images=1, to_dict=lambda: found)
     stand_in("audit", lambda folder, *, progress: report)
     assert command("audit", "x").out == f"{report}\n"
     assert command("audit", "x", "--json").json() == {"unreadable": ["a.jpg"]}

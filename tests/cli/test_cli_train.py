@@ -5,6 +5,7 @@ import os
 import shutil
 import signal
 import time
+from types import SimpleNamespace
 
 import pytest
 from PIL import Image
@@ -188,7 +189,12 @@ def test_a_signal_ends_the_run_as_ctrl_c_does(command, stand_in, tmp_path, name)
 def test_a_signal_that_is_ignored_stays_so(command, stand_in):
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
-        stand_in("audit", lambda data, progress: os.kill(os.getpid(), signal.SIGHUP))
+
+        def audit(data, *, progress):
+            os.kill(os.getpid(), signal.SIGHUP)
+            return SimpleNamespace(num_images=1)
+
+        stand_in("audit", audit)
         assert command("audit", "x").status == 0
     finally:
         signal.signal(signal.SIGHUP, before)
