@@ -32,8 +32,6 @@ from kerastl.models.layers import FeatureColumns, feature_columns
 from kerastl.models.record import network_size
 from kerastl.models.weights import MODEL_SUFFIX, read_model_file, weights_digest
 
-_SUFFIX = ".keras"
-
 
 def image_rows(inputs: Any, image_size: tuple[int, int], resize: str) -> ImageSet:
     """Images as an `ImageSet` of as many rows as the inputs have.

@@ -48,7 +48,8 @@ def make_source(
             if len(inputs) > 1 or not known:
                 return _named_arrays(*data, name)
             data = next(iter(inputs.values())), data[1]
-        if isinstance(data[0], (list, tuple)) and hasattr(data[0][0], "convert"):
+        first = data[0][0] if isinstance(data[0], (list, tuple)) and data[0] else None
+        if hasattr(first, "convert"):
             data = ImageSet(data[0], None).images, data[1]
         inputs, labels = (np.asarray(part) for part in data)
         if len(inputs) != len(labels):

@@ -340,6 +340,20 @@ def test_a_pair_of_lists_is_a_pair(model):
     np.testing.assert_array_equal(source.targets, LABELS)
 
 
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (([], []), "at least one image"),
+        ((np.empty((0, 8, 8, 3)), np.array([], int)), "at least one image"),
+        (([], [0]), "as many labels as images"),
+    ],
+)
+def test_no_images_are_refused_in_a_sentence(model, data, words):
+    phase = kerastl.Phase("head", trainable="head", epochs=1, learning_rate=0.1)
+    with pytest.raises(ValueError, match=f"`train` must be {words}"):
+        kerastl.run_phases(model, data, phases=[phase])
+
+
 def test_one_input_by_name_is_checked_as_it_is_without(model):
     source = make_source(model, ({"images": IMAGES}, LABELS), "train")
     assert isinstance(source, ImageSource)
