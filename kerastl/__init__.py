@@ -70,6 +70,7 @@ _PUBLIC = {
 _ALSO = {
     "AuditReport": "kerastl.data.audit",
     "Mixing": "kerastl.data.mixing",
+    "TextEncoder": "kerastl.models.tokenizing",
     "TrainingHistory": "kerastl.training.phase",
     "TransferResult": "kerastl.workflow",
     "adapt_model": "kerastl.tasks.building",

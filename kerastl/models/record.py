@@ -27,6 +27,8 @@ class Record:
         head_layers: Names of the layers that make up the head, the last one included.
         temperature: What the logits are divided by; 1: not calibrated.
         channels: Of its images: 3 is RGB, 1 grey.
+        text: Of a model of texts its encoder, as `TextEncoder.to_config` writes it,
+            the vocabulary included; None for images.
         version: Of this form of record.
     """
 
@@ -38,6 +40,7 @@ class Record:
     head_layers: tuple[str, ...]
     temperature: float = 1.0
     channels: int = 3
+    text: dict[str, Any] | None = None
     version: int = 2
 
     @property
