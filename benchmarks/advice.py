@@ -31,7 +31,8 @@ import numpy as np
 from cells import SOURCES, augmentation, draw
 
 import kerastl
-from kerastl.data.sets import ImageSet, split_set
+from kerastl.data.sets import ImageSet
+from kerastl.data.splitting import split_set
 from kerastl.evaluation.metrics import wilson_interval
 from kerastl.selection.advice import Advice, advise, follow
 from kerastl.selection.decision import PROBE_RATE, Measurements, decide

@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 
 import kerastl
-from kerastl.data.sets import ImageSet, split_set
+from kerastl.data.sets import ImageSet
+from kerastl.data.splitting import split_set
 
 SEEDS = (0, 1, 2)
 DATA: dict[str, dict[str, Any]] = {

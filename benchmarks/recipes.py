@@ -28,7 +28,7 @@ from recipe_jobs import Job
 from recipe_methods import BESIDE, METHODS, timed
 from recipe_tables import print_tables
 
-from kerastl.data.sets import split_set
+from kerastl.data.splitting import split_set
 
 RESULTS = Path(__file__).parent / "results"
 CELLS = tuple(

@@ -69,6 +69,7 @@ _PUBLIC = {
 #: Reachable, and left out of completion: what calls return or seldom need.
 _ALSO = {
     "AuditReport": "kerastl.data.audit",
+    "Masks": "kerastl.data.masks",
     "Mixing": "kerastl.data.mixing",
     "TextEncoder": "kerastl.models.tokenizing",
     "TrainingHistory": "kerastl.training.phase",

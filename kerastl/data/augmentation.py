@@ -455,6 +455,18 @@ def recolour(images: "tf.Tensor", factors: "tf.Tensor") -> "tf.Tensor":
 _STEPS = (recolour, sharpen, posterize, solarize, autocontrast, equalize)
 
 
+def as_maps(geometry: np.ndarray, height: int, width: int) -> np.ndarray:
+    """The `geometry` of `draw_changes` as affine maps `(n, 8)`, whatever its form."""
+    if geometry.shape[1] == 8:
+        return geometry
+    top, left, bottom, right = geometry.astype(np.float64).T
+    none = np.zeros_like(top)
+    # `crop` sees as many steps between two corners as the result has between its own.
+    maps = [right - left, none, left * (width - 1), none]
+    maps += [bottom - top, top * (height - 1), none, none]
+    return np.stack(maps, axis=1).astype(np.float32)
+
+
 def draw_changes(
     chance: Augmentation, total: int, size: tuple[int, int], seed: int, epoch: int
 ) -> dict[str, np.ndarray]:

@@ -10,10 +10,12 @@ import numpy as np
 from kerastl._checks import check_integer
 from kerastl.data.augmentation import (
     Augmentation,
+    as_maps,
     change,
     changes_signature,
     draw_changes,
 )
+from kerastl.data.dense import DenseTargets
 from kerastl.data.mixing import Mixing, mix_images, mix_labels
 
 if TYPE_CHECKING:
@@ -183,7 +185,7 @@ def _finisher(epochs: Epochs) -> "Callable[[dict[str, tf.Tensor]], Any]":
 
     source, mixing = epochs.source, epochs.mixing
     fetch = _fetcher(source)
-    targets = None if source.targets is None else tf.constant(source.targets)
+    asked = _target_fetcher(epochs)
 
     def finish(drawn: "dict[str, tf.Tensor]") -> Any:
         inputs = fetch(drawn)
@@ -195,14 +197,42 @@ def _finisher(epochs: Epochs) -> "Callable[[dict[str, tf.Tensor]], Any]":
                 rows = tf.cast(rows, tf.float32)
             inputs[name] = rows if mixing is None else mix_images(rows, drawn)
         fed = only_or_all(inputs)
-        if targets is None:
+        if asked is None:
             return fed
-        labels = tf.gather(targets, drawn["row"])
+        labels = asked(drawn)
         if mixing is None:
             return fed, labels
         return fed, mix_labels(labels, drawn, source.num_classes)
 
     return finish
+
+
+def _target_fetcher(
+    epochs: Epochs,
+) -> "Callable[[dict[str, tf.Tensor]], tf.Tensor] | None":
+    """What fetches targets; those of places in an image move as the image does."""
+    import tensorflow as tf
+
+    targets, size = epochs.source.targets, epochs.size
+    if targets is None:
+        return None
+    if not isinstance(targets, DenseTargets):
+        table = tf.constant(targets)
+        return lambda drawn: tf.gather(table, drawn["row"])
+
+    def read(row: np.ndarray, view: np.ndarray, geometry: np.ndarray) -> np.ndarray:
+        maps = as_maps(geometry, *size) if geometry.shape[1] else None
+        return targets.rows(row, view, maps)
+
+    def fetch(drawn: "dict[str, tf.Tensor]") -> "tf.Tensor":
+        none = tf.zeros((tf.shape(drawn["row"])[0], 0), tf.float32)
+        view = drawn.get("view", tf.zeros_like(drawn["row"]))
+        given = [drawn["row"], view, drawn.get("geometry", none)]
+        found = tf.numpy_function(read, given, tf.as_dtype(targets.dtype))
+        found.set_shape((drawn["row"].shape[0], *targets.shape[1:]))
+        return found
+
+    return fetch
 
 
 def _fetcher(

@@ -11,15 +11,9 @@ from kerastl._checks import check_choice, check_integer, check_number, fail
 from kerastl._compat import keras_home
 from kerastl._progress import Progress
 from kerastl.data.loading import leaks, load_images
-from kerastl.data.sets import (
-    ImageSet,
-    Splits,
-    digests,
-    integer_codes,
-    keep_mask,
-    split_set,
-)
+from kerastl.data.sets import ImageSet, Splits, digests, integer_codes, keep_mask
 from kerastl.data.shapes import make_shapes
+from kerastl.data.splitting import split_set
 
 _NUM_SHAPES = 1200
 _SHAPES_SIZE = 96

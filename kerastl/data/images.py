@@ -18,6 +18,7 @@ from kerastl.data.decoding import (
     read_image,
     reason,
 )
+from kerastl.data.dense import placement, resize_scale
 from kerastl.data.sets import ImageSet, channels_fit, counted, warn_user
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ def covering(
     """The smallest (width, height) that loses nothing for this target."""
     if resize != "pad":
         return target
-    scale = _scale(size, target, resize)
+    scale = resize_scale(size, target, resize)
     return int(-(-size[0] * scale // 1)), int(-(-size[1] * scale // 1))
 
 
@@ -82,28 +83,18 @@ def fit(
     """Resize with an antialiased bilinear filter."""
     from PIL import Image
 
-    bilinear = Image.Resampling.BILINEAR
     if image.size == (width, height):
         return image
-    if resize == "stretch":
-        return image.resize((width, height), bilinear)
-    scale = _scale(image.size, (width, height), resize)
-    if resize == "crop":
-        left = (image.width - width / scale) / 2
-        top = (image.height - height / scale) / 2
-        right, bottom = image.width - left, image.height - top
-        box = max(left, 0), max(top, 0), min(right, image.width), bottom
-        return image.resize((width, height), bilinear, box=box)
-    inner = max(1, round(image.width * scale)), max(1, round(image.height * scale))
+    put = placement(image.size, (width, height), resize)
+    left, top, right, bottom = put.place
+    inner = image.resize(
+        (right - left, bottom - top), Image.Resampling.BILINEAR, box=put.window
+    )
+    if inner.size == (width, height):
+        return inner
     canvas = Image.new(image.mode, (width, height))
-    place = (width - inner[0]) // 2, (height - inner[1]) // 2
-    canvas.paste(image.resize(inner, bilinear), place)
+    canvas.paste(inner, (left, top))
     return canvas
-
-
-def _scale(size: tuple[int, int], target: tuple[int, int], resize: str) -> float:
-    ratios = target[0] / size[0], target[1] / size[1]
-    return max(ratios) if resize == "crop" else min(ratios)
 
 
 _ORIENTATION = 0x0112

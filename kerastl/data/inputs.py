@@ -20,9 +20,9 @@ from kerastl.data.sets import (
     counted,
     describe,
     digests,
-    split_set,
     warn_user,
 )
+from kerastl.data.splitting import split_set
 from kerastl.data.tables import is_table, load_table
 
 
@@ -255,7 +255,7 @@ def training_images(data: ImageSet | Splits | str | Path | Any) -> ImageSet:
     """
     if not isinstance(data, ImageSet):
         data = open_data(data, validation=0.0).train
-    if data.labels is None or data.labels.ndim != 1:
+    if data.labels is None or data.dense or data.labels.ndim != 1:
         fail("data", "images with one label each", data)
     return data
 

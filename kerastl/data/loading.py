@@ -24,17 +24,15 @@ from kerastl.data.images import for_each
 from kerastl.data.sets import (
     ImageSet,
     Splits,
-    check_shares,
     counted,
-    cut,
     describe,
-    drop_conflicts,
     integer_codes,
     joined,
     keep_mask,
     natural_key,
     warn_user,
 )
+from kerastl.data.splitting import check_shares, cut, drop_conflicts
 
 if TYPE_CHECKING:
     from PIL import Image as PillowImage

@@ -4,6 +4,7 @@ import hashlib
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import numpy as np
@@ -13,6 +14,7 @@ from kerastl.data import decoding
 from kerastl.data import images as image_code
 from kerastl.data.augmentation import Augmentation, as_augmentation
 from kerastl.data.batches import Epochs, source_batches
+from kerastl.data.dense import DenseTargets
 from kerastl.data.images import MEMORY_LIMIT, PixelStore
 from kerastl.data.mixing import Mixing, as_mixing
 from kerastl.data.sets import ImageSet, digests
@@ -38,13 +40,14 @@ class Source:
     epoch, augmentation, mixing and batches are the same for all.
 
     Attributes:
-        targets: Labels or numbers, one row an example; None where nothing is asked.
+        targets: Labels or numbers, one row an example; `DenseTargets` for masks and
+            boxes; None where nothing is asked.
         views: How many versions of each example there are. Each epoch has another
             one, all before any comes again.
         is_pixels: Whether the inputs are images 0-255, which may be augmented.
     """
 
-    targets: np.ndarray | None
+    targets: np.ndarray | DenseTargets | None
     views: int = 1
     is_pixels: ClassVar[bool] = False
 
@@ -148,10 +151,12 @@ class ImageSource(Source):
     Attributes:
         images: The images with their labels.
         store: Their decoded pixels, shared by all phases.
+        encode: From rows of dense labels to what the loss takes: see `DenseTargets`.
     """
 
     images: ImageSet
     store: PixelStore
+    encode: Callable[[np.ndarray], np.ndarray] | None = None
     is_pixels: ClassVar[bool] = True
 
     @property
@@ -160,12 +165,15 @@ class ImageSource(Source):
         shape = (*self.store.image_size, self.store.channels)
         return {"images": (shape, np.dtype(np.uint8))}
 
-    @property
-    def targets(self) -> np.ndarray | None:
-        """Class indices int32, or float32 rows; None without labels."""
+    @cached_property
+    def targets(self) -> np.ndarray | DenseTargets | None:
+        """Class indices int32, float32 rows or dense targets; None without labels."""
         labels = self.images.labels
         if labels is None:
             return None
+        if self.images.dense:
+            size, resize = self.store.image_size, self.store.resize
+            return DenseTargets(labels, size, resize, self.encode)
         whole = labels.ndim == 1 and labels.dtype.kind in "iu"
         return labels.astype(np.int32 if whole else np.float32)
 
@@ -212,6 +220,9 @@ class ImageSource(Source):
         mixing = as_mixing(mixing)
         if mixing is not None and self.images.labels is None:
             fail("mixing", "None for images without labels", mixing)
+        if mixing is not None and self.images.dense:
+            hint = "Two images laid over each other have no mask and no boxes."
+            fail("mixing", "None for masks and boxes", mixing, hint)
         if mixing is not None and self.images.target_names:
             fail("mixing", "None for images with numbers", mixing)
         return mixing
@@ -230,7 +241,7 @@ class ArraySource(Source):
     """
 
     inputs: np.ndarray | StoredRows | Mapping[str, np.ndarray | StoredRows]
-    targets: np.ndarray
+    targets: np.ndarray | DenseTargets
     views: int = 1
 
     @property
@@ -287,6 +298,8 @@ class ArraySource(Source):
         mixing = as_mixing(mixing)
         if mixing is None:
             return None
+        if isinstance(self.targets, DenseTargets):
+            fail("mixing", "None for masks and boxes", mixing)
         if len(self.spec) > 1:
             fail("mixing", "None for examples of several inputs", mixing)
         # A column of indices would be averaged to the index of another class.
@@ -376,7 +389,8 @@ def batches(
     Returns:
         Dataset of `(float32 (b, height, width, 3), labels)`: labels int32 `(b,)`,
         or float32 0/1 `(b, num_classes)` where an image may have several, or the
-        share of each class where images are mixed; without labels the images alone.
+        share of each class where images are mixed, or masks uint8 `(b, height, width)`
+        that moved as their images; without labels the images alone.
 
     Raises:
         ValueError: If the set is empty, holds less than a batch with

@@ -20,14 +20,8 @@ from kerastl.data.loading import (
     inspect_files,
     without_bad,
 )
-from kerastl.data.sets import (
-    ImageSet,
-    Splits,
-    check_shares,
-    integer_codes,
-    joined,
-    natural_key,
-)
+from kerastl.data.sets import ImageSet, Splits, integer_codes, joined, natural_key
+from kerastl.data.splitting import check_shares
 
 #: The options that say how a table is read.
 COLUMNS = ("images", "targets", "labels", "separator", "groups", "split", "folder")

@@ -12,7 +12,9 @@ import numpy as np
 
 from kerastl._checks import check_choice, warn
 from kerastl._progress import Progress
+from kerastl.data.augmentation import as_augmentation, as_maps, draw_changes
 from kerastl.data.batches import only_or_all
+from kerastl.data.dense import DenseTargets
 from kerastl.data.sets import ImageSet, digests
 from kerastl.data.sources import ArraySource, ImageSource, Source, StreamSource
 from kerastl.features.keys import (
@@ -501,6 +503,18 @@ class PackedSource(ArraySource):
         return found
 
 
+def _targets(source: Source, views: Views) -> Any:
+    """The source's targets; those of places in an image move with its versions."""
+    targets, chance = source.targets, as_augmentation(views.augment)
+    if chance is None or not isinstance(targets, DenseTargets) or not chance.moves:
+        return targets
+    size, moved = targets.image_size, []
+    for view in range(views.count):
+        drawn = draw_changes(chance, len(source), size, views.seed, view)
+        moved.append(as_maps(drawn["geometry"], *size))
+    return targets.moved(moved)
+
+
 def _packed(block: Mapping[str, np.ndarray]) -> np.ndarray:
     """Rows of several tensors as rows of bytes."""
     flat = (np.ascontiguousarray(x).reshape(len(x), -1) for x in block.values())
@@ -531,7 +545,7 @@ class _Keeping:
             for name, made in block.items():
                 arrays[name][done : done + len(made)] = made
             done += len(made)
-        return ArraySource(arrays, source.targets, views.count)
+        return ArraySource(arrays, _targets(source, views), views.count)
 
     def _layout(self) -> dict[str, tuple[tuple[int, ...], np.dtype]]:
         """Shape and type in which each tensor is kept; whole numbers stay whole."""
@@ -566,8 +580,8 @@ class _Keeping:
             packed = (next(iter(b.values())) if one else _packed(b) for b in blocks)
             rows = disk.store(key, (total, *shape), dtype.name, packed, note=note)
         if one:
-            return ArraySource(rows, source.targets, views.count)
-        return PackedSource(rows, source.targets, views.count, layout)
+            return ArraySource(rows, _targets(source, views), views.count)
+        return PackedSource(rows, _targets(source, views), views.count, layout)
 
     def _blocks(self, source: Source, views: Views) -> Iterator[dict[str, np.ndarray]]:
         """Outputs by name: all of the first view, then all of the second."""

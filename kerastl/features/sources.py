@@ -8,6 +8,7 @@ import keras
 import numpy as np
 
 from kerastl._checks import check_integer, fail
+from kerastl.data.dense import DenseLabels
 from kerastl.data.images import MEMORY_LIMIT, PixelStore
 from kerastl.data.inputs import training_images
 from kerastl.data.sets import ImageSet
@@ -41,6 +42,8 @@ def make_source(
     if isinstance(data, (tuple, list)) and any(isinstance(p, ImageSet) for p in data):
         hint = "Pass training and validation images as two arguments."
         fail(name, "one ImageSet", "several", hint, TypeError)
+    if isinstance(data, (tuple, list)) and isinstance(data[-1], DenseLabels):
+        data = ImageSet(*data)
     if isinstance(data, (tuple, list)):
         _check_pair(data, name)
         if isinstance(data[0], Mapping):
@@ -124,13 +127,16 @@ def _image_source(
         fail(name, "labelled", data)
     if bound.task is not None:
         bound.task.check_set(data, name)
+    elif data.dense:
+        data.labels.check_images(data.images, name)
     size = record.image_size if record else model.input_shape[1:3]
     if None in size:
         fail("model", "built for one image size", model.input_shape)
     resize = record.resize if record else "stretch"
     options = {"memory_limit": memory_limit, "channels": model.input_shape[-1]}
     store = PixelStore(data, image_size=size, resize=resize, **options)
-    return _check_length(ImageSource(data, store), name)
+    encode = bound.task.encode if bound.task is not None and data.dense else None
+    return _check_length(ImageSource(data, store, encode), name)
 
 
 def _check_length(source: Any, name: str) -> Any:

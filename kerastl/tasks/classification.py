@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from kerastl._checks import check_choice, check_integer, check_number, fail
+from kerastl.data.dense import check_not_dense
 from kerastl.data.sets import ImageSet
 from kerastl.evaluation import metrics
 from kerastl.evaluation.grids import most_confident_mistakes, plot_mistakes
@@ -200,6 +201,7 @@ class ClassificationTask(Task):
         """Raise unless the set has the model's classes, in the model's order."""
         if data.labels is None:
             fail(name, "labelled", data)
+        check_not_dense(data.labels, name, "images with classes")
         self.check_names(data.class_names, name)
         self.check(data.labels)
 
@@ -215,6 +217,7 @@ class ClassificationTask(Task):
         """The labels of a set in the model's order of classes, which may lack some."""
         if data.labels is None or data.target_names or not len(data):
             fail(name, "labelled images", data)
+        check_not_dense(data.labels, name, "images with classes")
         names = self.class_names
         unknown = [other for other in data.class_names if other not in names]
         if unknown:
@@ -299,6 +302,7 @@ class ClassificationTask(Task):
         """The task of the set's class names."""
         if data.labels is None or data.target_names:
             fail("data", "images with classes", data)
+        check_not_dense(data.labels, "data", "images with classes")
         task = cls(data.class_names)
         task.check(data.labels)
         return task
@@ -351,7 +355,8 @@ class MulticlassTask(ClassificationTask):
     @classmethod
     def fits(cls, data: ImageSet) -> bool:
         """Whether each image has one class."""
-        return data.labels is not None and not (data.target_names or data.multilabel)
+        other = data.target_names or data.multilabel or data.dense
+        return data.labels is not None and not other
 
 
 @register_task

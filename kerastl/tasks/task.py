@@ -15,6 +15,7 @@ import numpy as np
 
 from kerastl._checks import fail, nearest
 from kerastl._compat import note_process
+from kerastl.data.dense import check_not_dense
 from kerastl.data.sets import ImageSet
 from kerastl.models.layers import TaskOutputs
 from kerastl.models.record import Record, find_record, read_record
@@ -96,8 +97,13 @@ class Task(ABC):
         """Raise unless a batch's targets fit: mixed ones too, where allowed."""
         self.check(targets)
 
+    def encode(self, targets: np.ndarray) -> np.ndarray:
+        """What the loss takes, from rows of dense labels moved with their images."""
+        return targets
+
     def targets(self, data: ImageSet, name: str = "image_set") -> np.ndarray:
         """The set's targets, checked, as the model's outputs are ordered."""
+        check_not_dense(data.labels, name, f"made for the {self.name} task")
         if data.labels is None or not len(data):
             fail(name, "labelled images", data)
         self.check(data.labels)

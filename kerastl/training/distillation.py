@@ -131,7 +131,7 @@ def teach(
     labels = np.reshape(train.targets, (-1, 1))
     taught = np.concatenate([labels, logits], axis=1).astype("float32")
     if isinstance(train, ImageSource):
-        return TaughtSource(train.images, train.store, taught)
+        return TaughtSource(train.images, train.store, taught=taught)
     return replace(train, targets=taught)
 
 

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from kerastl.data.sets import ImageSet, split_labels, split_set
+from kerastl.data.sets import ImageSet
+from kerastl.data.splitting import split_labels, split_set
 
 LABELS = np.repeat([0, 1, 2], [50, 30, 20])
 
