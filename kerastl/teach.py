@@ -22,6 +22,10 @@ from pathlib import Path
 from types import EllipsisType, SimpleNamespace
 from typing import Any
 
+#: The one palette of the lessons, told apart with any sight (Okabe and Ito).
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+#: A mark for each colour: no meaning by colour alone.
+MARKS = "osD^vP"
 _SCALES = ("tiny", "full")
 # Question -> its options, and the guess.
 _guesses: dict[str, tuple[tuple[str, ...], Any]] = {}
@@ -236,8 +240,131 @@ def claim(
     ]
     missed = "" if holds else " does not hold on this run"
     said = sentence.format(value=value, points=_Points(measured))
-    _say(f"{said} (Claim {key}{missed}: {', '.join(limits)}.)")
+    band_text = f": {', '.join(limits)}" if limits else ""
+    _say(f"{said} (Claim {key}{missed}{band_text}.)")
     _note("claim", key, value=measured, low=low, high=high, holds=holds)
+
+
+def compare(
+    key: str,
+    sentence: str,
+    first: Any,
+    second: Any,
+    *,
+    low: float = -math.inf,
+    high: float = math.inf,
+) -> None:
+    """Claim a difference of two accuracies, with its paired interval.
+
+    Both judge the same images, so the images on which they agree say nothing. The
+    interval holds the luck of the images and that of the seeds; where it holds zero,
+    the runs do not settle which one is better.
+
+    Args:
+        key: Name of the claim, such as `"05.gain"`.
+        sentence: As of `claim`, with `{points}` or `{points:+}`.
+        first: Which images were right, `(seeds, images)` of 0 and 1.
+        second: The same of the other one; the claim is on first minus second.
+        low: Least difference expected.
+        high: Greatest difference expected.
+
+    Raises:
+        ValueError: If the two have different shapes or fewer than two images.
+
+    Example:
+        >>> first, second = [[1, 1, 1, 0, 1, 1]], [[0, 1, 1, 0, 1, 1]]
+        >>> compare("05.gain", "Tuning gained {points:+}.", first, second)
+        Tuning gained +16.7 points. (Claim 05.gain.)
+          95% interval -26.2 to +59.5 points, 1 seed on 6 images: it holds zero, so ...
+    """
+    difference, least, most, shape = _paired(first, second)
+    claim(key, sentence, difference, low=low, high=high)
+    seeds = f"{shape[0]} seed{'s' if shape[0] > 1 else ''}"
+    holds = least <= 0 <= most
+    end = ": it holds zero, so this is not settled." if holds else ", without zero."
+    _say(
+        f"  95% interval {100 * least:+.1f} to {100 * most:+.1f} points, {seeds} on "
+        f"{shape[1]} images{end}"
+    )
+    _note("interval", key, low=least, high=most)
+
+
+def _paired(first: Any, second: Any) -> tuple[float, float, float, tuple[int, int]]:
+    """Mean difference, its limits, and (seeds, images).
+
+    Seeds and images are crossed: the variances of the two sets of means add up, and
+    Satterthwaite's rule gives the degrees of freedom of their sum.
+    """
+    import numpy as np
+    from scipy.stats import t
+
+    one, two = (np.atleast_2d(np.asarray(each, float)) for each in (first, second))
+    if one.shape != two.shape or one.shape[1] < 2:
+        message = "`first` and `second` must be (seeds, images), two images or more."
+        raise ValueError(f"{message} Received: shapes {one.shape} and {two.shape}.")
+    apart = one - two
+    parts = [
+        (means.var(ddof=1) / len(means), len(means) - 1)
+        for means in (apart.mean(0), apart.mean(1))
+        if len(means) > 1
+    ]
+    variance = sum(part for part, _ in parts)
+    if variance == 0:
+        return apart.mean(), apart.mean(), apart.mean(), apart.shape
+    freedom = variance**2 / sum(part**2 / count for part, count in parts)
+    half = t.ppf(0.975, freedom) * variance**0.5
+    return apart.mean(), apart.mean() - half, apart.mean() + half, apart.shape
+
+
+def dots(
+    runs: Mapping[str, Any],
+    *,
+    axes: Any = None,
+    baseline: float | None = None,
+    mark: str = "one seed",
+    label: str = "accuracy",
+) -> Any:
+    """Draw a row of marks for each method: one mark a run, and a line at the mean.
+
+    Args:
+        runs: Method -> its accuracies.
+        axes: Matplotlib axes to draw on; None makes a new figure.
+        baseline: Accuracy of a rule that looks at nothing, or None.
+        mark: What one mark stands for, for the legend.
+        label: What the horizontal axis shows.
+
+    Returns:
+        The figure; `show` knows its words.
+
+    Example:
+        >>> figure = dots({"head": [0.5, 0.6], "all": [0.7, 0.8]}, baseline=0.2)
+        >>> figure.axes[0].kerastl_alt_text
+        'Accuracy: head 0.55 (0.50 to 0.60); all 0.75 (0.70 to 0.80); baseline 0.20.'
+    """
+    from matplotlib.figure import Figure
+
+    if axes is None:
+        size = (6.4, 1.2 + 0.34 * len(runs))
+        axes = Figure(figsize=size, layout="constrained").subplots()
+    words = []
+    for place, (name, each) in enumerate(runs.items()):
+        values, colour = [float(value) for value in each], COLOURS[place % len(COLOURS)]
+        mean = sum(values) / len(values)
+        style = {"color": colour, "markersize": 7, "linestyle": ""}
+        axes.plot(values, [place] * len(values), MARKS[place % len(MARKS)], **style)
+        axes.plot([mean, mean], [place - 0.32, place + 0.32], color="black")
+        spread = f" ({min(values):.2f} to {max(values):.2f})" if len(values) > 1 else ""
+        words.append(f"{name} {mean:.2f}{spread}")
+    axes.plot([], [], "o", color="gray", label=mark)
+    axes.plot([], [], "|", color="black", markersize=12, label="mean")
+    if baseline is not None:
+        axes.axvline(baseline, color="gray", linestyle="--", label="baseline")
+        words.append(f"baseline {baseline:.2f}")
+    axes.set_yticks(range(len(runs)), list(runs))
+    axes.set(xlim=(0, 1), ylim=(len(runs) - 0.4, -0.6), xlabel=label)
+    axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False)
+    axes.kerastl_alt_text = f"{label.capitalize()}: {'; '.join(words)}."
+    return axes.figure
 
 
 def shared_images(*image_sets: Any) -> int:
@@ -261,13 +388,16 @@ def shared_images(*image_sets: Any) -> int:
     return sum(count > 1 for count in Counter(contents).values())
 
 
-def show(figure: Any, *, alt: str | None = None, dpi: int = 80) -> None:
-    """Show a figure with a description that every front end keeps.
+def show(
+    figure: Any, *, caption: str = "", alt: str | None = None, dpi: int = 120
+) -> None:
+    """Show a figure with a caption, and a description that every front end keeps.
 
-    The HTML that front ends prefer carries it. Outside a notebook nothing is shown.
+    The HTML that front ends prefer carries both. Outside a notebook nothing is shown.
 
     Args:
         figure: A Matplotlib figure.
+        caption: What the figure says, in a sentence below it; "" for none.
         alt: What it shows, in words from its data. None: kerastl's own figures know.
         dpi: Pixels per inch.
 
@@ -286,14 +416,21 @@ def show(figure: Any, *, alt: str | None = None, dpi: int = 80) -> None:
     # A palette keeps a lesson full of pictures at a quarter of its size.
     Image.open(drawn).convert("RGB").quantize(256).save(small, "png", optimize=True)
     pixels = base64.b64encode(small.getvalue()).decode("ascii")
-    _note("figure", "", alt=alt)
+    _note("figure", "", alt=alt, caption=caption)
     if "matplotlib.pyplot" in sys.modules:
         # Otherwise the notebook would show it a second time, without its words.
         sys.modules["matplotlib.pyplot"].close(figure)
     shell = sys.modules.get("IPython")
     if shell is not None and shell.get_ipython() is not None:
-        image = f'<img alt="{html.escape(alt)}" src="data:image/png;base64,{pixels}">'
-        words = {"text/html": f"<figure>{image}</figure>", "text/plain": alt}
+        # Drawn finer than a screen shows it, and shown at the size it was drawn for.
+        with Image.open(small) as drawing:
+            width = round(drawing.width * 96 / dpi)
+        style = f'width="{width}" style="max-width:100%"'
+        source = f"data:image/png;base64,{pixels}"
+        image = f'<img alt="{html.escape(alt)}" {style} src="{source}">'
+        below = f"<figcaption>{html.escape(caption)}</figcaption>" if caption else ""
+        text = f"{alt}\n{caption}" if caption else alt
+        words = {"text/html": f"<figure>{image}{below}</figure>", "text/plain": text}
         meta = {"image/png": {"alt": alt}}
         shell.display.display({**words, "image/png": pixels}, metadata=meta, raw=True)
 

@@ -217,15 +217,28 @@ def _badge_cell(lesson: Lesson, kind: str) -> Cell:
 
 def _install_cell() -> Cell:
     # `%pip` puts the value of a Python expression in braces into its line.
+    repository = _repository()
+    source = f"git+https://github.com/{repository}@v{version()}" if repository else ""
     text = (
-        "# @title Only on Colab: install the version that this lesson is made for\n"
+        "# @title Run this first: on Colab it installs the library\n"
+        "import importlib.util\n"
+        "import os\n"
         "import sys\n"
         "from pathlib import Path\n\n"
-        'if "google.colab" in sys.modules:\n'
-        "    # An uploaded wheel goes before the package index.\n"
-        '    wheels = [str(each) for each in Path().glob("kerastl-*.whl")]\n'
-        f'    package = (wheels or ["kerastl=={version()}"])[0]\n'
-        "    %pip install --quiet {package}"
+        "# No red lines about a GPU that is not there.\n"
+        'os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")\n'
+        "# An uploaded wheel goes before the repository.\n"
+        'wheels = sorted(map(str, Path().glob("kerastl-*.whl")))\n'
+        f"source = wheels[-1] if wheels else {json.dumps(source)}\n"
+        'if "google.colab" in sys.modules and source:\n'
+        "    %pip install --quiet {source}\n"
+        "    importlib.invalidate_caches()\n"
+        'if importlib.util.find_spec("kerastl") is None:\n'
+        "    raise RuntimeError(\n"
+        f'        "kerastl {version()} is not installed. On Colab: upload its .whl "\n'
+        '        "file (folder sign at the left) and run this cell again. Else: "\n'
+        '        "pip install the .whl, and start the notebook anew."\n'
+        "    )"
     )
     return Cell(False, "install", text, 0)
 
@@ -237,8 +250,9 @@ def _cell_json(lesson: Lesson, cell: Cell, seen: dict[str, int]) -> dict[str, An
     seen[digest] = seen.get(digest, 0) + 1
     repeat = f"-{seen[digest]}" if seen[digest] > 1 else ""
     metadata: dict[str, Any] = {"tags": [cell.tag]} if cell.tag else {}
-    if cell.tag in {"check", "install"}:
+    if cell.tag in {"check", "install", "plumbing"}:
         metadata |= {"cellView": "form", "jupyter": {"source_hidden": True}}
+    metadata["slideshow"] = {"slide_type": _slide(cell)}
     made = {
         "cell_type": "markdown" if cell.markdown else "code",
         "id": digest + repeat,
@@ -248,17 +262,32 @@ def _cell_json(lesson: Lesson, cell: Cell, seen: dict[str, int]) -> dict[str, An
     return made if cell.markdown else {**made, "execution_count": None, "outputs": []}
 
 
+def _slide(cell: Cell) -> str:
+    """What a cell is when a lesson is shown as slides."""
+    if cell.tag in {"check", "install", "plumbing"}:
+        return "skip"
+    if cell.markdown and re.search("^#{1,2} ", cell.text, flags=re.M):
+        return "slide"
+    return "fragment" if cell.markdown else "subslide"
+
+
 def _keep_outputs(content: dict[str, Any], path: Path) -> None:
     """Take over the outputs of the file at `path` if no code cell has changed."""
     if not path.exists():
         return
     old = [c for c in json.loads(path.read_text("utf-8"))["cells"] if "outputs" in c]
     new = [cell for cell in content["cells"] if "outputs" in cell]
-    if [cell["source"] for cell in old] != [cell["source"] for cell in new]:
+    # The install cell of the version before prints nothing either.
+    if [_source(cell) for cell in old] != [_source(cell) for cell in new]:
         return
     for before, after in zip(old, new, strict=True):
         after["execution_count"] = before["execution_count"]
         after["outputs"] = before["outputs"]
+
+
+def _source(cell: dict[str, Any]) -> list[str]:
+    """What a cell runs; the generated one counts for nothing."""
+    return [] if "install" in cell["metadata"].get("tags", []) else cell["source"]
 
 
 def _is_executed(path: Path) -> bool:

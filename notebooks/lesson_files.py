@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 FOLDER = Path(__file__).resolve().parent
-TAGS = ("quiz", "teacher", "stub", "wrong", "solution", "check")
+TAGS = ("quiz", "teacher", "plumbing", "stub", "wrong", "solution", "check")
+_EXERCISE = TAGS[3:]
 _OPENING = re.compile(r"# %%(?P<markdown> \[markdown\])?(?: tags=(?P<tags>\[.*\]))?")
 _GUESS = re.compile(r"(?P<name>\bguess=)[^,()]+(?P<rest>.*# )guess\b(?P<hint>.*)")
 _OPTION = re.compile(r"\[(?P<mark>[ x])\] (?P<option>.+?) :: (?P<why>.+)")
@@ -74,7 +75,7 @@ class Lesson:
     def exercises(self) -> tuple[Exercise, ...]:
         """The exercises in order."""
         return tuple(
-            _exercise(self, [c for c in self.cells[: i + 1] if c.tag in TAGS[2:]])
+            _exercise(self, [c for c in self.cells[: i + 1] if c.tag in _EXERCISE])
             for i, cell in enumerate(self.cells)
             if cell.tag == "check"
         )
@@ -165,6 +166,8 @@ def _rewritten(cell: Cell, kind: str) -> Cell:
         text = quiz_text(cell)
     elif cell.tag == "check":
         text = f"# @title Check (open it to see what is tested)\n{text}"
+    elif cell.tag == "plumbing":
+        text = f"# @title Plumbing (run it; you need not read it)\n{text}"
     elif not cell.markdown and kind == "student":
         text = _GUESS.sub(r"\g<name>...\g<rest>your guess\g<hint>", text)
     elif not cell.markdown:

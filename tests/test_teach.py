@@ -298,7 +298,7 @@ def test_a_notebook_gets_the_picture_and_its_words(monkeypatch):
     ((data, metadata, raw),) = shown
     assert raw
     words = 'alt="A line &quot;rises&quot; &amp; &lt;ends&gt;."'
-    assert data["text/html"].startswith(f"<figure><img {words} src=")
+    assert data["text/html"].startswith(f"<figure><img {words} width=")
     assert data["image/png"] in data["text/html"]
     assert data["text/plain"] == metadata["image/png"]["alt"]
     assert data["text/plain"] == 'A line "rises" & <ends>.'
@@ -327,3 +327,63 @@ def test_without_a_record_nothing_is_written(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     teach.check("03.1", 4, PROPERTIES)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_paired_interval_is_that_of_students_t_on_the_images(capsys, record):
+    from scipy import stats
+
+    right = np.random.default_rng(0).integers(0, 2, (2, 1, 40))
+    wanted = stats.ttest_rel(right[0, 0], right[1, 0]).confidence_interval()
+    teach.compare("03.a", "Ahead by {points:+}.", right[0], right[1])
+    kept = record()
+    assert kept[0]["value"] == right[0].mean() - right[1].mean()
+    assert [kept[1]["low"], kept[1]["high"]] == pytest.approx([*wanted])
+    assert "1 seed on 40 images" in capsys.readouterr().out
+
+
+def test_seeds_that_disagree_widen_an_interval(record):
+    calm = np.tile(np.random.default_rng(1).integers(0, 2, 200), (3, 1))
+    swaying = calm.copy()
+    swaying[0] = 1
+    for right in (calm, swaying):
+        teach.compare("03.a", "{points}", right, 1 - calm)
+    spans = [each["high"] - each["low"] for each in record() if "value" not in each]
+    assert spans[1] > 1.5 * spans[0]
+
+
+def test_an_interval_says_whether_it_settles_the_question(capsys):
+    better, worse = np.ones((3, 50)), np.zeros((3, 50))
+    worse[:, ::7] = 1
+    teach.compare("03.a", "{points:+}", better, worse, low=0)
+    assert "3 seeds on 50 images, without zero." in capsys.readouterr().out
+    teach.compare("03.a", "{points:+}", worse, worse[:, ::-1], low=0)
+    assert "it holds zero, so this is not settled." in capsys.readouterr().out
+
+
+def test_a_comparison_needs_answers_on_the_same_images():
+    with pytest.raises(ValueError, match=r"shapes \(1, 3\) and \(1, 2\)"):
+        teach.compare("03.a", "{points}", [[1, 0, 1]], [[1, 0]])
+
+
+def test_dots_draw_one_mark_a_run_and_say_what_a_mark_is():
+    figure = teach.dots({"head": [0.2, 0.4], "all": [0.9]}, baseline=0.1, mark="a draw")
+    (axes,) = figure.axes
+    marks = [line for line in axes.lines if line.get_marker() in ("o", "s")]
+    assert [list(line.get_xdata()) for line in marks[:2]] == [[0.2, 0.4], [0.9]]
+    legend = [text.get_text() for text in axes.get_legend().get_texts()]
+    assert legend == ["a draw", "mean", "baseline"]
+    words = "Accuracy: head 0.30 (0.20 to 0.40); all 0.90; baseline 0.10."
+    assert axes.kerastl_alt_text == words
+
+
+def test_a_caption_stands_below_its_figure(monkeypatch, record):
+    shown = []
+    shell = SimpleNamespace(
+        get_ipython=lambda: object(),
+        display=SimpleNamespace(display=lambda data, **_: shown.append(data)),
+    )
+    monkeypatch.setitem(sys.modules, "IPython", shell)
+    teach.show(small_figure(), alt="A line.", caption="It rises & stays.")
+    assert "<figcaption>It rises &amp; stays.</figcaption>" in shown[0]["text/html"]
+    assert shown[0]["text/plain"] == "A line.\nIt rises & stays."
+    assert record()[0]["caption"] == "It rises & stays."

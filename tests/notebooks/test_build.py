@@ -141,9 +141,42 @@ def test_the_notebooks_are_valid(products):
 def test_the_install_cell_is_guarded_and_pinned(products):
     cells = load(products["student"])["cells"]
     (text,) = ["".join(c["source"]) for c in cells if "pip" in "".join(c["source"])]
-    assert 'if "google.colab" in sys.modules:\n' in text
-    assert "    %pip install --quiet {package}" in text
-    assert f'"kerastl=={build.version()}"' in text
+    assert 'if "google.colab" in sys.modules and source:\n' in text
+    assert "    %pip install --quiet {source}" in text
+
+
+@pytest.mark.parametrize("url", ["", "url = https://github.com/someone/some-fork"])
+def test_the_install_cell_takes_the_tag_or_stops(course, monkeypatch, url):
+    setup = course.parent / "setup.cfg"
+    setup.write_text(f"[metadata]\n{url}\n")
+    monkeypatch.setattr(build, "version", lambda: "1.2.3")
+    monkeypatch.setattr(build, "ROOT", course.parent)
+    monkeypatch.chdir(course)
+    text = build._install_cell().text.replace("    %pip", "    pass  #")
+    names = {}
+    if url:
+        exec(text, names)
+        assert names["source"] == "git+https://github.com/someone/some-fork@v1.2.3"
+    (course / "kerastl-1.2.3-py3-none-any.whl").touch()
+    exec(text, names)
+    assert names["source"] == "kerastl-1.2.3-py3-none-any.whl"
+
+
+def test_without_the_library_the_first_cell_stops_the_others(monkeypatch):
+    import importlib.util
+
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    text = build._install_cell().text.replace("    %pip", "    pass  #")
+    with pytest.raises(RuntimeError, match="upload its"):
+        exec(text, {})
+
+
+def test_each_cell_knows_its_place_on_slides(products):
+    cells = load(products["student"])["cells"]
+    kinds = [cell["metadata"]["slideshow"]["slide_type"] for cell in cells]
+    assert kinds[0] == "slide"
+    assert kinds[2] == "skip"
+    assert {"slide", "skip", "subslide", "fragment"} >= set(kinds)
 
 
 def test_without_a_repository_the_badge_says_how_to_upload(source, monkeypatch):

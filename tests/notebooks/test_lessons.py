@@ -39,7 +39,8 @@ def prose(lesson):
 def visible_code(lesson):
     """The code cells that are not folded, of both copies."""
     cells = {*lesson.copy("student"), *lesson.copy("solution")}
-    return [cell for cell in cells if not cell.markdown and cell.tag != "check"]
+    folded = {"check", "plumbing"}
+    return [cell for cell in cells if not cell.markdown and cell.tag not in folded]
 
 
 def calls(cell, name):
@@ -58,6 +59,10 @@ def is_pair(node):
 def every_call(lesson, name):
     cells = [cell for cell in lesson.copy("solution") if not cell.markdown]
     return [call for cell in cells for call in calls(cell, name)]
+
+
+def every_claim(lesson):
+    return every_call(lesson, "claim") + every_call(lesson, "compare")
 
 
 def headings(lesson):
@@ -111,6 +116,13 @@ def test_the_number_of_figures(lesson):
 
 
 @each_lesson
+def test_plumbing_stays_little(lesson):
+    plumbing = [cell for cell in lesson.cells if cell.tag == "plumbing"]
+    assert len(plumbing) <= 3
+    assert all(cell.text.count("\n") < 60 for cell in plumbing)
+
+
+@each_lesson
 def test_the_number_of_exercises(lesson):
     assert 3 <= len(lesson.exercises) <= 4
 
@@ -155,7 +167,7 @@ def test_the_students_guesses_are_open(lesson):
 
 @each_lesson
 def test_keys_begin_with_the_lessons_number(lesson):
-    for name in ("predict", "reveal", "check", "claim"):
+    for name in ("predict", "reveal", "check", "claim", "compare"):
         for call in every_call(lesson, name):
             assert ast.literal_eval(call.args[0]).startswith(f"{lesson.number}.")
 
@@ -214,7 +226,7 @@ def test_the_settings_say_what_is_used(lesson):
 
 @each_lesson
 def test_the_parts_are_proven_disjoint(lesson):
-    keys = [ast.literal_eval(call.args[0]) for call in every_call(lesson, "claim")]
+    keys = [ast.literal_eval(call.args[0]) for call in every_claim(lesson)]
     assert f"{lesson.number}.shared" in keys
     code = "\n".join(cell.text for cell in lesson.cells if not cell.markdown)
     assert "teach.shared_images(" in code
@@ -222,7 +234,7 @@ def test_the_parts_are_proven_disjoint(lesson):
 
 @each_lesson
 def test_results_are_claimed(lesson):
-    claims = every_call(lesson, "claim")
+    claims = every_claim(lesson)
     keys = [ast.literal_eval(call.args[0]) for call in claims]
     assert len(set(keys)) == len(keys)
     assert len(keys) >= 3
@@ -236,7 +248,7 @@ def test_no_later_cell_needs_an_exercise(lesson):
     for cell in lesson.cells:
         if cell.markdown:
             continue
-        if cell.tag == "":
+        if cell.tag in {"", "plumbing"}:
             used = answers & read_names(cell.text)
             assert not used, f"line {cell.line} uses {used}"
             answers -= bound_names(ast.parse(cell.text))
