@@ -68,6 +68,8 @@ _PUBLIC = {
 }
 #: Reachable, and left out of completion: what calls return or seldom need.
 _ALSO = {
+    "Boxes": "kerastl.data.boxes",
+    "convert_boxes": "kerastl.data.boxes",
     "AuditReport": "kerastl.data.audit",
     "Masks": "kerastl.data.masks",
     "Mixing": "kerastl.data.mixing",

@@ -159,6 +159,18 @@ def own_size(path: str) -> np.ndarray:
     return read_image(regular_bytes(path), as_pixels, Path(path).suffix)
 
 
+def upright_size(path: str) -> tuple[int, int]:
+    """`(height, width)` of a file's pixels, upright; only its beginning is decoded."""
+
+    def look(image: "PillowImage.Image") -> tuple[int, int]:
+        width, height = image.size
+        # Orientations 5 to 8 of EXIF lie on their side.
+        turned = image.getexif().get(0x0112, 1) in (5, 6, 7, 8)
+        return (width, height) if turned else (height, width)
+
+    return read_image(regular_bytes(path), look, Path(path).suffix)
+
+
 def decoding_errors() -> tuple[type[Exception], ...]:
     """What Pillow raises for a file that is no image or is damaged."""
     from PIL import Image

@@ -12,6 +12,7 @@ import numpy as np
 from kerastl._checks import check_choice, fail, warn
 from kerastl._files import regular_bytes
 from kerastl._progress import Progress
+from kerastl.data.annotations import Found, read_annotations
 from kerastl.data.decoding import (
     as_rgb,
     decoding_errors,
@@ -159,7 +160,7 @@ def load_images(
     on_leak: str = "drop",
     progress: Progress | None = None,
 ) -> Splits:
-    """A folder of class folders, or one with train/ and others inside, as splits.
+    """A folder of class folders, of parts with those inside, or of boxes, as splits.
 
     Each file is read and decoded once here, so that a damaged one is named now and
     not in the middle of an epoch. Pictures with equal bytes never lie in two
@@ -170,6 +171,8 @@ def load_images(
             `test` where they exist, each with the class folders inside; `Training`,
             `val`, `dev`, `eval`, `seg_train` and the like are understood. Classes are
             in natural order ('2' before '10'). What is not used is said in a warning.
+            Or it holds annotations of boxes beside its images: COCO's json, PASCAL
+            VOC's xml, or YOLO's text files with a `data.yaml`; see `Boxes`.
         validation: Share of each class, in [0, 1), cut from the training images
             where the folder has no validation part; 0 for none.
         test: Share of each class for test, in [0, 1), where the folder has neither
@@ -208,6 +211,11 @@ def load_images(
     check_choice("on_bad", on_bad, ("error", "skip"))
     check_choice("on_leak", on_leak, ("drop", "error"))
     root = existing_folder(folder)
+    options = {"validation": validation, "test": test, "seed": seed}
+    options |= {"on_bad": on_bad, "on_leak": on_leak}
+    annotated = read_annotations(root)
+    if annotated is not None:
+        return _annotated(root, annotated, groups, progress, **options)
     layout = read_layout(root)
     names = _class_names(layout)
     listed = [
@@ -227,6 +235,32 @@ def load_images(
     contents = np.array([records[i].digest for i in good])
     clusters = joined(contents, keys[good])
     if list(layout.parts) == [""]:
+        return cut_whole(whole, contents, clusters, validation, test, seed)
+    return brought(whole, contents, clusters, where, validation, seed, on_leak)
+
+
+def _annotated(
+    root: Path,
+    found: Found,
+    groups: Groups | None,
+    progress: Progress | None,
+    *,
+    validation: float,
+    test: float,
+    seed: int,
+    on_bad: str,
+    on_leak: str,
+) -> Splits:
+    """The splits of a folder whose annotations say where objects are."""
+    for line in found.said:
+        warn(line)
+    paths = [Path(path) for path in found.images.paths]
+    records = inspect_files(paths, progress=progress)
+    good = without_bad(records, on_bad)
+    keys, whole = _group_keys(root, paths, groups), found.images.subset(good)
+    contents = np.array([records[i].digest for i in good])
+    clusters, where = joined(contents, keys[good]), found.where[good]
+    if set(where.tolist()) == {""}:
         return cut_whole(whole, contents, clusters, validation, test, seed)
     return brought(whole, contents, clusters, where, validation, seed, on_leak)
 
@@ -402,5 +436,8 @@ def _check_counts(train: ImageSet, name: str) -> None:
 
 def _check_classes(part: ImageSet, name: str, hint: str) -> None:
     absent = [each for each, count in part.counts().items() if not count]
-    if absent:
+    if absent and part.dense and len(absent) < part.num_classes:
+        # Rare things are seldom in each part, and the others are worth finding.
+        warn(f"No image of {name} shows {few(absent)}.")
+    elif absent:
         fail(name, "with all classes", f"without {absent}", hint)

@@ -10,7 +10,12 @@ import numpy as np
 
 from kerastl._checks import check_integer, fail
 from kerastl._files import regular_bytes
-from kerastl.data.decoding import decoding_errors, read_image, reason
+from kerastl.data.decoding import (
+    decoding_errors,
+    read_image,
+    reason,
+    upright_size,
+)
 from kerastl.data.dense import DenseLabels, placement
 from kerastl.data.images import MEMORY_LIMIT, for_each
 from kerastl.data.sets import counted
@@ -319,15 +324,6 @@ def _values(image: "PillowImage.Image") -> np.ndarray:
     if image.mode in _INDEXED:
         return np.asarray(image).astype(np.int64 if image.mode[0] == "I" else np.uint8)
     return np.asarray(image.convert("RGB"))
-
-
-def upright_size(path: str | Path) -> tuple[int, int]:
-    """`(height, width)` of a file as it is shown, from its header."""
-    from PIL import Image
-
-    with Image.open(path) as image:
-        turned = image.getexif().get(0x0112, 1)
-        return image.size if turned > 4 else image.size[::-1]
 
 
 def fit_mask(mask: np.ndarray, size: tuple[int, int], resize: str) -> np.ndarray:

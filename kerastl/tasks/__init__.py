@@ -5,6 +5,7 @@ from kerastl._lazy import lazy_names
 __getattr__, __dir__, __all__ = lazy_names(
     __name__,
     {
+        "Anchors": "kerastl.tasks.anchors",
         "BinaryTask": "kerastl.tasks.classification",
         "EvaluationReport": "kerastl.tasks.classification_report",
         "MulticlassTask": "kerastl.tasks.classification",
@@ -15,6 +16,7 @@ __getattr__, __dir__, __all__ = lazy_names(
         "RegressionTask": "kerastl.tasks.regression",
         "Task": "kerastl.tasks.task",
         "build_model": "kerastl.tasks.building",
+        "fit_anchors": "kerastl.tasks.anchors",
         "register_task": "kerastl.tasks.task",
         "task_from_config": "kerastl.tasks.task",
     },
