@@ -74,10 +74,12 @@ _ALSO = {
     "Masks": "kerastl.data.masks",
     "Mixing": "kerastl.data.mixing",
     "TextEncoder": "kerastl.models.tokenizing",
+    "TextSet": "kerastl.data.texts",
     "TrainingHistory": "kerastl.training.phase",
     "TransferResult": "kerastl.workflow",
     "adapt_model": "kerastl.tasks.building",
     "device_strategy": "kerastl.features.network",
+    "load_texts": "kerastl.data.texts",
     "train_only": "kerastl.models.freezing",
 }
 #: Modules of further names, imported when they are first used.

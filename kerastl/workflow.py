@@ -19,11 +19,12 @@ import numpy as np
 from kerastl._checks import check_choice, check_number, fail, passed_on, warn
 from kerastl._files import OutputFolder, whole_file
 from kerastl._progress import ProgressLine
+from kerastl.data.columns import is_table
 from kerastl.data.images import RESIZES, load_pixels
 from kerastl.data.inputs import open_data
 from kerastl.data.sets import ImageSet, Splits
 from kerastl.data.sources import ImageSource
-from kerastl.data.tables import COLUMNS, is_table
+from kerastl.data.tables import COLUMNS
 from kerastl.evaluation.figures import save_figure
 from kerastl.evaluation.plots import plot_history
 from kerastl.features.cache import FeatureCache

@@ -16,7 +16,7 @@ from kerastl.data.loading import (
     existing_folder,
     inspect_files,
 )
-from kerastl.data.sets import ImageSet, copies, digests
+from kerastl.data.sets import ImageSet, copies
 
 _SHOWN = 5
 
@@ -215,7 +215,7 @@ def _audit_set(
         records = [
             FileRecord(f"image {i}", sha, "array", (width, height), mode, None, spread)
             for i, (sha, spread) in enumerate(
-                zip(digests(image_set).tolist(), spreads, strict=True)
+                zip(image_set.digests().tolist(), spreads, strict=True)
             )
         ]
     name = image_set.name or "image set"

@@ -11,7 +11,7 @@ from kerastl._checks import check_choice, check_integer, check_number, fail
 from kerastl._compat import keras_home
 from kerastl._progress import Progress
 from kerastl.data.loading import leaks, load_images
-from kerastl.data.sets import ImageSet, Splits, digests, integer_codes, keep_mask
+from kerastl.data.sets import ImageSet, Splits, integer_codes, keep_mask
 from kerastl.data.shapes import make_shapes
 from kerastl.data.splitting import split_set
 
@@ -163,7 +163,7 @@ def _with_own_test(name: str, validation: float, seed: int) -> Splits:
         name,
     )
     where = np.repeat(["train", "test"], [len(images), len(test_images)])
-    contents = integer_codes(digests(every))
+    contents = integer_codes(every.digests())
     leaking = leaks(every, contents, where, "drop")
     keep = keep_mask(len(every), [leaking])
     train, check, _ = split_set(

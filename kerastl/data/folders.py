@@ -4,7 +4,7 @@ import os
 import re
 import stat
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -91,8 +91,9 @@ class Folder:
 class _Walk:
     """A walk through a folder, and what it met besides files."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, wanted: Callable[[Path], bool]) -> None:
         self.top = Folder(root)
+        self._wanted = wanted
         self.met: dict[str, list[str]] = {}
         self._real = os.path.realpath(root)
         self._seen = {_identity(path) for path in Path(self._real).parents}
@@ -131,7 +132,7 @@ class _Walk:
         elif not stat.S_ISREG(mode):
             self._meet("Left out what is no regular file", path)
         else:
-            (folder.images if is_image(path) else folder.others).append(path)
+            (folder.images if self._wanted(path) else folder.others).append(path)
             if link and self._is_outside(path):
                 self._meet("Followed links that lead out of the folder", path)
 
@@ -165,9 +166,16 @@ def _identity(path: Path) -> tuple[int, int]:
     return status.st_dev, status.st_ino
 
 
-def walk(root: Path) -> tuple[Folder, list[str]]:
-    """A folder with all below it, each folder once, and lines on what was met."""
-    found = _Walk(root)
+def walk(
+    root: Path, wanted: Callable[[Path], bool] = is_image
+) -> tuple[Folder, list[str]]:
+    """A folder with all below it, each folder once, and lines on what was met.
+
+    Args:
+        root: The folder.
+        wanted: Which files are examples, and so in `Folder.images`.
+    """
+    found = _Walk(root, wanted)
     return found.top, [f"{what}: {few(names)}." for what, names in found.met.items()]
 
 
@@ -236,9 +244,9 @@ class Layout:
         ]
 
 
-def read_layout(root: Path) -> Layout:
-    """Walk a folder and find its parts and classes."""
-    top, said = walk(root)
+def read_layout(root: Path, wanted: Callable[[Path], bool] = is_image) -> Layout:
+    """Walk a folder and find its parts and classes: see `walk`."""
+    top, said = walk(root, wanted)
     chosen = _parts(top)
     layout = Layout({"": top.folders}, top, said)
     if isinstance(chosen, tuple):

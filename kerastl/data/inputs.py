@@ -9,27 +9,29 @@ import numpy as np
 from kerastl._checks import check_choice, check_integer, fail, nearest, warn
 from kerastl._progress import Progress
 from kerastl.data.catalog import DATASETS, load_dataset
-from kerastl.data.decoding import as_pixels
+from kerastl.data.columns import Table, is_table, read_table
+from kerastl.data.decoding import as_pixels, promised_formats
 from kerastl.data.folders import list_files
 from kerastl.data.images import resize_images
 from kerastl.data.loading import Groups, load_images
 from kerastl.data.sets import (
+    Examples,
     ImageSet,
     Splits,
     channels_fit,
     counted,
-    describe,
-    digests,
     warn_user,
 )
 from kerastl.data.splitting import split_set
-from kerastl.data.tables import is_table, load_table
+from kerastl.data.tables import load_table
+from kerastl.data.texts import is_text_data, load_texts, text_column
 
 
 def open_data(
     data: Any,
     *,
     images: str | None = None,
+    text: str | None = None,
     targets: str | Sequence[str] | None = None,
     labels: str | Sequence[str] | None = None,
     separator: str | None = None,
@@ -46,13 +48,15 @@ def open_data(
     """The three parts of a folder, a table, a named data set, or sets at hand.
 
     It is what `transfer` and every command use. A folder of that name goes before a
-    data set of that name.
+    data set of that name. A table that names no image files, and has a column of
+    several words a cell, is one of texts.
 
     Args:
-        data: A folder (see `load_images`), a .csv file or DataFrame (see
-            `load_table`), a name in `load_dataset`, `Splits`, or two or three image
-            sets.
+        data: A folder (see `load_images`), a .csv file or DataFrame (see `load_table`),
+            either of texts (see `load_texts`), a name in `load_dataset`, `Splits`, or
+            two or three sets.
         images: Column of file names, for a table: see `load_table`.
+        text: Column of texts, for a table: see `load_texts`.
         targets: Columns of numbers, for a table.
         labels: Column of class names, or columns of 0 and 1, for a table.
         separator: What stands between several class names in a cell of a table.
@@ -86,7 +90,11 @@ def open_data(
     columns |= {"separator": separator, "split": split, "folder": folder}
     leaving = {"on_bad": on_bad, "on_leak": on_leak, "progress": progress}
     if is_table(data):
-        return load_table(data, groups=groups, **columns, **leaving, **shares)
+        table = read_table(data)
+        if text is not None or (images is None and _is_of_texts(table)):
+            return _texts(table, text, groups=groups, **columns, **leaving, **shares)
+        return load_table(table, groups=groups, **columns, **leaving, **shares)
+    columns["text"] = text
     if isinstance(groups, str):
         columns["groups"] = groups
     for name, given in columns.items():
@@ -94,9 +102,9 @@ def open_data(
             fail(name, "None for data that are no table", given)
     if isinstance(data, (tuple, list)) and 2 <= len(data) <= 3:
         for part in data:
-            if part is not None and not isinstance(part, ImageSet):
+            if part is not None and not isinstance(part, Examples):
                 kind = type(part).__name__
-                fail("data", "made of ImageSets", kind, error=TypeError)
+                fail("data", "made of ImageSets or TextSets", kind, error=TypeError)
         data = Splits(*data, *[None] * (3 - len(data)))
     if isinstance(data, Splits):
         if groups is not None:
@@ -105,6 +113,9 @@ def open_data(
     if not isinstance(data, (str, Path)):
         kinds = "a folder, a table, a data set's name or Splits"
         fail("data", kinds, type(data).__name__, error=TypeError)
+    if groups is None and is_text_data(data):
+        leaving.pop("progress")
+        return load_texts(data, **leaving, **shares)
     if isinstance(data, Path) or Path(data).exists() or {"/", "\\"} & set(data):
         return load_images(data, groups=groups, **leaving, **shares)
     if groups is not None:
@@ -117,6 +128,23 @@ def open_data(
         expected = f"an existing folder or one of {listed}"
         fail("data", expected, data, hint, FileNotFoundError)
     return load_dataset(data, progress=progress, **shares)
+
+
+def _is_of_texts(table: Table) -> bool:
+    """Whether a table names no image files, and has a column of texts."""
+    first = [cells[0] for cells in table.columns.values()]
+    if any(Path(str(cell)).suffix.lower() in promised_formats() for cell in first):
+        return False
+    return text_column(table.columns) is not None
+
+
+def _texts(table: Table, text: str | None, **options: Any) -> Splits:
+    """A table of texts; what is asked of images alone is refused."""
+    for name in ("images", "folder"):
+        if options.pop(name) is not None:
+            fail(name, "None for a table of texts", table.name)
+    options.pop("progress")
+    return load_texts(table, text=text, **options)
 
 
 def _checked(
@@ -143,20 +171,20 @@ def _checked(
     return Splits(train, check, last)
 
 
-def _apart(part: ImageSet, later: list[ImageSet | None], on_leak: str) -> ImageSet:
-    """A part without the images that a later part holds too."""
-    held = [digests(other) for other in later if other is not None]
+def _apart(part: Examples, later: list[Examples | None], on_leak: str) -> Examples:
+    """A part without the examples that a later part holds too."""
+    held = [other.digests() for other in later if other is not None]
     if not held:
         return part
-    leaking = np.isin(digests(part), np.concatenate(held))
+    leaking = np.isin(part.digests(), np.concatenate(held))
     if not leaking.any():
         return part
-    named = [describe(part, int(i)) for i in np.flatnonzero(leaking)[:5]]
+    named = [part.describe(int(i)) for i in np.flatnonzero(leaking)[:5]]
     if on_leak == "error":
         hint = 'Remove the copies, or have them dropped with on_leak="drop".'
-        fail("data", "made of parts that share no image", named, hint)
+        fail("data", f"made of parts that share no {part.noun}", named, hint)
     count = int(leaking.sum())
-    text = f"Dropped {counted(count)} that a held-out part holds too"
+    text = f"Dropped {counted(count, part.noun)} that a held-out part holds too"
     warn_user(text, named, count)
     return part.subset(np.flatnonzero(~leaking))
 
@@ -292,7 +320,7 @@ def stratified_sample(
         keys[mine[:per_class]] = -1.0
     chosen = np.sort(order[np.argsort(keys[order], kind="stable")[:images]])
     sample = whole.subset(chosen)
-    _, first = np.unique(digests(sample), return_index=True)
+    _, first = np.unique(sample.digests(), return_index=True)
     sample = sample.subset(np.sort(first))
     _check_classes(sample, per_class)
     return sample

@@ -23,10 +23,10 @@ from kerastl.data.decoding import (
 from kerastl.data.folders import Layout, empty_classes, few, printable, read_layout
 from kerastl.data.images import for_each
 from kerastl.data.sets import (
+    Examples,
     ImageSet,
     Splits,
     counted,
-    describe,
     integer_codes,
     joined,
     keep_mask,
@@ -343,7 +343,7 @@ def _group_keys(root: Path, paths: Sequence[Path], groups: Groups | None) -> np.
 
 
 def cut_whole(
-    whole: ImageSet,
+    whole: Examples,
     contents: np.ndarray,
     clusters: np.ndarray,
     validation: float,
@@ -357,7 +357,7 @@ def cut_whole(
 
 
 def brought(
-    whole: ImageSet,
+    whole: Examples,
     contents: np.ndarray,
     clusters: np.ndarray,
     where: np.ndarray,
@@ -392,7 +392,7 @@ def brought(
 
 
 def leaks(
-    whole: ImageSet,
+    whole: Examples,
     clusters: np.ndarray,
     where: np.ndarray,
     on_leak: str,
@@ -409,35 +409,35 @@ def leaks(
         later = clusters == clusters[i]
         later &= (where == "test") | ((where == "validation") & (where[i] == "train"))
         twin = int(np.flatnonzero(later)[0])
-        named.append(f"{describe(whole, int(i))} = {describe(whole, twin)}")
+        named.append(f"{whole.describe(int(i))} = {whole.describe(twin)}")
     if len(found) and on_leak == "error":
-        hint = f"{len(found)} images are in two parts. "
+        hint = f"{counted(len(found), whole.noun)} in two parts. "
         hint += 'Remove one copy, or have it dropped with on_leak="drop".'
-        fail(name, "made of parts that share no image", named[:_NAMED], hint)
+        fail(name, f"made of parts that share no {whole.noun}", named[:_NAMED], hint)
     if len(found):
         warn_user(
-            f"Dropped {counted(len(found))} that a held-out part holds too",
+            f"Dropped {counted(len(found), whole.noun)} that a held-out part holds too",
             named,
             len(found),
         )
     return found
 
 
-def _check_present(whole: ImageSet, where: np.ndarray, name: str) -> None:
+def _check_present(whole: Examples, where: np.ndarray, name: str) -> None:
     for part in np.unique(where):
         hint = "Each class must be in each part."
         _check_classes(whole.subset(where == part), f"{name}/{part}", hint)
 
 
-def _check_counts(train: ImageSet, name: str) -> None:
-    hint = "All its images were copies of held-out ones or in conflict."
+def _check_counts(train: Examples, name: str) -> None:
+    hint = f"All its {train.noun}s were copies of held-out ones or in conflict."
     _check_classes(train, f"{name}/train", hint)
 
 
-def _check_classes(part: ImageSet, name: str, hint: str) -> None:
+def _check_classes(part: Examples, name: str, hint: str) -> None:
     absent = [each for each, count in part.counts().items() if not count]
     if absent and part.dense and len(absent) < part.num_classes:
         # Rare things are seldom in each part, and the others are worth finding.
-        warn(f"No image of {name} shows {few(absent)}.")
+        warn(f"No {part.noun} of {name} shows {few(absent)}.")
     elif absent:
         fail(name, "with all classes", f"without {absent}", hint)

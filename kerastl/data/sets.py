@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
@@ -16,8 +16,129 @@ from kerastl.data.decoding import as_pixels, own_size
 from kerastl.data.dense import DenseLabels
 
 
+class Examples:
+    """What sets of images and of texts share: what is asked, with its names.
+
+    A frozen dataclass extends it, with its examples, `labels`, `class_names`, `name`
+    and `target_names` as fields, and with `digests` and `describe`.
+
+    Attributes:
+        noun: What one example is called.
+        items_field: The field that holds the examples, a tuple or an array.
+    """
+
+    noun: ClassVar[str]
+    items_field: ClassVar[str]
+    labels: "np.ndarray | DenseLabels | None"
+    class_names: tuple[str, ...]
+    name: str
+    target_names: tuple[str, ...]
+
+    def check_fields(self, items: Any) -> None:
+        """Check the fields against each other and store them in one form."""
+        object.__setattr__(self, self.items_field, items)
+        for field in ("class_names", "target_names"):
+            object.__setattr__(self, field, _as_names(field, getattr(self, field)))
+        if self.dense:
+            self._check_dense()
+        elif self.labels is not None:
+            if self.target_names:
+                labels = _as_numbers(self.labels, len(items), self.target_names)
+            else:
+                given = _as_array(self.labels)
+                if given.dtype.kind in "OU" and not self.class_names:
+                    object.__setattr__(self, "class_names", _sorted_names(given))
+                labels = _as_labels(given, len(items), self.class_names)
+            object.__setattr__(self, "labels", labels)
+
+    def _check_dense(self) -> None:
+        """Check labels inside the examples, and take their names."""
+        labels, count = self.labels, len(self)
+        if len(labels) != count:
+            fail("labels", f"of length {count}, as `{self.items_field}`", len(labels))
+        if self.target_names:
+            fail("target_names", "left out beside such labels", self.target_names)
+        if self.class_names not in ((), labels.class_names):
+            expected = f"{labels.class_names}, those of the labels, or left out"
+            fail("class_names", expected, self.class_names)
+        object.__setattr__(self, "class_names", labels.class_names)
+
+    def __len__(self) -> int:
+        """Number of examples."""
+        return len(getattr(self, self.items_field))
+
+    @property
+    def asked(self) -> str:
+        """What is asked, in words."""
+        if self.target_names:
+            return f"numbers of {', '.join(self.target_names)}"
+        return f"{self.num_classes} classes"
+
+    @property
+    def num_classes(self) -> int:
+        """Number of classes."""
+        return len(self.class_names)
+
+    @property
+    def dense(self) -> bool:
+        """Whether the labels are of places in an example: masks, boxes, words."""
+        return isinstance(self.labels, DenseLabels)
+
+    @property
+    def multilabel(self) -> bool:
+        """Whether an example may have several labels."""
+        named = not self.target_names and not self.dense
+        return named and self.labels is not None and self.labels.ndim == 2
+
+    def counts(self) -> dict[str, int]:
+        """Number of examples of each class, or that show it; empty without classes.
+
+        Returns:
+            Class name to count, in the order of the labels.
+        """
+        if self.labels is None or self.target_names:
+            return {}
+        if self.dense:
+            counts = self.labels.presence().sum(axis=0)
+        elif self.multilabel:
+            counts = self.labels.sum(axis=0)
+        else:
+            counts = np.bincount(self.labels, minlength=self.num_classes)
+        return {name: int(n) for name, n in zip(self.class_names, counts, strict=True)}
+
+    def subset(self, indices: Sequence[int] | np.ndarray) -> Self:
+        """The examples at `indices`, in that order.
+
+        Args:
+            indices: Integers `(k,)`, or booleans `(n,)`.
+
+        Returns:
+            A new set with the same names.
+        """
+        indices = np.asarray(indices)
+        if indices.dtype == bool:
+            indices = np.flatnonzero(indices)
+        indices, items = indices.astype(np.int64), getattr(self, self.items_field)
+        whole = isinstance(items, tuple)
+        items = tuple(items[i] for i in indices) if whole else items[indices]
+        # The fields agree already, and a part of the rows may look like another kind.
+        part = copy.copy(self)
+        object.__setattr__(part, self.items_field, items)
+        if self.labels is not None:
+            object.__setattr__(part, "labels", self.labels[indices])
+        return part
+
+    def digests(self) -> np.ndarray:
+        """A text `(n,)` for each example's content: equal ones are copies."""
+        raise NotImplementedError
+
+    def describe(self, index: int) -> str:
+        """One example in a message."""
+        raise NotImplementedError
+
+
 @dataclass(frozen=True, eq=False)
-class ImageSet:
+class ImageSet(Examples):
     """Images with what is asked of them: classes, or numbers, each with its name.
 
     Pixels are 0-255, never 0-1: the preprocessing that a network needs lies
@@ -51,6 +172,8 @@ class ImageSet:
         ImageSet(3 images, numbers of age, array (3, 8, 8, 3) uint8)
     """
 
+    noun: ClassVar[str] = "image"
+    items_field: ClassVar[str] = "images"
     images: tuple[str, ...] | np.ndarray
     labels: np.ndarray | DenseLabels | None
     class_names: tuple[str, ...] = ()
@@ -59,38 +182,9 @@ class ImageSet:
 
     def __post_init__(self) -> None:
         """Check the fields against each other and store them in one form."""
-        object.__setattr__(self, "images", _as_images(self.images))
-        for field in ("class_names", "target_names"):
-            object.__setattr__(self, field, _as_names(field, getattr(self, field)))
-        if self.dense:
-            self._check_dense()
-        elif self.labels is not None:
-            if self.target_names:
-                labels = _as_numbers(self.labels, len(self.images), self.target_names)
-            else:
-                given = _as_array(self.labels)
-                if given.dtype.kind in "OU" and not self.class_names:
-                    object.__setattr__(self, "class_names", _sorted_names(given))
-                labels = _as_labels(given, len(self.images), self.class_names)
-            object.__setattr__(self, "labels", labels)
-
-    def _check_dense(self) -> None:
-        """Check the labels of places against the images, and take their names."""
-        labels = self.labels
-        if len(labels) != len(self.images):
-            fail("labels", f"of length {len(self.images)}, as `images`", len(labels))
-        if self.target_names:
-            fail("target_names", "left out beside such labels", self.target_names)
-        if self.class_names not in ((), labels.class_names):
-            expected = f"{labels.class_names}, those of the labels, or left out"
-            fail("class_names", expected, self.class_names)
-        object.__setattr__(self, "class_names", labels.class_names)
-        if self.paths is None:
-            labels.check_images(self.images, "labels")
-
-    def __len__(self) -> int:
-        """Number of images."""
-        return len(self.images)
+        self.check_fields(_as_images(self.images))
+        if self.dense and self.paths is None:
+            self.labels.check_images(self.images, "labels")
 
     def __repr__(self) -> str:
         """Counts and kind, never the pixels."""
@@ -99,71 +193,12 @@ class ImageSet:
         else:
             kind = "files"
         name = f"{self.name!r}, " if self.name else ""
-        asked = f"{self.num_classes} classes"
-        if self.target_names:
-            asked = f"numbers of {', '.join(self.target_names)}"
-        return f"ImageSet({name}{len(self)} images, {asked}, {kind})"
+        return f"ImageSet({name}{len(self)} images, {self.asked}, {kind})"
 
     @property
     def paths(self) -> tuple[str, ...] | None:
         """The file paths, or None for a set of arrays."""
         return self.images if isinstance(self.images, tuple) else None
-
-    @property
-    def num_classes(self) -> int:
-        """Number of classes."""
-        return len(self.class_names)
-
-    @property
-    def dense(self) -> bool:
-        """Whether the labels are of places in the images: masks, boxes."""
-        return isinstance(self.labels, DenseLabels)
-
-    @property
-    def multilabel(self) -> bool:
-        """Whether an image may have several labels."""
-        named = not self.target_names and not self.dense
-        return named and self.labels is not None and self.labels.ndim == 2
-
-    def counts(self) -> dict[str, int]:
-        """Number of images of each class, or that show it; empty without classes.
-
-        Returns:
-            Class name to count, in the order of the labels.
-        """
-        if self.labels is None or self.target_names:
-            return {}
-        if self.dense:
-            counts = self.labels.presence().sum(axis=0)
-        elif self.multilabel:
-            counts = self.labels.sum(axis=0)
-        else:
-            counts = np.bincount(self.labels, minlength=self.num_classes)
-        return {name: int(n) for name, n in zip(self.class_names, counts, strict=True)}
-
-    def subset(self, indices: Sequence[int] | np.ndarray) -> "ImageSet":
-        """The images at `indices`, in that order.
-
-        Args:
-            indices: Integers `(k,)`, or booleans `(n,)`.
-
-        Returns:
-            A new set with the same names.
-        """
-        indices = np.asarray(indices)
-        if indices.dtype == bool:
-            indices = np.flatnonzero(indices)
-        indices = indices.astype(np.int64)
-        if self.paths is None:
-            images = self.images[indices]
-        else:
-            images = tuple(self.images[i] for i in indices)
-        # The fields agree already, and a part of the rows may look like another kind.
-        part = copy.copy(self)
-        object.__setattr__(part, "images", images)
-        if self.labels is not None:
-            object.__setattr__(part, "labels", self.labels[indices])
-        return part
 
     def image(self, index: int) -> np.ndarray:
         """One image as pixels 0-255, a file at its own size.
@@ -177,6 +212,19 @@ class ImageSet:
         if self.paths is None:
             return self.images[index]
         return own_size(self.paths[index])
+
+    def digests(self) -> np.ndarray:
+        """A hash of each image's content: the file's bytes, or the pixels."""
+        if self.paths is not None:
+            contents = map(regular_bytes, self.paths)
+        else:
+            pixels = np.ascontiguousarray(self.images)
+            contents = (row.tobytes() for row in pixels)
+        return np.array([hashlib.sha256(data).hexdigest() for data in contents], str)
+
+    def describe(self, index: int) -> str:
+        """The file's path, or the number of an image in an array."""
+        return f"image {index}" if self.paths is None else self.paths[index]
 
 
 @dataclass(frozen=True)
@@ -198,11 +246,11 @@ class Splits:
         (2, True)
     """
 
-    train: ImageSet
-    validation: ImageSet | None
-    test: ImageSet | None
+    train: Examples
+    validation: Examples | None
+    test: Examples | None
 
-    def __iter__(self) -> Iterator[ImageSet | None]:
+    def __iter__(self) -> Iterator[Examples | None]:
         """Train, validation, test."""
         return iter((self.train, self.validation, self.test))
 
@@ -379,16 +427,6 @@ def natural_key(text: str) -> tuple[tuple[int, int, str], ...]:
     return (*keys, (2, 0, text))
 
 
-def digests(image_set: ImageSet) -> np.ndarray:
-    """A hash of each image's content: the file's bytes, or the pixels."""
-    if image_set.paths is not None:
-        contents = map(regular_bytes, image_set.paths)
-    else:
-        pixels = np.ascontiguousarray(image_set.images)
-        contents = (row.tobytes() for row in pixels)
-    return np.array([hashlib.sha256(data).hexdigest() for data in contents], str)
-
-
 def integer_codes(keys: Sequence[object] | np.ndarray) -> np.ndarray:
     """Equal keys get equal numbers, counted in order of appearance."""
     codes: dict[object, int] = {}
@@ -460,10 +498,3 @@ def warn_user(message: str, named: Sequence[str], total: int | None = None) -> N
     listed = "; ".join(named[:_NAMED])
     more = f"; and {total - _NAMED} more" if total > _NAMED else ""
     warn(f"{message}: {listed}{more}.")
-
-
-def describe(image_set: ImageSet, index: int) -> str:
-    """The file's path, or the number and label of an image in an array."""
-    if image_set.paths is not None:
-        return image_set.paths[index]
-    return f"image {index}"

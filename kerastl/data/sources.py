@@ -17,7 +17,7 @@ from kerastl.data.batches import Epochs, source_batches
 from kerastl.data.dense import DenseTargets
 from kerastl.data.images import MEMORY_LIMIT, PixelStore
 from kerastl.data.mixing import Mixing, as_mixing
-from kerastl.data.sets import ImageSet, digests
+from kerastl.data.sets import ImageSet
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -140,7 +140,7 @@ def pixels_key(image_set: ImageSet, size: tuple[int, int], resize: str) -> str:
     code = hashlib.sha256(source.encode()).hexdigest()
     decoder = f"{code} {PIL.__version__} {features.version('jpg')}"
     return " ".join(
-        [form, str(tuple(size)), resize, decoder, *digests(image_set).tolist()]
+        [form, str(tuple(size)), resize, decoder, *image_set.digests().tolist()]
     )
 
 

@@ -6,12 +6,10 @@ import numpy as np
 
 from kerastl._checks import check_integer, check_number, fail
 from kerastl.data.sets import (
-    ImageSet,
+    Examples,
     Splits,
     conflicts,
     counted,
-    describe,
-    digests,
     integer_codes,
     joined,
     keep_mask,
@@ -24,7 +22,7 @@ _GOOD_ENOUGH = 0.02
 
 
 def split_set(
-    image_set: ImageSet,
+    image_set: Examples,
     *,
     validation: float = 0.2,
     test: float = 0.0,
@@ -60,7 +58,7 @@ def split_set(
     check_shares(validation, test, seed)
     if groups is not None and len(groups) != len(image_set):
         fail("groups", f"of length {len(image_set)}, as the images", len(groups))
-    contents = digests(image_set)
+    contents = image_set.digests()
     keep = keep_mask(len(image_set), drop_conflicts(image_set, contents))
     keys = [contents[keep]]
     if groups is not None:
@@ -70,7 +68,7 @@ def split_set(
 
 
 def cut(
-    image_set: ImageSet,
+    image_set: Examples,
     clusters: np.ndarray,
     *,
     validation: float,
@@ -91,22 +89,24 @@ def cut(
         seed=seed,
         clusters=clusters,
         class_names=names,
+        noun=image_set.noun,
     )
     sets = [image_set.subset(part) if len(part) else None for part in parts]
     return Splits(*sets)
 
 
 def _cut_dense(
-    image_set: ImageSet, clusters: np.ndarray, shares: tuple[float, float], seed: int
+    image_set: Examples, clusters: np.ndarray, shares: tuple[float, float], seed: int
 ) -> Splits:
     """A set of images that show several classes each, cut by the classes they show.
 
     A class of few images cannot be in each part: that is said, and is no error.
     """
     shows, ids = image_set.labels.presence(), integer_codes(clusters)
+    noun = image_set.noun
     parts = np.array([1.0 - sum(shares), *shares])
     wanted = np.flatnonzero(parts > 0)
-    _check_enough(np.ones((len(ids), 1), bool), ids, ("all",), len(wanted))
+    _check_enough(np.ones((len(ids), 1), bool), ids, ("all",), len(wanted), noun)
     enough = [len(np.unique(ids[column])) >= len(wanted) for column in shows.T]
     chosen = _best_parts(shows[:, enough], ids, parts, seed)
     sets = []
@@ -116,7 +116,7 @@ def _cut_dense(
         absent = np.flatnonzero(shows.any(axis=0) & ~shows[rows].any(axis=0))
         if len(rows) and len(absent):
             names = [image_set.class_names[c] for c in absent]
-            warn_user(f"No image of the {part} part shows some classes", names)
+            warn_user(f"No {noun} of the {part} part shows some classes", names)
     return Splits(*sets)
 
 
@@ -128,6 +128,7 @@ def split_labels(
     seed: int = 0,
     clusters: np.ndarray | None = None,
     class_names: Sequence[str] | None = None,
+    noun: str = "image",
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Indices of train, validation and test, each in ascending order.
 
@@ -140,6 +141,7 @@ def split_labels(
         seed: Non-negative integer.
         clusters: Integers `(n,)`: what stays together; None if nothing does.
         class_names: Names for the errors.
+        noun: What they call an example.
 
     Returns:
         Three disjoint integer arrays that cover all images.
@@ -159,7 +161,7 @@ def split_labels(
     shares = np.array([1.0 - validation - test, validation, test])
     wanted = np.flatnonzero(shares > 0)
     ids = np.arange(len(labels)) if clusters is None else integer_codes(clusters)
-    _check_enough(members, ids, names, len(wanted))
+    _check_enough(members, ids, names, len(wanted), noun)
     parts = _best_parts(members, ids, shares, seed)
     present = [members[parts == part].any(axis=0) for part in wanted]
     if not np.all(present):
@@ -171,12 +173,12 @@ def split_labels(
     return train, middle, last
 
 
-def drop_conflicts(image_set: ImageSet, contents: np.ndarray) -> list[np.ndarray]:
+def drop_conflicts(image_set: Examples, contents: np.ndarray) -> list[np.ndarray]:
     """The copies with different labels, after a warning that names them."""
     found = conflicts(contents, image_set.labels)
     if found:
-        named = [" = ".join(describe(image_set, i) for i in same) for same in found]
-        count = counted(sum(map(len, found)))
+        named = [" = ".join(image_set.describe(i) for i in same) for same in found]
+        count = counted(sum(map(len, found)), image_set.noun)
         warn_user(f"Dropped {count}: equal content, different labels", named)
     return found
 
@@ -199,17 +201,17 @@ def _members(labels: np.ndarray) -> np.ndarray:
 
 
 def _check_enough(
-    members: np.ndarray, ids: np.ndarray, names: Sequence[str], parts: int
+    members: np.ndarray, ids: np.ndarray, names: Sequence[str], parts: int, noun: str
 ) -> None:
     for c, name in enumerate(names):
         size = len(np.unique(ids[members[:, c]])) if c < members.shape[1] else 0
         if size < parts and names == ("all",):
-            expected = f"at least {parts} different images or groups"
-            hint = "Add images, or ask for fewer parts."
-            fail("images", expected, size, hint)
+            expected = f"at least {parts} different {noun}s or groups"
+            hint = f"Add {noun}s, or ask for fewer parts."
+            fail(f"{noun}s", expected, size, hint)
         if size < parts:
-            expected = f"classes of at least {parts} different images or groups"
-            hint = f"Class {name!r} has {size}: add images, or ask for fewer parts."
+            expected = f"classes of at least {parts} different {noun}s or groups"
+            hint = f"Class {name!r} has {size}: add {noun}s, or ask for fewer parts."
             fail("labels", expected, {name: size}, hint)
 
 

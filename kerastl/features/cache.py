@@ -15,7 +15,7 @@ from kerastl._progress import Progress
 from kerastl.data.augmentation import as_augmentation, as_maps, draw_changes
 from kerastl.data.batches import only_or_all
 from kerastl.data.dense import DenseTargets
-from kerastl.data.sets import ImageSet, digests
+from kerastl.data.sets import ImageSet
 from kerastl.data.sources import ArraySource, ImageSource, Source, StreamSource
 from kerastl.features.keys import (
     UnknownCodeError,
@@ -48,11 +48,11 @@ _CHUNK = 16
 def image_keys(images: ImageSet) -> list[str]:
     """A key for the content of each image: of the file's bytes, or of the pixels."""
     if images.paths is not None:
-        return [f"file {digest}" for digest in digests(images)]
+        return [f"file {digest}" for digest in images.digests()]
     # Equal bytes are another image in another shape or type.
     pixels = images.images
     form = f"{pixels.dtype.str} {pixels.shape[1:]}"
-    return [f"{form} {digest}" for digest in digests(images)]
+    return [f"{form} {digest}" for digest in images.digests()]
 
 
 class FeatureCache:

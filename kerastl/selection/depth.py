@@ -13,7 +13,7 @@ from kerastl._checks import check_integer, fail
 from kerastl._progress import Progress
 from kerastl.data.images import PixelStore
 from kerastl.data.inputs import training_images
-from kerastl.data.sets import ImageSet, Splits, digests, integer_codes
+from kerastl.data.sets import ImageSet, Splits, integer_codes
 from kerastl.data.sources import ImageSource
 from kerastl.features.cache import FeatureCache
 from kerastl.features.network import feature_network, open_backbone, run_batches
@@ -280,7 +280,7 @@ def _folds(
     """Stratified folds; copies of an image lie in one."""
     from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
-    groups = integer_codes(digests(images).tolist())
+    groups = integer_codes(images.digests().tolist())
     rows, options = np.zeros((len(images), 1)), {"shuffle": True, "random_state": seed}
     if len(np.unique(groups)) == len(images):
         return list(StratifiedKFold(folds, **options).split(rows, images.labels))

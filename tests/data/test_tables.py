@@ -117,7 +117,7 @@ def test_an_empty_cell_of_a_data_frame_is_no_class(root):
 def test_a_table_in_another_encoding_is_named(root):
     path = root / "people.csv"
     path.write_text("file,größe\nfaces/0.png,1", encoding="latin-1")
-    with pytest.raises(ValueError, match=r"`table` must be CSV text in UTF-8.*people"):
+    with pytest.raises(ValueError, match=r"`table` must be text in UTF-8.*people"):
         load_table(path)
 
 
@@ -168,7 +168,7 @@ def test_missing_files_are_named_with_the_way_out(root):
         load_table(write(root, lines))
     with pytest.raises(FileNotFoundError, match="an existing file"):
         load_table(root / "nowhere.csv")
-    with pytest.raises(TypeError, match=r"a \.csv or \.tsv file, or a DataFrame"):
+    with pytest.raises(TypeError, match=r"a \.csv, \.tsv or \.jsonl file"):
         load_table(["a.png"])
 
 
