@@ -29,6 +29,7 @@ __version__ = "0.1.0"
 _SAVED = (
     "kerastl.models.layers",
     "kerastl.models.optimizers",
+    "kerastl.models.text_layers",
     "kerastl.tasks.classification",
     "kerastl.tasks.regression",
     "kerastl.training.schedules",

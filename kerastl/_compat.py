@@ -10,7 +10,8 @@ from typing import Any
 
 import keras
 from keras.src import backend as keras_backend
-from keras.src.models.functional import Functional
+from keras.src.models.functional import Functional, is_input_keras_tensor
+from keras.src.ops.node import Node
 from keras.src.utils import file_utils
 
 
@@ -80,6 +81,33 @@ def rerun_graph(
     return model._run_through_graph(
         inputs, operation_fn=lambda operation: operation, call_fn=call
     )
+
+
+def model_from_inside(inputs: Any, outputs: Any, name: str) -> keras.Model:
+    """A model that begins at tensors inside a graph, which stays as it is.
+
+    Keras makes new inputs for them. Of those that are inputs already it makes none, and
+    then takes them for the new model's: the one they came from cannot be written any
+    more. So they are shown to it as something computed.
+
+    Args:
+        inputs: Symbolic tensors.
+        outputs: The same.
+        name: The model's name.
+    """
+    given = keras.tree.flatten(inputs)
+    own = [tensor for tensor in given if is_input_keras_tensor(tensor)]
+    if len(own) == len(given):
+        return keras.Model(inputs, outputs, name=name)
+    histories = [tensor._keras_history for tensor in own]
+    try:
+        for tensor in own:
+            made_of = keras.KerasTensor(tensor.shape, tensor.dtype)
+            Node(keras.layers.Identity(), (made_of,), {}, outputs=tensor)
+        return keras.Model(inputs, outputs, name=name)
+    finally:
+        for tensor, history in zip(own, histories, strict=True):
+            tensor._keras_history = history
 
 
 def keras_home() -> Path:

@@ -38,6 +38,7 @@ from kerastl.models.blocks import (
     split_model,
     truncate,
 )
+from kerastl.models.text_layers import find_tokens
 
 #: Bytes of rows that one cache keeps by image.
 MEMORY_LIMIT = 500_000_000
@@ -440,7 +441,7 @@ def _plan_frozen_part(
         return CachePlan("off", reason=reason), ""
     rows = views.count * len(train)
     rows += 0 if validation is None else len(validation)
-    cuts, where = possible_cuts(model), cache.where
+    cuts, where = possible_cuts(model, _length(model, train)), cache.where
     share = _SHARE_OF_MEMORY if where == "auto" else _SHARE_WHEN_ASKED
     plan = plan_cache(
         cuts,
@@ -456,6 +457,14 @@ def _plan_frozen_part(
         warn(message, RuntimeWarning)
     layers = {cut.name: cut.layers or cut.name for cut in cuts}
     return plan, layers.get(plan.cut, "")
+
+
+def _length(model: keras.Model, source: Source) -> int | None:
+    """Tokens in each text of a source, for a model of texts; None for any other."""
+    if find_tokens(model) is None:
+        return None
+    ((length, *_), _) = next(iter(source.spec.values()))
+    return length
 
 
 _WHERE = {"memory": "in memory", "disk": "on disk"}
@@ -521,6 +530,10 @@ def _packed(block: Mapping[str, np.ndarray]) -> np.ndarray:
     return np.concatenate([rows.view(np.uint8) for rows in flat], axis=1)
 
 
+#: Name of each tensor -> shape and type of one row of it.
+_Layout = dict[str, tuple[tuple[int, ...], np.dtype]]
+
+
 @dataclass(frozen=True)
 class _Keeping:
     """Computes and keeps the outputs of one network, as planned."""
@@ -536,27 +549,32 @@ class _Keeping:
     def source(self, source: Source, views: Views) -> ArraySource:
         """Features in place of images."""
         total = views.count * len(source)
-        layout = self._layout()
+        layout = self._layout(source)
         if self.plan.mode == "disk":
             return self._on_disk(source, views, total, layout)
         arrays = {n: np.empty((total, *s), dtype) for n, (s, dtype) in layout.items()}
         done = 0
-        for block in self._blocks(source, views):
+        for block in self._blocks(source, views, layout):
             for name, made in block.items():
                 arrays[name][done : done + len(made)] = made
             done += len(made)
         return ArraySource(arrays, _targets(source, views), views.count)
 
-    def _layout(self) -> dict[str, tuple[tuple[int, ...], np.dtype]]:
+    def _layout(self, source: Source) -> _Layout:
         """Shape and type in which each tensor is kept; whole numbers stay whole."""
-        found = {}
-        for name, x in zip(self.names, self.prefix.outputs, strict=True):
+        found, outputs = {}, self.prefix.outputs
+        shapes = [x.shape[1:] for x in outputs]
+        if any(None in shape for shape in shapes):
+            # Of sequences of any length: as long as these.
+            made = keras.tree.flatten(self.prefix(_sample(source)))
+            shapes = [tuple(x.shape[1:]) for x in made]
+        for name, x, shape in zip(self.names, outputs, shapes, strict=True):
             dtype = self.plan.dtype if "float" in x.dtype else x.dtype
-            found[name] = x.shape[1:], np.dtype(dtype)
+            found[name] = shape, np.dtype(dtype)
         return found
 
     def _on_disk(
-        self, source: Source, views: Views, total: int, layout: dict[str, Any]
+        self, source: Source, views: Views, total: int, layout: _Layout
     ) -> ArraySource:
         disk = DiskCache()
         size = batch_of(source, self.batch_size)
@@ -576,16 +594,18 @@ class _Keeping:
             if not one:
                 sizes = (math.prod(s) * d.itemsize for s, d in layout.values())
                 shape, dtype = (sum(sizes),), np.dtype(np.uint8)
-            blocks = self._blocks(source, views)
+            blocks = self._blocks(source, views, layout)
             packed = (next(iter(b.values())) if one else _packed(b) for b in blocks)
             rows = disk.store(key, (total, *shape), dtype.name, packed, note=note)
         if one:
             return ArraySource(rows, _targets(source, views), views.count)
         return PackedSource(rows, _targets(source, views), views.count, layout)
 
-    def _blocks(self, source: Source, views: Views) -> Iterator[dict[str, np.ndarray]]:
+    def _blocks(
+        self, source: Source, views: Views, layout: _Layout
+    ) -> Iterator[dict[str, np.ndarray]]:
         """Outputs by name: all of the first view, then all of the second."""
-        total, done, layout = views.count * len(source), 0, self._layout()
+        total, done = views.count * len(source), 0
         if views.augment is None:
             made = self.cache.outputs(self.prefix, source, batch_size=self.batch_size)
         else:

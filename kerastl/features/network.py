@@ -1,6 +1,6 @@
 """A frozen network as a function of images, run over batches."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,13 @@ from kerastl.models.backbones import build_backbone, draw_weights
 from kerastl.models.blocks import as_functional, cut_points, truncate
 from kerastl.models.layers import FeatureColumns, SpatialPyramid
 from kerastl.models.record import find_preprocessing, find_record
+from kerastl.models.text_backbones import (
+    is_text_network,
+    pool_tokens,
+    sequence_output,
+    text_below_head,
+)
+from kerastl.models.text_layers import TokenInputs, find_tokens
 from kerastl.models.weights import is_model_file
 from kerastl.tasks.compiling import jit_mode
 
@@ -233,9 +240,59 @@ def _rows_of(arrays: Any, rows: Any) -> Any:
     return keras.tree.map_structure(lambda array: np.asarray(array)[rows], arrays)
 
 
+def check_inputs(model: keras.Model, inputs: Mapping[str, Any], name: str) -> None:
+    """Raise unless arrays by name are what the model takes: those, and no more.
+
+    Keras maps a dictionary with a key too many to the wrong inputs, and only warns.
+
+    Args:
+        model: What they will be fed to.
+        inputs: Its inputs by name.
+        name: What error messages call them.
+    """
+    wanted = [x.name for x in model.inputs]
+    if isinstance(model.input, Mapping):
+        wanted = list(model.input)
+    if set(inputs) != set(wanted):
+        lacking = ", ".join(map(repr, sorted(set(wanted) - set(inputs))))
+        strange = ", ".join(map(repr, sorted(set(inputs) - set(wanted))))
+        hint = f"It lacks {lacking}." if lacking else f"It has no {strange}."
+        expected = f"of the inputs {', '.join(sorted(wanted))}"
+        fail(name, expected, ", ".join(sorted(inputs)), hint)
+    tokens = find_tokens(model)
+    if tokens is not None:
+        check_tokens(tokens, inputs, name)
+
+
+def check_tokens(tokens: TokenInputs, inputs: Mapping[str, Any], name: str) -> None:
+    """Raise unless ids are in the vocabulary, and masks are 0 and 1.
+
+    TensorFlow ends with a page of its own for an id that is none; JAX takes another.
+    """
+    ids = np.asarray(inputs["token_ids"])
+    if ids.ndim != 2 or ids.dtype.kind not in "iu":
+        shape = f"{ids.dtype} {ids.shape}"
+        fail(name, "whole numbers `token_ids` of shape (n, t)", shape)
+    size, longest = tokens.vocabulary_size, tokens.max_length
+    if ids.size and size is not None and not 0 <= ids.min() <= ids.max() < size:
+        hint = "They come from the tokenizer of another network."
+        received = f"{ids.min()} to {ids.max()}"
+        fail(name, f"`token_ids` from 0 to {size - 1}", received, hint)
+    if longest is not None and ids.shape[1] > longest:
+        fail(name, f"at most {longest} tokens a text", ids.shape[1])
+    shapes = {key: np.shape(rows) for key, rows in inputs.items()}
+    if set(shapes.values()) != {ids.shape}:
+        fail(name, "inputs of one shape (n, t)", shapes)
+    mask = np.asarray(inputs.get("padding_mask", [1]))
+    if not np.isin(mask, (0, 1)).all():
+        fail(name, "a `padding_mask` of 1 (a token) and 0", np.unique(mask)[:5])
+
+
 def as_fed(model: keras.Model, batch: Any) -> Any:
     """Inputs in single precision, but for whole numbers where the model takes them."""
     if isinstance(batch, dict):
+        if find_tokens(model) is not None:
+            check_inputs(model, batch, "inputs")
         types = {x.name: x.dtype for x in model.inputs}
         whole = {name for name, dtype in types.items() if "int" in dtype}
         return {
@@ -311,6 +368,8 @@ def _flat(outputs: Any) -> list[np.ndarray]:
 
 
 POOLINGS = ("avg", "max", "spp")
+#: Of texts; `"avg"` is the mean over the real tokens.
+TEXT_POOLINGS = ("avg", "mean", "cls", "last")
 
 
 def open_backbone(
@@ -339,6 +398,11 @@ def open_backbone(
         ValueError: If the arguments do not fit the backbone.
         TypeError: If it is neither a name nor a functional model.
     """
+    if is_text_network(backbone):
+        known = isinstance(backbone, keras.Model) and find_tokens(backbone) is not None
+        if known and find_record(backbone) is not None:
+            return text_below_head(backbone)
+        return backbone if known else build_backbone(backbone)
     if isinstance(backbone, (str, Path)):
         size = {"image_size": image_size, "alpha": alpha}
         built = build_backbone(backbone, weights=weights, **size)
@@ -370,7 +434,8 @@ def feature_network(
     Args:
         backbone: Functional model from `open_backbone`.
         at: Name in `cut_points(backbone)`, several of them, or None: the top.
-        pooling: `"avg"`, `"max"` or `"spp"`; a flat output passes as it is.
+        pooling: `"avg"`, `"max"` or `"spp"`; a flat output passes as it is. Of texts
+            `"avg"` or `"mean"` over the real tokens, `"cls"` or `"last"`.
 
     Returns:
         Functional model, `(n, height, width, 3)` to float32 `(n, d)`, whose last
@@ -379,14 +444,18 @@ def feature_network(
     Raises:
         ValueError: If a cut is none, is named twice, or cannot be pooled.
     """
-    check_choice("pooling", pooling, POOLINGS)
+    texts = find_tokens(backbone) is not None
+    check_choice("pooling", pooling, TEXT_POOLINGS if texts else POOLINGS)
     if at is None and isinstance(backbone.layers[-1], FeatureColumns):
         return backbone
     cuts = _check_cuts(backbone, at)
     parts = []
     for number, cut in enumerate(cuts):
         whole = backbone if at is None else truncate(backbone, cut)
-        parts.append(_pooled(whole.output, cut, pooling, number))
+        if texts:
+            parts.append(_pooled_text(whole, cut, pooling, number))
+        else:
+            parts.append(_pooled(whole.output, cut, pooling, number))
     joined = layers.Concatenate(name="feature_join", dtype="float32")
     row = joined(parts) if len(parts) > 1 else parts[0]
     columns = FeatureColumns(cuts, [part.shape[-1] for part in parts], pooling)
@@ -405,6 +474,18 @@ def _check_cuts(
     if not cuts or len(set(cuts)) < len(cuts):
         fail("at", "different cut points, at least one", cuts)
     return cuts
+
+
+def _pooled_text(
+    network: keras.Model, cut: str, pooling: str, number: int
+) -> keras.KerasTensor:
+    """Turn vectors of tokens into a row of features, by the mask."""
+    sequence = sequence_output(network)
+    if len(sequence.shape) != 3:
+        expected = "cuts whose output is a vector for each token"
+        fail("at", expected, cut, f"Its output has the shape {sequence.shape}.")
+    kind = "mean" if pooling == "avg" else pooling
+    return pool_tokens(network, sequence, kind, f"feature_pool_{number}")
 
 
 def _pooled(

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import keras
 
@@ -17,7 +18,11 @@ from kerastl._compat import (
     seed_generators,
     sublayers,
 )
-from kerastl.models.blocks import as_functional, cut_points, node_multiplications
+from kerastl.models.blocks import (
+    as_functional,
+    inner_cut_points,
+    node_multiplications,
+)
 from kerastl.models.layers import is_holding_statistics, is_noise
 
 CACHE_MODES = ("auto", "off", "memory", "disk")
@@ -242,11 +247,12 @@ def _number(path: Path) -> int | None:
         return None
 
 
-def possible_cuts(model: keras.Model) -> tuple[Cut, ...]:
+def possible_cuts(model: keras.Model, length: int | None = None) -> tuple[Cut, ...]:
     """The places below everything that trains that carry all that follows.
 
     Args:
         model: Functional model whose trainable flags are set.
+        length: Of a sequence, where the model takes those of any.
 
     Returns:
         From input to output; only those with weights below them. Up to the last,
@@ -256,7 +262,7 @@ def possible_cuts(model: keras.Model) -> tuple[Cut, ...]:
     """
     model = as_functional("model", model)
     nodes = graph_nodes(model)
-    legal = set(cut_points(model)[:-1])
+    legal = set(inner_cut_points(model))
     found, below, weights = [], 0, False
     #: Of each tensor that never changes, its layer's name and itself.
     stable: dict[int, tuple[str, keras.KerasTensor]] = {}
@@ -270,27 +276,34 @@ def possible_cuts(model: keras.Model) -> tuple[Cut, ...]:
             needed |= stable.keys() & set(node.inputs)
             continue
         weights = weights or bool(getattr(layer, "weights", ()))
-        below += node_multiplications(layer, node.outputs)
+        below += node_multiplications(layer, node.outputs, length)
         stable |= {id(tensor): (layer.name, tensor) for tensor in node.outputs}
-        shape = node.outputs[0].shape[1:]
+        shape = _sized(node.outputs[0].shape[1:], length)
         if single and weights and layer.name in legal and None not in shape:
             dtype = "float16" if node.outputs[0].dtype == "float16" else "float32"
             found.append(Cut(layer.name, math.prod(shape), below, dtype))
     between = [stable[tensor] for tensor in stable if tensor in needed]
     deeper = below > (found[-1].below if found else 0)
     if weights and deeper and len(between) > 1 and not single:
-        found += _joint_cut(nodes, between, below)
+        found += _joint_cut(nodes, between, below, length)
     return tuple(found)
+
+
+def _sized(shape: tuple[int | None, ...], length: int | None) -> tuple[Any, ...]:
+    """A shape whose first axis, if it is open, is of that length."""
+    open_ = length is not None and shape and shape[0] is None
+    return (length, *shape[1:]) if open_ else shape
 
 
 def _joint_cut(
     nodes: Sequence[GraphNode],
     between: Sequence[tuple[str, keras.KerasTensor]],
     below: int,
+    length: int | None,
 ) -> list[Cut]:
     """One cut through several tensors, where each has a name and a shape of its own."""
     calls = Counter(node.layer.name for node in nodes)
-    shapes = [tensor.shape[1:] for _, tensor in between]
+    shapes = [_sized(tensor.shape[1:], length) for _, tensor in between]
     if any(calls[name] > 1 for name, _ in between) or any(None in s for s in shapes):
         return []
     # The model's own inputs go along by themselves.

@@ -14,6 +14,7 @@ from kerastl.data.inputs import training_images
 from kerastl.data.sets import ImageSet
 from kerastl.data.sources import ArraySource, ImageSource, Source, StreamSource
 from kerastl.evaluation.grids import show_images
+from kerastl.features.network import check_inputs
 from kerastl.models.record import find_preprocessing
 from kerastl.tasks.task import BoundModel, bind
 
@@ -49,7 +50,7 @@ def make_source(
         if isinstance(data[0], Mapping):
             inputs, known = data[0], find_preprocessing(bound.model) is not None
             if len(inputs) > 1 or not known:
-                return _named_arrays(*data, name)
+                return _named_arrays(bound.model, *data, name)
             data = next(iter(inputs.values())), data[1]
         first = data[0][0] if isinstance(data[0], (list, tuple)) and data[0] else None
         if hasattr(first, "convert"):
@@ -109,9 +110,12 @@ def _is_batch(item: Any) -> bool:
     return all(sizes) and sizes[0][0] == sizes[1][0]
 
 
-def _named_arrays(inputs: Mapping[str, Any], labels: Any, name: str) -> ArraySource:
-    """Several inputs by name, all of one length."""
+def _named_arrays(
+    model: keras.Model, inputs: Mapping[str, Any], labels: Any, name: str
+) -> ArraySource:
+    """Several inputs by name, all of one length, as the network takes them."""
     arrays = {key: np.asarray(rows) for key, rows in inputs.items()}
+    check_inputs(model, arrays, name)
     labels = np.asarray(labels)
     lengths = {key: len(rows) for key, rows in arrays.items()}
     if set(lengths.values()) != {len(labels)}:

@@ -30,6 +30,11 @@ from kerastl.models.registry import (
     find_spec,
     match_spec,
 )
+from kerastl.models.text_backbones import (
+    build_text_backbone,
+    check_image_options,
+    is_text_network,
+)
 from kerastl.models.weights import (
     cached_imagenet_file,
     check_weights,
@@ -213,7 +218,7 @@ def _is_cached(spec: BackboneSpec) -> bool:
 
 
 def build_backbone(
-    name: str | Path,
+    name: str | Path | keras.Model,
     *,
     image_size: int | tuple[int, int] | None = None,
     weights: str | Path | None = "imagenet",
@@ -229,7 +234,8 @@ def build_backbone(
     Args:
         name: A name from `list_backbones()`; case, `-` and `_` do not matter. Or the
             `.keras` file of a tuned model, whose head is left out, with a warning;
-            `weights` is not asked then.
+            `weights` is not asked then. Or a `Backbone` of keras-hub for texts, or the
+            name of its preset: see `kerastl.models.text_backbones`.
         image_size: Pixels, one number or `(height, width)`. None: the size the
             weights were trained at.
         weights: `"imagenet"` (downloaded once by Keras), `"tiny"` (bundled; see
@@ -270,6 +276,9 @@ def build_backbone(
         eq. 4, for the straight line.
     """
     note_process()
+    if is_text_network(name):
+        check_image_options(locals(), build_backbone)
+        return build_text_backbone(name)
     check_integer("channels", channels, 1)
     if channels != 3:
         options = passed_on(locals(), build_backbone) | {"channels": 3}

@@ -10,9 +10,17 @@ from typing import Any
 import keras
 
 from kerastl._checks import fail, nearest
-from kerastl._compat import GraphNode, graph_nodes, is_functional, sublayers
+from kerastl._compat import (
+    GraphNode,
+    graph_nodes,
+    is_functional,
+    model_from_inside,
+    sublayers,
+)
 from kerastl.models.layers import Preprocessing, is_adapter
 from kerastl.models.registry import BackboneSpec, match_spec
+from kerastl.models.text_layers import find_text_spec
+from kerastl.models.text_registry import HUB_NORMALISATIONS, TextSpec
 
 
 def check_functional(name: str, model: object) -> None:
@@ -62,8 +70,12 @@ def _separators(model: keras.Model) -> list[tuple[str, keras.KerasTensor]]:
     layer separates the network where its own output is the only such tensor. The
     inputs are live from the start, and an output of the model to the very end. A
     layer called twice has no one place in the graph, so it separates nothing.
+
+    Of several inputs those of whole numbers go along with what is cut: masks and ids,
+    which cost nothing to carry, and which every block of a transformer takes.
     """
     nodes = graph_nodes(model)
+    along = _handed_on(model)
     last_use: dict[int, int] = {}
     for position, node in enumerate(nodes):
         for tensor in node.inputs:
@@ -71,15 +83,45 @@ def _separators(model: keras.Model) -> list[tuple[str, keras.KerasTensor]]:
     for tensor in model.outputs:
         last_use[id(tensor)] = len(nodes)
     calls = Counter(id(node.layer) for node in nodes)
-    live = {id(t) for node in nodes if node.is_input for t in node.outputs}
+    live = {id(t) for node in nodes if node.is_input for t in node.outputs} - along
     found = []
     for position, node in enumerate(nodes):
+        made = {id(t) for t in node.outputs} - along
         live.difference_update(t for t in node.inputs if last_use[t] <= position)
-        live.update(id(t) for t in node.outputs if last_use.get(id(t), -1) > position)
-        made = {id(t) for t in node.outputs}
+        live.update(t for t in made if last_use.get(t, -1) > position)
         if live == made and len(live) == 1 and calls[id(node.layer)] == 1:
             found.append((node.layer.name, node.outputs[0]))
     return found
+
+
+def _handed_on(model: keras.Model) -> set[int]:
+    """Ids of the inputs that go along at every cut, and of what is made of them alone.
+
+    What no weight has touched is made anew behind the cut.
+    """
+    along = {id(x) for x in model.inputs if x.dtype == "bool" or "int" in x.dtype}
+    if len(model.inputs) < 2:
+        return set()
+    for node in graph_nodes(model):
+        made_of_them = node.inputs and along.issuperset(node.inputs)
+        if made_of_them and not getattr(node.layer, "weights", ()):
+            along |= {id(tensor) for tensor in node.outputs}
+    return along
+
+
+def _inner_cuts(model: keras.Model) -> dict[str, keras.KerasTensor]:
+    """Cut points with layers on both sides, and their tensors."""
+    ends = {id(tensor) for tensor in (*model.inputs, *model.outputs)}
+    return {name: t for name, t in _separators(model) if id(t) not in ends}
+
+
+def inner_cut_points(model: keras.Model) -> tuple[str, ...]:
+    """The names of `cut_points(model)` that have layers on both sides.
+
+    Args:
+        model: Functional model.
+    """
+    return tuple(_inner_cuts(as_functional("model", model)))
 
 
 def cut_points(model: keras.Model) -> tuple[str, ...]:
@@ -88,7 +130,8 @@ def cut_points(model: keras.Model) -> tuple[str, ...]:
     A network may be truncated at these, and split at them one at a time. A layer
     inside a residual block is none: the shortcut runs past it. The input layer and
     the last layer are listed; `split_model` accepts those between them. A sum written
-    `x + y` counts as a layer, with the name that Keras gave it.
+    `x + y` counts as a layer, with the name that Keras gave it. A model of several
+    inputs hands on those of whole numbers, such as a padding mask, at each cut.
 
     Args:
         model: Functional model or Sequential, with one output.
@@ -151,14 +194,12 @@ def split_model(
     """
     model = as_functional("model", model)
     if isinstance(at, str):
-        cuts = dict(_separators(model))
-        _check_cut(model, at, tuple(cuts)[1:-1])
-        carried = cuts[at]
-    else:
-        carried = _carried(model, tuple(at))
-        carried = carried[0] if len(carried) == 1 else carried
+        _check_cut(model, at, tuple(_inner_cuts(model)))
+    carried = _carried(model, (at,) if isinstance(at, str) else tuple(at))
+    carried = carried[0] if len(carried) == 1 else carried
     prefix = keras.Model(model.input, carried, name=f"{model.name}_prefix")
-    return prefix, keras.Model(carried, model.output, name=f"{model.name}_suffix")
+    name = f"{model.name}_suffix"
+    return prefix, model_from_inside(carried, model.output, name)
 
 
 def _carried(model: keras.Model, names: tuple[str, ...]) -> list[keras.KerasTensor]:
@@ -182,7 +223,12 @@ def _carried(model: keras.Model, names: tuple[str, ...]) -> list[keras.KerasTens
     below = _leading_to(nodes, tensors, stop=set())
     above = _leading_to(nodes, model.outputs, stop=cut)
     taken = {tensor for place in above for tensor in nodes[place].inputs}
-    both = [place for place in below & above if not nodes[place].is_input]
+    along = _handed_on(model)
+    both = [
+        place
+        for place in below & above
+        if not nodes[place].is_input and along.isdisjoint(map(id, nodes[place].outputs))
+    ]
     if both:
         name = nodes[max(both)].layer.name
         hint = f"{name!r} leads to them, and past them to the output: name it too."
@@ -204,6 +250,21 @@ def _leading_to(
         if any(id(tensor) in wanted for tensor in nodes[place].outputs):
             found.add(place)
             wanted |= set(nodes[place].inputs) - stop
+    return found
+
+
+def calls_by_layer(model: keras.Model) -> Counter[str]:
+    """How often each layer is called in one pass, those of nested models included.
+
+    Args:
+        model: Functional model.
+    """
+    found: Counter[str] = Counter()
+    for node in graph_nodes(as_functional("model", model)):
+        if is_functional(node.layer):
+            found += calls_by_layer(node.layer)
+        else:
+            found[node.layer.name] += 1
     return found
 
 
@@ -231,8 +292,9 @@ def truncate(model: keras.Model, at: str) -> keras.Model:
         (None, 3)
     """
     model = as_functional("model", model)
-    cuts = dict(_separators(model))
-    _check_cut(model, at, tuple(cuts)[1:])
+    own = {id(tensor) for tensor in model.inputs}
+    cuts = {name: t for name, t in _separators(model) if id(t) not in own}
+    _check_cut(model, at, tuple(cuts))
     return keras.Model(model.input, cuts[at], name=model.name)
 
 
@@ -257,7 +319,9 @@ def _check_cut(model: keras.Model, at: str, legal: tuple[str, ...]) -> None:
     )
 
 
-def node_multiplications(layer: Any, outputs: tuple[keras.KerasTensor, ...]) -> int:
+def node_multiplications(
+    layer: Any, outputs: tuple[keras.KerasTensor, ...], length: int | None = None
+) -> int:
     """Multiplications by weights in one call of a layer, for one image.
 
     A kernel is applied at each position of the output: a convolution's at each
@@ -267,13 +331,15 @@ def node_multiplications(layer: Any, outputs: tuple[keras.KerasTensor, ...]) -> 
     Args:
         layer: Layer, model or operation of a graph.
         outputs: The symbolic tensors of that call.
+        length: What sides stand for whose length is open; None: one.
     """
     if not isinstance(layer, keras.Layer):
         return 0
     if is_functional(layer):
-        return multiplications(layer)
+        nodes = graph_nodes(layer)
+        return sum(node_multiplications(n.layer, n.outputs, length) for n in nodes)
     shape = outputs[0].shape
-    positions = math.prod(side or 1 for side in shape[1:-1])
+    positions = math.prod(side or length or 1 for side in shape[1:-1])
     if keras.config.image_data_format() == "channels_first" and len(shape) == 4:
         positions = math.prod(side or 1 for side in shape[2:])
     kernels = {
@@ -283,6 +349,7 @@ def node_multiplications(layer: Any, outputs: tuple[keras.KerasTensor, ...]) -> 
         # Embeddings are looked up; vectors scale or shift.
         if len(weight.shape) > 1
         and not isinstance(part, keras.layers.Embedding)
+        and "embedding" not in weight.name
         and not is_adapter(weight)
     }
     return positions * sum(kernels.values())
@@ -324,8 +391,17 @@ _NORMALISATION = (
     keras.layers.BatchNormalization,
     keras.layers.LayerNormalization,
     keras.layers.GroupNormalization,
+    keras.layers.RMSNormalization,
     keras.layers.Normalization,
 )
+
+
+def is_normalisation(layer: Any) -> bool:
+    """Whether a layer normalises: Keras's, or one of keras-hub that is none of them."""
+    names = {kind.__name__ for kind in type(layer).__mro__}
+    return isinstance(layer, _NORMALISATION) or bool(names & set(HUB_NORMALISATIONS))
+
+
 _ACTIVATION = (keras.layers.Activation, keras.layers.ReLU, keras.layers.LeakyReLU)
 
 
@@ -377,7 +453,11 @@ def blocks(
     if not graph.layers:
         return {}
     cuts = [name for name in cut_points(model) if name in graph.layers]
-    ends = _named_ends(graph, cuts, _spec_of(model))
+    text = find_text_spec(model)
+    if text is None:
+        ends = _named_ends(graph, cuts, _spec_of(model))
+    else:
+        ends = _text_ends(graph, text)
     if not ends:
         ends = _segment_ends(graph, cuts)
     pieces: list[tuple[str, tuple[str, ...]]] = []
@@ -490,6 +570,21 @@ def _named_ends(
     return ends
 
 
+def _text_ends(graph: _Graph, spec: TextSpec) -> dict[str, str]:
+    """The same for a network of text: each transformer layer ends the block it is.
+
+    The stem ends at the last of the embeddings' layers, so that one which runs past
+    the stem into every block is the stem's.
+    """
+    layers = [n for n in graph.layers if re.fullmatch(spec.block, n)]
+    stem = [n for n in graph.layers if re.fullmatch(spec.embeddings, n)]
+    ends = {stem[-1]: "stem"} if stem and layers else {}
+    ends |= {name: name for name in layers}
+    if spec.pooler in graph.layers:
+        ends[spec.pooler] = "pooler"
+    return ends
+
+
 def _segment_ends(graph: _Graph, cuts: list[str]) -> dict[str, str]:
     """Ends of the blocks of an unknown network: see `blocks`."""
     order = list(graph.layers)
@@ -511,7 +606,7 @@ def _segment_ends(graph: _Graph, cuts: list[str]) -> dict[str, str]:
 
 def _is_heavy(layer: Any) -> bool:
     """Whether a layer holds weights other than a normalisation's."""
-    return bool(getattr(layer, "weights", ())) and not isinstance(layer, _NORMALISATION)
+    return bool(getattr(layer, "weights", ())) and not is_normalisation(layer)
 
 
 def _is_light(graph: _Graph, name: str) -> bool:

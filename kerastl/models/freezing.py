@@ -2,15 +2,20 @@
 
 import math
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 import keras
 
-from kerastl._checks import check_choice, check_integer, fail, nearest
+from kerastl._checks import check_choice, check_integer, fail, nearest, warn
 from kerastl._compat import own_variables, sublayers
-from kerastl.models.blocks import as_functional, blocks
+from kerastl.models.blocks import (
+    as_functional,
+    blocks,
+    calls_by_layer,
+    is_normalisation,
+)
 from kerastl.models.layers import (
     adapted_parts,
     hold_base,
@@ -21,16 +26,10 @@ from kerastl.models.layers import (
     wake,
 )
 from kerastl.models.record import find_record, is_pretrained
+from kerastl.models.text_layers import find_text_spec, find_tokens
 
 #: What `trainable` may name besides parts of the network.
 PARAMETER_GROUPS = ("norm", "bias", "lora")
-
-_NORMALISATION = (
-    keras.layers.BatchNormalization,
-    keras.layers.LayerNormalization,
-    keras.layers.GroupNormalization,
-    keras.layers.RMSNormalization,
-)
 
 #: What a network without weights of a group lacks, and what to do then.
 _NONE_IN_GROUP = {
@@ -59,7 +58,7 @@ def weights_in_group(layer: keras.Layer, group: str) -> list[keras.Variable]:
 def _is_in_group(part: keras.Layer, weight: keras.Variable, group: str) -> bool:
     if group == "lora":
         return is_adapter(weight)
-    normalises = isinstance(part, _NORMALISATION)
+    normalises = is_normalisation(part)
     if group == "norm":
         return normalises
     return weight.name == "bias" or (normalises and weight.name == "beta")
@@ -187,6 +186,8 @@ def unfreeze(
     check_choice("batch_norm", batch_norm, BATCH_NORM_MODES)
     names = resolve_trainable(model, trainable)
     head = set(head_layers(model))
+    if isinstance(trainable, int) and names != head:
+        _warn_of_shared_layers(model, names)
     mode = resolve_batch_norm(model, batch_norm)
     group = trainable if trainable in PARAMETER_GROUPS else None
     _check_distinct_names(model)
@@ -201,6 +202,42 @@ def unfreeze(
     for number, part in enumerate(adapted_parts(leaf_layers(model))):
         hold_base(part)
         wake(part, number)
+    tokens = find_tokens(model)
+    if tokens is not None:
+        # A file keeps no flags of what lies inside a nested network.
+        tokens.frozen = tuple(
+            layer.name
+            for layer in leaf_layers(model)
+            if not all(weight.trainable for weight in layer.trainable_weights)
+            or not layer.trainable
+        )
+
+
+def settle_frozen_layers(model: keras.Model) -> None:
+    """Freeze what a file's frozen layers hold: Keras reads their own flag alone.
+
+    Args:
+        model: Just read from a file.
+    """
+    tokens = find_tokens(model)
+    named = () if tokens is None else tokens.frozen
+    for layer in leaf_layers(model):
+        if layer.name in named or not layer.trainable:
+            for part in sublayers(layer):
+                part.trainable = False
+                for weight in own_variables(part):
+                    weight.trainable = False
+
+
+def _warn_of_shared_layers(model: keras.Model, names: frozenset[str]) -> None:
+    """Warn where a block from the top is a layer that is called at every depth."""
+    for name, calls in calls_by_layer(model).items():
+        layer = next((x for x in leaf_layers(model) if x.name == name), None)
+        if calls > 1 and name in names and layer is not None and layer.weights:
+            warn(
+                f"{name!r} of {model.name} is one layer, called {calls} times: with "
+                "the top block the whole depth trains."
+            )
 
 
 def train_only(model: keras.Model, kind: str) -> None:
@@ -260,12 +297,24 @@ def head_layers(model: keras.Model) -> tuple[str, ...]:
     found = find_record(model)
     if found is not None:
         return found.head_layers
+    if find_text_spec(model) is not None:
+        # Its pooler has been trained with it, and is no head.
+        return ()
     tail: list[str] = []
-    for layer in reversed(list(leaf_layers(model))):
-        if len(_output_shape(layer)) > 2:
+    for layer in reversed(list(_own_layers(model))):
+        if find_text_spec(layer) is not None or len(_output_shape(layer)) > 2:
             break
         tail.append(layer.name)
     return tuple(reversed(tail))
+
+
+def _own_layers(model: keras.Model) -> Iterator[keras.Layer]:
+    """As `leaf_layers`, but a text backbone inside counts as one layer."""
+    for layer in model.layers:
+        if isinstance(layer, keras.Model) and find_text_spec(layer) is None:
+            yield from _own_layers(layer)
+        else:
+            yield layer
 
 
 def model_blocks(model: keras.Model) -> dict[str, tuple[str, ...]]:
@@ -382,7 +431,10 @@ def _from_name_upwards(
 
 def _check_distinct_names(model: keras.Model) -> None:
     """Raise if a nested model has a layer of the same name as another part's."""
-    names = [layer.name for layer in {id(x): x for x in leaf_layers(model)}.values()]
+    found = {id(x): x for x in leaf_layers(model)}.values()
+    # A model inside has inputs of its own, which hold nothing.
+    inputs = keras.layers.InputLayer
+    names = [layer.name for layer in found if not isinstance(layer, inputs)]
     repeated = sorted({name for name in names if names.count(name) > 1})
     if repeated:
         hint = "Rename one, or build the model with kerastl.build_classifier."
@@ -431,6 +483,8 @@ class TrainableRow:
         trainable: How many of those train.
         batch_norm: What its BatchNorm layers do: `"frozen"`, `"affine"`, `"train"`,
             `"mixed"`, or `"-"` where there are none.
+        calls: How often its layer is called in a pass, where one is called at several
+            depths; else 1.
     """
 
     block: str
@@ -438,6 +492,7 @@ class TrainableRow:
     parameters: int
     trainable: int
     batch_norm: str
+    calls: int = 1
 
 
 @dataclass(frozen=True)
@@ -477,6 +532,11 @@ class TrainableReport:
             f"{row.trainable:>10,}  {row.batch_norm}".rstrip()
             for row in (*self.rows, total)
         ]
+        lines += [
+            f"{row.block} is one layer, called {row.calls} times"
+            for row in self.rows
+            if row.calls > 1
+        ]
         return "\n".join(lines)
 
 
@@ -507,22 +567,27 @@ def trainable_report(model: keras.Model) -> TrainableReport:
     # Asked of the model, as a layer's flag says less: a weight may have one of its own,
     # and on TensorFlow `trainable = True` reaches nothing inside where it was True.
     trained = {id(weight) for weight in model.trainable_weights}
+    calls = calls_by_layer(model)
     rows = [
-        _row(block, [layers[name] for name in names if name in layers], trained)
+        _row(block, [layers[name] for name in names if name in layers], trained, calls)
         for block, names in parts.items()
         if names
     ]
     return TrainableReport(tuple(rows))
 
 
-def _row(block: str, layers: list[keras.Layer], trained: set[int]) -> TrainableRow:
+def _row(
+    block: str, layers: list[keras.Layer], trained: set[int], calls: Mapping[str, int]
+) -> TrainableRow:
     weights = [weight for layer in layers for weight in layer.weights]
+    heavy = [layer.name for layer in layers if layer.weights]
     return TrainableRow(
         block,
         sum(bool(layer.weights) for layer in layers),
         count_parameters(weights),
         count_parameters(weight for weight in weights if id(weight) in trained),
         _batch_norm(layers),
+        max((calls.get(name, 1) for name in heavy), default=1),
     )
 
 

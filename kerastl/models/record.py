@@ -10,6 +10,7 @@ import keras
 from kerastl._checks import check_number, fail, image_size_pair, warn
 from kerastl._compat import sublayers
 from kerastl.models.layers import Preprocessing, TaskOutputs
+from kerastl.models.text_layers import find_tokens
 
 
 @dataclass(frozen=True)
@@ -19,7 +20,7 @@ class Record:
     Attributes:
         task: JSON of what its outputs mean: `"name"` and the task's own fields, such
             as `"class_names"`; see `kerastl.tasks.Task`.
-        image_size: `(height, width)` in pixels.
+        image_size: `(height, width)` in pixels; empty for texts.
         resize: How other sizes are brought to `image_size`: `"stretch"`, `"crop"`
             or `"pad"`.
         backbone: The backbone's name.
@@ -29,6 +30,8 @@ class Record:
         channels: Of its images: 3 is RGB, 1 grey.
         text: Of a model of texts its encoder, as `TextEncoder.to_config` writes it,
             the vocabulary included; None for images.
+        pooling: Of a model of texts how tokens become one vector: `"mean"`, `"cls"`,
+            `"last"` or `"pooler"`; empty where they do not.
         version: Of this form of record.
     """
 
@@ -41,6 +44,7 @@ class Record:
     temperature: float = 1.0
     channels: int = 3
     text: dict[str, Any] | None = None
+    pooling: str = ""
     version: int = 2
 
     @property
@@ -182,7 +186,7 @@ def network_size(
 
 def has_loaded_weights(model: keras.Model) -> bool:
     """Whether the backbone was built with weights; unknown models count as such."""
-    layer = find_preprocessing(model)
+    layer = find_preprocessing(model) or find_tokens(model)
     return layer is None or layer.weights_source != "none"
 
 

@@ -1,6 +1,7 @@
 """Weights of backbones: bundled, from a file, or published."""
 
 import hashlib
+import importlib
 import json
 import re
 import warnings
@@ -98,6 +99,30 @@ def is_model_file(name: object) -> bool:
     return isinstance(name, (str, Path)) and str(name).endswith(MODEL_SUFFIX)
 
 
+def keras_hub() -> Any:
+    """keras-hub, or the sentence that says how to get it.
+
+    Raises:
+        ImportError: If it is not installed.
+    """
+    try:
+        return importlib.import_module("keras_hub")
+    except ImportError:
+        hint = "Install it: pip install 'kerastl[hub]'"
+        expected = "built by keras-hub, as networks of text are"
+        return fail("backbone", expected, "no keras-hub", hint, ImportError)
+
+
+def mentions(path: Path, word: bytes) -> bool:
+    """Whether the configuration in a `.keras` file has a word in it."""
+    try:
+        with zipfile.ZipFile(path) as file:
+            return word in file.read("config.json")
+    except (OSError, KeyError, zipfile.BadZipFile):
+        # Whoever reads it whole says what is wrong with it.
+        return False
+
+
 def read_model_file(path: str | Path, name: str, expected: str) -> keras.Model:
     """A model as Keras reads it from a `.keras` file, not compiled.
 
@@ -117,6 +142,9 @@ def read_model_file(path: str | Path, name: str, expected: str) -> keras.Model:
         fail(name, expected, str(path), hint, FileNotFoundError)
     if not zipfile.is_zipfile(path):
         fail(name, expected, str(path), "It is no .keras file, or not whole.")
+    if mentions(path, b'"keras_hub'):
+        # Its classes are known to Keras once it has been imported.
+        keras_hub()
     try:
         model = keras.models.load_model(path, compile=False)
     except READ_ERRORS as error:

@@ -2,6 +2,7 @@
 
 import weakref
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,7 @@ from kerastl.models.freezing import (
     freeze,
     head_layers,
     partly_trained_layers_frozen,
+    settle_frozen_layers,
 )
 from kerastl.models.layers import make_freezable
 from kerastl.models.lora import drop_adapters
@@ -43,10 +45,12 @@ from kerastl.models.record import (
     read_record,
 )
 from kerastl.models.registry import REGISTRY, match_spec
+from kerastl.models.text_backbones import check_image_options, is_text_network
 from kerastl.models.weights import MODEL_SUFFIX, is_model_file, read_model_file
 from kerastl.tasks.classification import classification_task
 from kerastl.tasks.compiling import compile_model
 from kerastl.tasks.task import Task, bind
+from kerastl.tasks.text_models import build_text_model
 
 POOLING = ("avg", "max", "concat")
 
@@ -79,11 +83,14 @@ def build_classifier(
         backbone: Name in `list_backbones()`, a backbone from `build_backbone`, or any
             functional `keras.Model` with one image input and one feature-map output.
             Or a tuned model or its `.keras` file: a copy of its backbone is taken, its
-            head left out, with a warning.
+            head left out, with a warning. For texts a `Backbone` of keras-hub or the
+            name of its preset.
         classes: Class names in label order, or their number.
         task: `"multiclass"` (one class an image), `"binary"` (two classes, one
             logit) or `"multilabel"` (any number of classes an image).
-        pooling: `"avg"`, `"max"`, or `"concat"` for both side by side.
+        pooling: `"avg"`, `"max"`, or `"concat"` for both side by side. Of texts
+            `"mean"` (as `"avg"`) over the real tokens, `"cls"`, the first of them,
+            `"last"`, or `"pooler"`, what the network's authors trained on the first.
         hidden: Units of hidden ReLU layers between pooling and logits.
         dropout: Share of the features dropped in training, in [0, 1).
         l2: L2 penalty on the head's kernels; at least 0.
@@ -171,7 +178,6 @@ def build_model(
     """
     if not isinstance(task, Task):
         fail("task", "a kerastl.tasks.Task", task, error=TypeError)
-    check_choice("pooling", pooling, POOLING)
     check_choice("resize", resize, RESIZES)
     check_number("dropout", dropout, 0.0, below=1.0)
     check_number("l2", l2, 0.0)
@@ -179,6 +185,14 @@ def build_model(
         fail("hidden", "a sequence of numbers", hidden, error=TypeError)
     for units in hidden:
         check_integer("hidden", units, 1)
+    if is_text_network(backbone):
+        check_image_options(locals(), build_model)
+        if isinstance(backbone, keras.Model):
+            _check_precision(backbone, precision)
+        options = passed_on(locals(), build_text_model)
+        head = partial(attach_head, task.units, hidden, dropout, l2, seed)
+        return build_text_model(backbone, task, head=head, **options)
+    check_choice("pooling", pooling, POOLING)
     with using_precision(precision):
         named = isinstance(backbone, (str, Path))
         new = named and weights is None and not is_model_file(backbone)
@@ -189,7 +203,8 @@ def build_model(
             draw_weights(backbone, seed)
         _check_precision(backbone, precision)
         size = network_size(backbone, image_size)
-        logits, head = _attach(backbone, task.units, pooling, hidden, dropout, l2, seed)
+        pooled = _pool(backbone.output, pooling)
+        logits, head = attach_head(task.units, hidden, dropout, l2, seed, *pooled)
         source = find_preprocessing(backbone)
         record = Record(
             task=task.to_config(),
@@ -252,16 +267,26 @@ def _check_precision(backbone: keras.Model, precision: str | None) -> None:
         fail("precision", f"{listed}, as the backbone {backbone.name}", precision, hint)
 
 
-def _attach(
-    backbone: keras.Model,
+def attach_head(
     units: int,
-    pooling: str,
     hidden: Sequence[int],
     dropout: float,
     l2: float,
     seed: int | None,
+    features: keras.KerasTensor,
+    names: Sequence[str],
 ) -> tuple[keras.KerasTensor, list[str]]:
-    """Logits on top of a backbone, and the names of the layers that make them."""
+    """Logits on top of features, and the names of the layers since the backbone.
+
+    Args:
+        units: Width of the last dense layer, which begins with zeros.
+        hidden: Units of hidden layers.
+        dropout: Share of the features dropped.
+        l2: Penalty on the kernels.
+        seed: For everything random.
+        features: `(n, d)`, or `(n, t, d)`: then each position has its logits.
+        names: Of the layers that made them of the backbone's output.
+    """
     penalty = keras.regularizers.L2(l2) if l2 else None
     stack: list[keras.Layer] = []
     if dropout:
@@ -287,11 +312,10 @@ def _attach(
         name="head_dense",
     )
     stack.append(last)
-    x, names = _pool(backbone.output, pooling)
+    x = features
     for layer in stack:
         x = layer(x)
-        names.append(layer.name)
-    return x, names
+    return x, [*names, *(layer.name for layer in stack)]
 
 
 def _pool(
@@ -482,6 +506,7 @@ def load_model(path: str | Path) -> keras.Model:
     for layer in sublayers(model):
         # Subclasses of dropout come back as they were before `freeze`.
         make_freezable(layer)
+    settle_frozen_layers(model)
     # The file's kernels hold what the adapters had learnt; theirs are zeros.
     drop_adapters(model)
     if model.trainable_variables:

@@ -11,6 +11,7 @@ import numpy as np
 
 from kerastl._checks import fail, nearest, warn
 from kerastl.data.sources import Source, StreamSource
+from kerastl.features.network import check_inputs
 from kerastl.models.freezing import resolve_trainable
 from kerastl.models.optimizers import unscaled
 from kerastl.models.record import find_preprocessing, is_pretrained
@@ -47,7 +48,8 @@ def check_first_batch(
         task.check_batch(np.asarray(labels))
     if isinstance(inputs, Mapping):
         if len(model.inputs) > 1:
-            # Keras says which of them does not fit.
+            # Keras says which of their shapes does not fit.
+            check_inputs(model, inputs, name)
             return
         wanted = model.inputs[0].name
         if wanted not in inputs:

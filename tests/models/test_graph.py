@@ -266,8 +266,51 @@ def test_the_models_own_inputs_go_along(masked):
     assert [tensor.shape[1:] for tensor in carried] == [(6, 4), (6,)]
     np.testing.assert_array_equal(to_numpy(suffix(carried)), to_numpy(masked(tokens())))
     assert suffix.inputs[1].dtype == "int32"
-    with pytest.raises(ValueError, match="`at` must be a cut point"):
-        split_model(masked, "block1")
+
+
+def test_a_model_that_was_split_can_still_be_written(masked, tmp_path):
+    prefix, suffix = split_model(masked, "block1")
+    for model in (masked, prefix, suffix):
+        model.save(tmp_path / "model.keras")
+        loaded = keras.models.load_model(tmp_path / "model.keras")
+        rows = prefix(tokens()) if model is suffix else tokens()
+        pairs = zip(
+            keras.tree.flatten(loaded(rows)),
+            keras.tree.flatten(model(rows)),
+            strict=True,
+        )
+        assert all(np.array_equal(to_numpy(a), to_numpy(b)) for a, b in pairs)
+
+
+def test_masks_and_ids_do_not_hinder_a_cut(masked):
+    inside = [name for name in cut_points(masked) if "multiply" not in name]
+    assert inside == ["embedding", "block1", "block2"]
+    prefix, suffix = split_model(masked, "block1")
+    carried = prefix(tokens())
+    assert [tensor.shape[1:] for tensor in carried] == [(6, 4), (6,)]
+    np.testing.assert_array_equal(to_numpy(suffix(carried)), to_numpy(masked(tokens())))
+
+
+def test_what_is_made_of_the_mask_alone_is_made_again_behind_the_cut():
+    ids = keras.Input((6,), dtype="int32", name="ids")
+    mask = keras.Input((6,), dtype="int32", name="mask")
+    there = keras.ops.cast(keras.ops.expand_dims(mask, -1), "float32")
+    x = keras.layers.Embedding(9, 4, name="embedding")(ids)
+    for number in (1, 2):
+        x = keras.layers.Dense(4, name=f"block{number}")(x * there)
+    model = keras.Model({"ids": ids, "mask": mask}, x)
+    prefix, suffix = split_model(model, "block1")
+    made = suffix(prefix(tokens()))
+    np.testing.assert_array_equal(to_numpy(made), to_numpy(model(tokens())))
+
+
+def test_a_float_input_is_carried_by_no_cut():
+    shape = {"shape": (3,), "name": "shape"}
+    first, second = keras.Input((3,), name="first"), keras.Input(**shape)
+    hidden = keras.layers.Dense(3, name="hidden")(first)
+    joined = keras.layers.Add(name="joined")([hidden, second])
+    model = keras.Model([first, second], keras.layers.Dense(1, name="out")(joined))
+    assert cut_points(model) == ("joined", "out")
 
 
 def test_the_mask_that_an_embedding_makes_is_not_lost():

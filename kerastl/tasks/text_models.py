@@ -1,0 +1,142 @@
+"""Heads on text backbones."""
+
+import weakref
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import keras
+
+from kerastl._checks import check_choice, fail, warn
+from kerastl.models.backbones import using_precision
+from kerastl.models.freezing import freeze
+from kerastl.models.record import Record, find_record, is_pretrained
+from kerastl.models.text_backbones import (
+    build_text_backbone,
+    copy_text_network,
+    pool_tokens,
+    pooled_output,
+    sequence_output,
+    text_below_head,
+)
+from kerastl.models.text_layers import TEXT_POOLINGS, find_tokens
+from kerastl.models.weights import is_model_file, read_model_file
+from kerastl.tasks.compiling import compile_model
+from kerastl.tasks.task import Task
+
+#: The first layers of backbones that have become part of a model.
+_TAKEN: "weakref.WeakSet[keras.Layer]" = weakref.WeakSet()
+
+
+def open_text_backbone(backbone: str | Path | keras.Model) -> keras.Model:
+    """A text network to build on, from whatever was given; a copy if it is in use.
+
+    Args:
+        backbone: From `build_text_backbone`, or what that takes; or a tuned model of
+            texts or its file, whose head is left out, with a warning.
+    """
+    if is_model_file(backbone):
+        expected = "the file of a tuned model, whole"
+        backbone = read_model_file(backbone, "backbone", expected)
+    if not isinstance(backbone, keras.Model) or find_tokens(backbone) is None:
+        return build_text_backbone(backbone)
+    record = find_record(backbone)
+    if record is None:
+        taken = find_tokens(backbone) in _TAKEN
+        return copy_text_network(backbone) if taken else backbone
+    asked = ", ".join(record.class_names[:12]) or record.task["name"]
+    warn(
+        f"The head of {backbone.name} ({asked}) is left out: what is built starts from "
+        "a copy of its backbone."
+    )
+    below = text_below_head(backbone)
+    tuned = f"{backbone.name} (tuned)" if is_pretrained(backbone) else ""
+    return copy_text_network(below, name=record.backbone, label=tuned)
+
+
+def build_text_model(
+    backbone: str | Path | keras.Model,
+    task: Task,
+    *,
+    head: Callable[[keras.KerasTensor, list[str]], tuple[keras.KerasTensor, list[str]]],
+    pooling: str = "mean",
+    precision: str | None = None,
+    learning_rate: float = 1e-3,
+) -> keras.Model:
+    """A compiled model of texts for a task of one vector each, its backbone frozen.
+
+    Args:
+        backbone: See `open_text_backbone`.
+        task: What is asked.
+        head: From pooled features, and names of the layers that pooled them, to the
+            task's units, and the names of all layers since.
+        pooling: `"mean"`, `"cls"`, `"last"`, or `"pooler"`: see `build_classifier`.
+        precision: Keras's dtype policy.
+        learning_rate: For a plain `model.fit`.
+    """
+    with using_precision(precision):
+        network = open_text_backbone(backbone)
+        features, names = pooled_features(network, pooling)
+        outputs, names = head(features, names)
+        return finished_model(network, task, outputs, names, pooling, learning_rate)
+
+
+def finished_model(
+    network: keras.Model,
+    task: Task,
+    outputs: keras.KerasTensor,
+    names: Sequence[str],
+    pooling: str = "",
+    learning_rate: float = 1e-3,
+) -> keras.Model:
+    """The model of texts with its record, frozen and compiled.
+
+    Args:
+        network: The backbone; its layers become the model's.
+        task: What is asked.
+        outputs: Of the head's last layer.
+        names: Of the head's layers.
+        pooling: How tokens became one vector; empty: they did not.
+        learning_rate: For a plain `model.fit`.
+    """
+    tokens = find_tokens(network)
+    record = Record(
+        task=task.to_config(),
+        image_size=(),
+        resize="",
+        backbone=network.name,
+        weights=tokens.weights_source,
+        head_layers=(*names, task.output_name),
+        channels=0,
+        text=tokens.text,
+        pooling=pooling,
+    )
+    last = task.output_layer(record.to_config())(outputs)
+    model = keras.Model(network.input, last, name=f"{network.name}_{task.model_name}")
+    _TAKEN.add(tokens)
+    freeze(model)
+    if model.trainable_variables:
+        compile_model(model, learning_rate=learning_rate)
+    return model
+
+
+def pooled_features(
+    network: keras.Model, pooling: str
+) -> tuple[keras.KerasTensor, list[str]]:
+    """One vector a text, and the names of the layers that pooled it.
+
+    Raises:
+        ValueError: If there is no such pooling, or the network has no pooler.
+    """
+    # What images call an average is one over real tokens here.
+    pooling = "mean" if pooling == "avg" else pooling
+    check_choice("pooling", pooling, TEXT_POOLINGS)
+    if pooling == "pooler":
+        pooled = pooled_output(network)
+        if pooled is None:
+            hint = "Its authors trained no pooler."
+            expected = "'mean', 'cls' or 'last'"
+            fail("pooling", f"{expected} for {network.name}", pooling, hint)
+        return pooled, []
+    name = f"head_pool_{pooling}"
+    made = pool_tokens(network, sequence_output(network), pooling, name)
+    return made, [name]
