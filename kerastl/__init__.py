@@ -31,7 +31,9 @@ _SAVED = (
     "kerastl.models.optimizers",
     "kerastl.models.text_layers",
     "kerastl.tasks.classification",
+    "kerastl.tasks.language",
     "kerastl.tasks.regression",
+    "kerastl.tasks.tagging",
     "kerastl.training.schedules",
 )
 #: Public name -> module that holds it.

@@ -50,7 +50,7 @@ def make_source(
         if isinstance(data[0], Mapping):
             inputs, known = data[0], find_preprocessing(bound.model) is not None
             if len(inputs) > 1 or not known:
-                return _named_arrays(bound.model, *data, name)
+                return _named_arrays(bound, *data, name)
             data = next(iter(inputs.values())), data[1]
         first = data[0][0] if isinstance(data[0], (list, tuple)) and data[0] else None
         if hasattr(first, "convert"):
@@ -111,15 +111,17 @@ def _is_batch(item: Any) -> bool:
 
 
 def _named_arrays(
-    model: keras.Model, inputs: Mapping[str, Any], labels: Any, name: str
+    bound: BoundModel, inputs: Mapping[str, Any], labels: Any, name: str
 ) -> ArraySource:
     """Several inputs by name, all of one length, as the network takes them."""
     arrays = {key: np.asarray(rows) for key, rows in inputs.items()}
-    check_inputs(model, arrays, name)
+    check_inputs(bound.model, arrays, name)
     labels = np.asarray(labels)
     lengths = {key: len(rows) for key, rows in arrays.items()}
     if set(lengths.values()) != {len(labels)}:
         fail(name, f"of {len(labels)} rows each, as the labels", lengths)
+    if bound.task is not None and len(labels):
+        bound.task.check(labels)
     return _check_length(ArraySource(arrays, labels), name)
 
 

@@ -50,7 +50,7 @@ from kerastl.models.weights import MODEL_SUFFIX, is_model_file, read_model_file
 from kerastl.tasks.classification import classification_task
 from kerastl.tasks.compiling import compile_model
 from kerastl.tasks.task import Task, bind
-from kerastl.tasks.text_models import build_text_model
+from kerastl.tasks.text_models import attach_head, build_text_model
 
 POOLING = ("avg", "max", "concat")
 
@@ -265,57 +265,6 @@ def _check_precision(backbone: keras.Model, precision: str | None) -> None:
         listed = " or ".join(repr(name) for name in sorted(found))
         hint = "Give its name, or set Keras's dtype policy and build it anew."
         fail("precision", f"{listed}, as the backbone {backbone.name}", precision, hint)
-
-
-def attach_head(
-    units: int,
-    hidden: Sequence[int],
-    dropout: float,
-    l2: float,
-    seed: int | None,
-    features: keras.KerasTensor,
-    names: Sequence[str],
-) -> tuple[keras.KerasTensor, list[str]]:
-    """Logits on top of features, and the names of the layers since the backbone.
-
-    Args:
-        units: Width of the last dense layer, which begins with zeros.
-        hidden: Units of hidden layers.
-        dropout: Share of the features dropped.
-        l2: Penalty on the kernels.
-        seed: For everything random.
-        features: `(n, d)`, or `(n, t, d)`: then each position has its logits.
-        names: Of the layers that made them of the backbone's output.
-    """
-    penalty = keras.regularizers.L2(l2) if l2 else None
-    stack: list[keras.Layer] = []
-    if dropout:
-        stack.append(layers.Dropout(dropout, seed=seed, name="head_dropout"))
-    for number, width in enumerate(hidden, 1):
-        dense = layers.Dense(
-            width,
-            activation="relu",
-            # A seed of its own: equal ones would make layers of one shape alike.
-            kernel_initializer=keras.initializers.HeNormal(
-                None if seed is None else seed + number
-            ),
-            kernel_regularizer=penalty,
-            name=f"head_hidden_{number}",
-        )
-        stack.append(dense)
-    # Zeros make the first loss exactly the loss of knowing nothing, for any features.
-    last = layers.Dense(
-        units,
-        kernel_initializer="zeros",
-        kernel_regularizer=penalty,
-        dtype="float32",
-        name="head_dense",
-    )
-    stack.append(last)
-    x = features
-    for layer in stack:
-        x = layer(x)
-    return x, [*names, *(layer.name for layer in stack)]
 
 
 def _pool(

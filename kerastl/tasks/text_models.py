@@ -1,10 +1,11 @@
-"""Heads on text backbones."""
+"""Heads, and models of text backbones with one."""
 
 import weakref
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import keras
+from keras import layers
 
 from kerastl._checks import check_choice, fail, warn
 from kerastl.models.backbones import using_precision
@@ -117,6 +118,57 @@ def finished_model(
     if model.trainable_variables:
         compile_model(model, learning_rate=learning_rate)
     return model
+
+
+def attach_head(
+    units: int,
+    hidden: Sequence[int],
+    dropout: float,
+    l2: float,
+    seed: int | None,
+    features: keras.KerasTensor,
+    names: Sequence[str],
+) -> tuple[keras.KerasTensor, list[str]]:
+    """Logits on top of features, and the names of the layers since the backbone.
+
+    Args:
+        units: Width of the last dense layer, which begins with zeros.
+        hidden: Units of hidden layers.
+        dropout: Share of the features dropped.
+        l2: Penalty on the kernels.
+        seed: For everything random.
+        features: `(n, d)`, or `(n, t, d)`: then each position has its logits.
+        names: Of the layers that made them of the backbone's output.
+    """
+    penalty = keras.regularizers.L2(l2) if l2 else None
+    stack: list[keras.Layer] = []
+    if dropout:
+        stack.append(layers.Dropout(dropout, seed=seed, name="head_dropout"))
+    for number, width in enumerate(hidden, 1):
+        dense = layers.Dense(
+            width,
+            activation="relu",
+            # A seed of its own: equal ones would make layers of one shape alike.
+            kernel_initializer=keras.initializers.HeNormal(
+                None if seed is None else seed + number
+            ),
+            kernel_regularizer=penalty,
+            name=f"head_hidden_{number}",
+        )
+        stack.append(dense)
+    # Zeros make the first loss exactly the loss of knowing nothing, for any features.
+    last = layers.Dense(
+        units,
+        kernel_initializer="zeros",
+        kernel_regularizer=penalty,
+        dtype="float32",
+        name="head_dense",
+    )
+    stack.append(last)
+    x = features
+    for layer in stack:
+        x = layer(x)
+    return x, [*names, *(layer.name for layer in stack)]
 
 
 def pooled_features(

@@ -79,7 +79,8 @@ def test_pooling_in_half_precision_adds_up_in_float32():
     half = keras.ops.cast(ones, "bfloat16")
     made = arrays(TokenPooling("mean")([half, np.ones((1, 4000), "int32")]))[0]
     expected = arrays(keras.ops.cast(half[0, 0, 0], "float32"))[0]
-    np.testing.assert_allclose(made[0, 0], expected, rtol=1e-5)
+    # Added up in half precision it would stop at 256 ones.
+    np.testing.assert_allclose(made[0, 0], expected, rtol=1e-4)
     assert made.dtype == np.float32
 
 
@@ -224,7 +225,9 @@ def test_cached_training_gives_the_same_weights(where, tmp_path, monkeypatch):
     quiet(start)
     data = labelled(start, 16)
     begun = start.get_weights()
-    phase = kerastl.Phase("top", trainable=1, epochs=2, learning_rate=1e-2)
+    # By plain steps: Adam makes large ones of rounding where a gradient is zero.
+    given = {"epochs": 2, "learning_rate": 1e-2, "optimizer": "sgd"}
+    phase = kerastl.Phase("top", trainable=1, **given)
     found = []
     for cache_mode in ("off", where):
         start.set_weights(begun)
@@ -235,8 +238,10 @@ def test_cached_training_gives_the_same_weights(where, tmp_path, monkeypatch):
         ].cache
         found.append([np.array(w) for w in start.weights])
     assert "transformer_layer_1" in history.phases[0].cache
+    # TensorFlow joins other operations in a graph of another size.
+    atol = 0 if keras.backend.backend() == "jax" else 1e-6
     for one, other in zip(*found, strict=True):
-        np.testing.assert_array_equal(one, other)
+        np.testing.assert_allclose(one, other, rtol=0, atol=atol)
     assert not all(map(np.array_equal, found[0], begun))
 
 
