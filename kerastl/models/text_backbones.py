@@ -105,7 +105,7 @@ def build_text_backbone(
         >>> size = dict(num_layers=2, num_heads=2, hidden_dim=8, intermediate_dim=16)
         >>> bert = keras_hub.models.BertBackbone(vocabulary_size=30, **size)
         >>> backbone = build_text_backbone(bert)
-        >>> sorted(backbone.input), sorted(backbone.output_shape)
+        >>> sorted(backbone.input), sorted(backbone.output)
         (['padding_mask', 'segment_ids', 'token_ids'],
         ['pooled_output', 'sequence_output'])
     """
