@@ -34,6 +34,7 @@ _SAVED = (
     "kerastl.tasks.language",
     "kerastl.tasks.regression",
     "kerastl.tasks.tagging",
+    "kerastl.tasks.segmentation",
     "kerastl.training.schedules",
 )
 #: Public name -> module that holds it.
@@ -81,6 +82,7 @@ _ALSO = {
     "TrainingHistory": "kerastl.training.phase",
     "TransferResult": "kerastl.workflow",
     "adapt_model": "kerastl.tasks.building",
+    "build_segmenter": "kerastl.tasks.segmentation",
     "device_strategy": "kerastl.features.network",
     "load_texts": "kerastl.data.texts",
     "train_only": "kerastl.models.freezing",

@@ -1,6 +1,8 @@
 """Predicting, evaluating and calibrating a model on examples."""
 
+import math
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -10,12 +12,14 @@ import numpy as np
 from kerastl._checks import check_choice, check_integer, fail
 from kerastl._progress import Progress
 from kerastl.data.augmentation import Augmentation, check_views, view_rows
+from kerastl.data.decoding import as_pixels, decoding_errors
 from kerastl.data.images import PixelStore, ReadableStore
 from kerastl.data.inputs import as_image_set
+from kerastl.data.masks import upright_size
 from kerastl.data.sets import ImageSet
 from kerastl.evaluation.calibration import expected_calibration_error, fit_temperature
 from kerastl.evaluation.metrics import log_loss
-from kerastl.features.network import run_batches
+from kerastl.features.network import output_blocks, replica_count, run_batches
 from kerastl.models.record import set_temperature
 from kerastl.tasks.task import BoundModel, bind_known
 
@@ -98,23 +102,89 @@ def _predict(
     check_views(views, augment, seed)
     skip = on_bad == "skip"
     store = store or pixel_store(bound, images, keep=views > 1, skip=skip)
-    total = np.zeros(())
-    for view in range(views):
-        outputs = run_batches(
-            bound.model,
-            view_rows(store, view, augment, seed),
-            len(images),
-            batch_size=batch_size,
-            progress=_part_of(progress, view, views),
-        )
-        total = total + task.decode(outputs)
+    rows = [view_rows(store, view, augment, seed) for view in range(views)]
+    if task.dense:
+        sizes = _own_sizes(inputs, images)
+        answers = _placed(bound, rows, sizes, batch_size, progress)
+    else:
+        total = np.zeros(())
+        for view, given in enumerate(rows):
+            part = _part_of(progress, view, views)
+            options = {"batch_size": batch_size, "progress": part}
+            outputs = run_batches(bound.model, given, len(images), **options)
+            total = total + task.decode(outputs)
+        answers = total / views
     kept = store.readable("inputs") if skip else np.arange(len(images))
     paths = images.paths and tuple(images.paths[i] for i in kept)
-    found = task.predictions((total / views)[kept], paths)
+    chosen = [answers[i] for i in kept] if task.dense else answers[kept]
+    found = task.predictions(chosen, paths)
     if len(kept) < len(images) and hasattr(found, "left_out"):
         left_out = tuple(path for path in images.paths if path not in set(paths))
         found = replace(found, left_out=left_out)
     return found, kept
+
+
+#: Numbers of outputs in memory at a time, where there are some at each place.
+_AT_ONCE = 2**25
+
+
+def _placed(
+    bound: BoundModel,
+    rows: list[Callable[[np.ndarray], np.ndarray]],
+    sizes: Sequence[tuple[int, int]],
+    batch_size: int,
+    progress: Progress | None,
+) -> list[Any]:
+    """What a dense task says of each image, in the image's own pixels.
+
+    A batch at a time, since the outputs of all images would fill the memory. Besides
+    the image itself there is its mirror image: other views cannot be laid back.
+    """
+    task, model, total, found = bound.task, bound.model, len(sizes), []
+    if len(rows) > 2:
+        fail("views", "1, or 2: the image and its mirror image", len(rows))
+    each = math.prod(side or 1 for side in model.output_shape[1:])
+    batch_size = min(batch_size, total, max(1, _AT_ONCE // each))
+    replicas = replica_count(model)
+    batch_size = -(-batch_size // replicas) * replicas
+    starts = range(0, total, batch_size)
+    blocks = [
+        output_blocks(
+            model,
+            (view(np.arange(s, min(s + batch_size, total))) for s in starts),
+            batch_size,
+        )
+        for view in rows
+    ]
+    for made in zip(*blocks, strict=True):
+        decoded = task.decode(made[0])
+        if len(made) > 1:
+            decoded = (decoded + task.mirrored(task.decode(made[1]))) / 2
+        here = sizes[len(found) : len(found) + len(decoded)]
+        found += task.placed(decoded, here, bound.record.resize)
+        if progress is not None:
+            progress(len(found), total)
+    return found
+
+
+def _own_sizes(inputs: Any, images: ImageSet) -> list[tuple[int, int]]:
+    """`(height, width)` of each image as it was given."""
+    if images.paths is not None:
+        return [_file_size(path) for path in images.paths]
+    several = isinstance(inputs, Sequence) and not isinstance(inputs, str)
+    if several and len(inputs) == len(images):
+        return [as_pixels(item, "inputs").shape[:2] for item in inputs]
+    if hasattr(inputs, "convert"):
+        return [as_pixels(inputs).shape[:2]]
+    return [images.images.shape[1:3]] * len(images)
+
+
+def _file_size(path: str) -> tuple[int, int]:
+    """A file's size; of one that cannot be read any will do."""
+    try:
+        return upright_size(path)
+    except decoding_errors():
+        return 1, 1
 
 
 def pixel_store(

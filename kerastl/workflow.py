@@ -225,6 +225,9 @@ def _pictures(
             shown.subset(indices), image_size=record.image_size, resize=record.resize
         )
 
+    if bound.task.dense:
+        # Beside what is said of places in the image, the image at its own size.
+        pixels = lambda indices: [shown.image(i) for i in indices.tolist()]  # noqa: E731
     # Training images alone have not been scored.
     said = result.predictions.get(result.shown) or predict(result.model, shown)
     return bound.task.pictures(shown.labels, said, pixels or read)

@@ -62,6 +62,10 @@ class Masks(DenseLabels):
         [[1, 2]]
     """
 
+    #: The files, or the array as uint8 indices; colours of the classes, or None.
+    masks: tuple[str, ...] | np.ndarray
+    colours: np.ndarray | None
+
     def __init__(
         self,
         masks: Sequence[str | Path] | np.ndarray,
@@ -76,12 +80,13 @@ class Masks(DenseLabels):
         self.class_names = tuple(class_names)
         if not 1 < len(self.class_names) <= IGNORE:
             fail("class_names", f"2 to {IGNORE} names", self.class_names[:_NAMED])
+        self.colours = None if colours is None else np.asarray(colours)
         self._table = _table(len(self.class_names), ignore, values)
         self._colours = _colour_codes(colours, ignore_colours, len(self.class_names))
         if isinstance(masks, (list, tuple)) and all(
             isinstance(mask, (str, Path)) for mask in masks
         ):
-            self.masks: tuple[str, ...] | np.ndarray = tuple(map(str, masks))
+            self.masks = tuple(map(str, masks))
         else:
             self.masks = self._indices(np.asarray(masks))
         self._counts: np.ndarray | None = None

@@ -331,6 +331,34 @@ class SpatialPyramid(layers.Layer):
         return input_shape[0], sum(k * k for k in LEVELS) * input_shape[-1]
 
 
+@keras.saving.register_keras_serializable(package=_PACKAGE)
+class ResizeMaps(layers.Layer):
+    """Feature maps at another size, bilinear: what a decoder's ways up are made of.
+
+    Args:
+        size: `(height, width)` of the result.
+        **layer: Of `keras.layers.Layer`.
+    """
+
+    def __init__(self, size: Sequence[int], **layer: Any) -> None:
+        """See the class."""
+        super().__init__(**layer)
+        self.size = tuple(map(int, size))
+
+    def call(self, inputs: Any) -> Any:
+        """Resize `(n, h, w, c)`."""
+        given = {"interpolation": "bilinear", "data_format": "channels_last"}
+        return ops.image.resize(inputs, self.size, **given)
+
+    def compute_output_shape(self, input_shape: tuple) -> tuple:
+        """`(n, *size, c)`."""
+        return input_shape[0], *self.size, input_shape[-1]
+
+    def get_config(self) -> dict[str, Any]:
+        """Arguments to rebuild the layer."""
+        return {**super().get_config(), "size": list(self.size)}
+
+
 def _spans(length: int, parts: int) -> Iterator[tuple[int, int]]:
     for i in range(parts):
         yield i * length // parts, -(-(i + 1) * length // parts)

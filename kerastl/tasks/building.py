@@ -17,7 +17,7 @@ from kerastl._checks import (
     nearest,
     passed_on,
 )
-from kerastl._compat import sublayers
+from kerastl._compat import graph_nodes, sublayers
 from kerastl._files import new_file, whole_file
 from kerastl.data.images import RESIZES
 from kerastl.models.adapting import (
@@ -178,13 +178,13 @@ def build_model(
     """
     if not isinstance(task, Task):
         fail("task", "a kerastl.tasks.Task", task, error=TypeError)
-    check_choice("resize", resize, RESIZES)
     check_number("dropout", dropout, 0.0, below=1.0)
     check_number("l2", l2, 0.0)
     if not isinstance(hidden, Sequence):
         fail("hidden", "a sequence of numbers", hidden, error=TypeError)
     for units in hidden:
         check_integer("hidden", units, 1)
+    check_choice("resize", resize, RESIZES)
     if is_text_network(backbone):
         check_image_options(locals(), build_model)
         if isinstance(backbone, keras.Model):
@@ -193,6 +193,34 @@ def build_model(
         head = partial(attach_head, task.units, hidden, dropout, l2, seed)
         return build_text_model(backbone, task, head=head, **options)
     check_choice("pooling", pooling, POOLING)
+
+    def attach(network: keras.Model) -> tuple[keras.KerasTensor, list[str]]:
+        pooled = _pool(network.output, pooling)
+        return attach_head(task.units, hidden, dropout, l2, seed, *pooled)
+
+    return assemble(backbone, task, attach, **passed_on(locals(), assemble))
+
+
+def assemble(
+    backbone: str | Path | keras.Model,
+    task: Task,
+    attach: Callable[[keras.Model], tuple[keras.KerasTensor, Sequence[str]]],
+    *,
+    image_size: int | tuple[int, int] | None,
+    resize: str,
+    weights: str | Path | None,
+    alpha: float | None,
+    preprocessing: str | keras.layers.Layer | None,
+    precision: str | None,
+    seed: int | None,
+    learning_rate: float,
+) -> keras.Model:
+    """A compiled model: a frozen backbone, and what `attach` puts on it.
+
+    `attach` gives the head's outputs and the names of its layers, the first of them on
+    the backbone's own output. The options are those of `build_model`.
+    """
+    check_choice("resize", resize, RESIZES)
     with using_precision(precision):
         named = isinstance(backbone, (str, Path))
         new = named and weights is None and not is_model_file(backbone)
@@ -203,8 +231,10 @@ def build_model(
             draw_weights(backbone, seed)
         _check_precision(backbone, precision)
         size = network_size(backbone, image_size)
-        pooled = _pool(backbone.output, pooling)
-        logits, head = attach_head(task.units, hidden, dropout, l2, seed, *pooled)
+        if task.dense and None in backbone.input_shape[1:3]:
+            # An answer at each place has a shape that must be known.
+            backbone = copy_network(backbone, image_size=size)
+        logits, head = attach(backbone)
         source = find_preprocessing(backbone)
         record = Record(
             task=task.to_config(),
@@ -222,6 +252,29 @@ def build_model(
     freeze(model)
     compile_model(model, learning_rate=learning_rate)
     return model
+
+
+def head_names(
+    backbone: keras.Model, outputs: keras.KerasTensor, seed: int | None = None
+) -> list[str]:
+    """Names of the layers between a backbone and what was put on it, bottom first.
+
+    Args:
+        backbone: What the outputs are computed from.
+        outputs: Of the head, in the backbone's graph.
+        seed: Draws their kernels anew, each from a seed of its own; None: as they are.
+    """
+    whole = keras.Model(backbone.input, outputs)
+    known = {layer.name for layer in backbone.layers}
+    found = [node.layer for node in graph_nodes(whole) if node.layer.name not in known]
+    # What stands on the backbone's own output first: there a tuned model is cut.
+    top = id(backbone.output)
+    first = next(n.layer for n in graph_nodes(whole) if n.inputs == (top,))
+    found.sort(key=lambda layer: layer is not first)
+    for number, layer in enumerate(found):
+        if seed is not None and layer.weights:
+            draw_weights(layer, seed + number + 1)
+    return [layer.name for layer in found]
 
 
 #: The first layers of backbones that have become part of a model.

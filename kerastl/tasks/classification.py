@@ -444,7 +444,7 @@ class MultilabelTask(ClassificationTask):
 def classification_task(name: str, classes: int | Sequence[str]) -> ClassificationTask:
     """The classification task of that name."""
     check_choice("task", name, tuple(_CLASSIFICATIONS))
-    return _CLASSIFICATIONS[name](_class_names(classes))
+    return _CLASSIFICATIONS[name](names_of_classes(classes))
 
 
 _CLASSIFICATIONS = {
@@ -452,7 +452,7 @@ _CLASSIFICATIONS = {
 }
 
 
-def _class_names(classes: int | Sequence[str]) -> tuple[str, ...]:
+def names_of_classes(classes: int | Sequence[str]) -> tuple[str, ...]:
     """Class names as a tuple of distinct strings."""
     if isinstance(classes, str):
         hint = "Pass the class names as a list."

@@ -6,7 +6,7 @@ Nothing outside `kerastl/tasks/` asks which task it has before it.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -41,6 +41,7 @@ class Task(ABC):
         monitor: The logged quantity that `monitor="auto"` means.
         single_class: Whether each example has exactly one class: what class weights,
             samples by class and probes need.
+        dense: Whether the targets are `DenseLabels`: of places in the images.
         has_temperature: Whether the outputs are logits that a temperature divides.
         output_name: Name of the last layer.
         model_name: What ends the name of a model built for it.
@@ -61,6 +62,7 @@ class Task(ABC):
     name: ClassVar[str]
     monitor: ClassVar[str] = "val_loss"
     single_class: ClassVar[bool] = False
+    dense: ClassVar[bool] = False
     has_temperature: ClassVar[bool] = False
     output_name: ClassVar[str] = "outputs"
     model_name: ClassVar[str] = "model"
@@ -132,6 +134,22 @@ class Task(ABC):
     @abstractmethod
     def decode(self, outputs: Any) -> np.ndarray:
         """What the outputs mean, in float64, fit to be averaged over views."""
+
+    def mirrored(self, decoded: np.ndarray) -> np.ndarray:
+        """What was decoded of mirror images, as of the images: for a dense task."""
+        return fail("views", f"1 for the {self.name} task", 2)
+
+    def placed(
+        self, decoded: np.ndarray, sizes: Sequence[tuple[int, int]], resize: str
+    ) -> list[Any]:
+        """The answer to each image in its own pixels: for a dense task.
+
+        Args:
+            decoded: What `decode` gave for some images.
+            sizes: `(height, width)` of each of them.
+            resize: How they were brought to the network's size.
+        """
+        return fail("task", "one of one answer an image", self.name)
 
     @abstractmethod
     def predictions(
