@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -147,15 +147,13 @@ def _placed(
     batch_size = min(batch_size, total, max(1, _AT_ONCE // each))
     replicas = replica_count(model)
     batch_size = -(-batch_size // replicas) * replicas
-    starts = range(0, total, batch_size)
-    blocks = [
-        output_blocks(
-            model,
-            (view(np.arange(s, min(s + batch_size, total))) for s in starts),
-            batch_size,
-        )
-        for view in rows
-    ]
+
+    def outputs(view: Callable[[np.ndarray], np.ndarray]) -> Iterator[np.ndarray]:
+        starts = range(0, total, batch_size)
+        inputs = (view(np.arange(s, min(s + batch_size, total))) for s in starts)
+        return output_blocks(model, inputs, batch_size)
+
+    blocks = [outputs(view) for view in rows]
     for made in zip(*blocks, strict=True):
         decoded = task.decode(made[0])
         if len(made) > 1:
