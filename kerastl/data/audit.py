@@ -1,7 +1,7 @@
 """What is wrong with a data set, before anything is trained on it."""
 
 from collections import Counter
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,8 @@ from kerastl.data.loading import (
     existing_folder,
     inspect_files,
 )
+from kerastl.data.mask_folders import mask_faults, read_mask_folder
+from kerastl.data.masks import Masks
 from kerastl.data.sets import ImageSet, copies
 
 _SHOWN = 5
@@ -44,6 +46,7 @@ class AuditReport:
         leaks: Groups of copies in more than one part.
         empty_looking: Lines on images of one colour or of hardly any range, and on
             classes whose images all show the same.
+        masks: Masks of other sizes or unknown values, and classes without a pixel.
         widths: (least, median, most) in pixels, or None without images.
         heights: (least, median, most) in pixels, or None without images.
         modes: Images of each mode, such as `"RGB"` or `"L"`.
@@ -70,6 +73,7 @@ class AuditReport:
     conflicts: tuple[tuple[str, ...], ...]
     leaks: tuple[tuple[str, ...], ...]
     empty_looking: tuple[str, ...] = ()
+    masks: tuple[str, ...] = ()
     widths: tuple[float, float, float] | None
     heights: tuple[float, float, float] | None
     modes: dict[str, int]
@@ -80,6 +84,7 @@ class AuditReport:
         """Whether nothing was found that spoils training or its score."""
         faults = (self.layout, self.unreadable, self.small_classes)
         faults += (self.missing_classes, self.conflicts, self.leaks, self.empty_looking)
+        faults += (self.masks,)
         return self.num_images > 0 and not any(faults)
 
     def to_dict(self) -> dict[str, Any]:
@@ -123,6 +128,7 @@ class AuditReport:
             "duplicates": [" = ".join(same) for same in self.duplicates],
             "copies with different labels": [" = ".join(c) for c in self.conflicts],
             "copies in several parts": [" = ".join(same) for same in self.leaks],
+            "masks": list(self.masks),
             "nothing to see": list(self.empty_looking),
         }
 
@@ -163,7 +169,12 @@ def audit(
     if not isinstance(folder_or_set, (str, Path)):
         kind = type(folder_or_set).__name__
         fail("folder_or_set", "a path or an ImageSet", kind, error=TypeError)
-    layout = read_layout(existing_folder(folder_or_set))
+    root = existing_folder(folder_or_set)
+    found = read_mask_folder(root)
+    if found is not None:
+        given = smallest_class, progress, found.where.tolist()
+        return replace(_audit_set(found.images, *given), notes=tuple(found.said))
+    layout = read_layout(root)
     places, paths, counts = [], [], {}
     for part, name, folder in layout.classes:
         images, name = folder.files("images"), printable(name)
@@ -198,12 +209,22 @@ def audit(
 
 
 def _audit_set(
-    image_set: ImageSet, smallest_class: int, progress: Progress | None
+    image_set: ImageSet,
+    smallest_class: int,
+    progress: Progress | None,
+    parts: list[str] | None = None,
 ) -> AuditReport:
-    labels = image_set.labels
+    labels, masks, counts = image_set.labels, (), {}
+    if isinstance(labels, Masks):
+        masks = tuple(mask_faults(image_set))
+    if image_set.dense:
+        labels = labels.digests()
+    else:
+        counts = image_set.counts()
     if labels is None:
         labels = np.zeros(len(image_set), np.int64)
-    places = [("", str(label)) for label in labels.tolist()]
+    parts = parts or [""] * len(image_set)
+    places = list(zip(parts, map(str, labels.tolist()), strict=True))
     if image_set.paths is not None:
         records = inspect_files(image_set.paths, progress=progress)
     else:
@@ -219,7 +240,9 @@ def _audit_set(
             )
         ]
     name = image_set.name or "image set"
-    return _report(name, records, places, image_set.counts(), smallest_class)
+    if image_set.dense and not masks:
+        counts, smallest_class = image_set.counts(), 0
+    return _report(name, records, places, counts, smallest_class, masks=masks)
 
 
 def _report(

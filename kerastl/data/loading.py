@@ -22,6 +22,7 @@ from kerastl.data.decoding import (
 )
 from kerastl.data.folders import Layout, empty_classes, few, printable, read_layout
 from kerastl.data.images import for_each
+from kerastl.data.mask_folders import MaskFolder, check_masks, read_mask_folder
 from kerastl.data.sets import (
     Examples,
     ImageSet,
@@ -171,8 +172,11 @@ def load_images(
             `test` where they exist, each with the class folders inside; `Training`,
             `val`, `dev`, `eval`, `seg_train` and the like are understood. Classes are
             in natural order ('2' before '10'). What is not used is said in a warning.
-            Or it holds annotations of boxes beside its images: COCO's json, PASCAL
-            VOC's xml, or YOLO's text files with a `data.yaml`; see `Boxes`.
+            Or it holds `images` and `masks` of the same names, beside each other in the
+            folder or in each part, with the classes' names in `classes.json`: see
+            `kerastl.data.mask_folders.read_mask_folder`. Or annotations of boxes
+            beside its images: COCO's json, PASCAL VOC's xml, or YOLO's text files with
+            a `data.yaml`; see `Boxes`.
         validation: Share of each class, in [0, 1), cut from the training images
             where the folder has no validation part; 0 for none.
         test: Share of each class for test, in [0, 1), where the folder has neither
@@ -213,7 +217,10 @@ def load_images(
     root = existing_folder(folder)
     options = {"validation": validation, "test": test, "seed": seed}
     options |= {"on_bad": on_bad, "on_leak": on_leak}
-    annotated = read_annotations(root)
+    masked = read_mask_folder(root)
+    annotated = masked or read_annotations(root)
+    if masked is not None:
+        check_masks(masked.images)
     if annotated is not None:
         return _annotated(root, annotated, groups, progress, **options)
     layout = read_layout(root)
@@ -241,7 +248,7 @@ def load_images(
 
 def _annotated(
     root: Path,
-    found: Found,
+    found: Found | MaskFolder,
     groups: Groups | None,
     progress: Progress | None,
     *,
