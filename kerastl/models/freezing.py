@@ -297,12 +297,14 @@ def head_layers(model: keras.Model) -> tuple[str, ...]:
     found = find_record(model)
     if found is not None:
         return found.head_layers
-    if find_text_spec(model) is not None:
-        # Its pooler has been trained with it, and is no head.
-        return ()
+    text = find_text_spec(model)
     tail: list[str] = []
     for layer in reversed(list(_own_layers(model))):
-        if find_text_spec(layer) is not None or len(_output_shape(layer)) > 2:
+        # A pooler has been trained with its network, and is no head.
+        is_pooler = text is not None and layer.name == text.pooler
+        if is_pooler or find_text_spec(layer) is not None:
+            break
+        if len(_output_shape(layer)) > 2:
             break
         tail.append(layer.name)
     return tuple(reversed(tail))

@@ -1,8 +1,10 @@
 """Text networks of keras-hub: built, frozen, cut, copied, saved."""
 
+import re
 import subprocess
 import sys
 from functools import cache
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -242,3 +244,17 @@ def test_a_file_is_read_where_keras_hub_was_not_imported(tmp_path):
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-500:]
     assert int(done.stdout.split()[-1]) == len(backbone("BertBackbone").weights)
+
+
+def test_the_table_in_the_documentation_is_the_registry():
+    page = Path(__file__).parents[2] / "docs" / "text_networks.md"
+    lines = [x.strip("|").split("|") for x in page.read_text().splitlines()]
+    rows = {cells[1].strip(" `"): cells for cells in lines if len(cells) == 7}
+    assert set(rows) - {"class of keras-hub", "---"} == set(TEXT_REGISTRY)
+    for backbone_, spec in TEXT_REGISTRY.items():
+        name, _, block, *told = (cell.strip(" `") for cell in rows[backbone_])
+        assert name == spec.name and re.fullmatch(spec.block, block)
+        yes = {True: "yes", False: "no"}
+        form = "flat" if spec.flat else "nested"
+        expected = [yes[bool(spec.pooler)], yes[spec.has_mask], str(spec.pad_id), form]
+        assert told == expected, name
