@@ -89,19 +89,42 @@ def _fresh_folder(data: str) -> Path:
 
 
 def predict(
-    model: str, paths: Sequence[str], *, jsonl: bool = False, **options: Any
+    model: str,
+    paths: Sequence[str],
+    *,
+    jsonl: bool = False,
+    output: str | None = None,
+    pictures: bool = False,
+    overwrite: bool = False,
+    **options: Any,
 ) -> Reply:
-    """Predict the class or numbers of images, as CSV or one JSON object a line.
+    """Predict the class, numbers or regions of images, as CSV or JSON lines.
 
     Args:
         model: A model.keras of `train`.
         paths: An image, or a folder of images.
         jsonl: One JSON object a line instead of CSV.
+        output: Folder for what is found in each image: masks as PNG files.
+        pictures: Write each image with what was found drawn over it, too.
+        overwrite: Write into a folder that holds something.
         **options: Of `predict`.
     """
+    if pictures and output is None:
+        fail("--output", "given, for the pictures", None)
+    place = None if output is None else user_path("output", output)
+    if place and place.is_dir() and any(place.iterdir()) and not overwrite:
+        hint = "Pass --overwrite to write into it."
+        fail("--output", "a new or an empty folder", output, hint)
     classifier = kerastl.load_model(model)
     with ProgressLine("predicting") as progress:
         found = kerastl.predict(classifier, paths, progress=progress, **options)
+    for wanted, method in ((output, "write"), (pictures, "draw")):
+        if wanted and not hasattr(found, method):
+            hint = "The table on the screen holds all that there is."
+            fail("--output", "left out for this model", output, hint)
+        if wanted:
+            written = getattr(found, method)(place)
+            say(f"wrote {len(written)} files to {output}")
     rows = [
         {
             name: round(value, 6) if isinstance(value, float) else value

@@ -35,6 +35,7 @@ from kerastl.features.planning import (
 from kerastl.features.store import CacheWriteError, DiskCache
 from kerastl.models.blocks import (
     cut_points,
+    multiplications,
     split_model,
     truncate,
 )
@@ -451,6 +452,7 @@ def _plan_frozen_part(
         cache=where,
         memory=int(share * available_memory()),
         disk=_room_on_disk() if where in ("auto", "disk") else 0,
+        work=_step_work(model, cuts[-1].below) if cuts else None,
     )
     if plan.mode == "off" and where in _WHERE and cuts:
         message = f"Nothing is cached {_WHERE[where]}: {plan.reason}."
@@ -465,6 +467,11 @@ def _length(model: keras.Model, source: Source) -> int | None:
         return None
     ((length, *_), _) = next(iter(source.spec.values()))
     return length
+
+
+def _step_work(model: keras.Model, frozen: int) -> int:
+    """Multiplications of a training step: the way back costs twice the way there."""
+    return frozen + 3 * max(multiplications(model) - frozen, 0)
 
 
 _WHERE = {"memory": "in memory", "disk": "on disk"}

@@ -29,6 +29,8 @@ CACHE_MODES = ("auto", "off", "memory", "disk")
 
 # Of a laptop with two cores. Only their ratios decide, and by large factors.
 _MULTIPLICATIONS_PER_SECOND = 2e10
+#: Share of a step's work from which on keeping is worth a word.
+_LEAST = 0.01
 _BYTES_PER_SECOND = {"memory": 2e9, "disk": 5e8}
 
 
@@ -61,6 +63,8 @@ class CachePlan:
         dtype: NumPy's name of the type in which it is kept.
         nbytes: Bytes in all.
         reason: Why, in one sentence.
+        saved: Share of a training step's multiplications that is computed once, 0 to
+            1; None where nobody said what a step costs.
     """
 
     mode: str
@@ -68,6 +72,7 @@ class CachePlan:
     dtype: str = ""
     nbytes: int = 0
     reason: str = ""
+    saved: float | None = None
 
     def __str__(self) -> str:
         """One line for people."""
@@ -77,6 +82,7 @@ class CachePlan:
             f"output of {self.cut!r} cached "
             f"{'in memory' if self.mode == 'memory' else 'on disk'}, "
             f"{self.nbytes / 1e6:.1f} MB of {self.dtype}"
+            f"{'' if self.saved is None else f', {self.saved:.1%} of the work saved'}"
             f"{f' ({self.reason})' if self.reason else ''}"
         )
 
@@ -90,6 +96,7 @@ def plan_cache(
     cache: str = "auto",
     memory: int,
     disk: int,
+    work: int | None = None,
 ) -> CachePlan:
     """Choose the cut, the place and the precision.
 
@@ -106,6 +113,7 @@ def plan_cache(
         cache: `"auto"`, `"off"`, or where to keep the activations.
         memory: Bytes that may be taken of the memory.
         disk: Bytes that may be taken of the disk; 0 if it cannot be used.
+        work: Multiplications of a training step, for one image; None: not known.
 
     Returns:
         The plan; `"off"` if keeping would not make the phase shorter.
@@ -145,7 +153,10 @@ def plan_cache(
         if cache == "auto" and once + epochs * ranked[chosen] >= epochs * direct:
             slow = True
             continue
-        return _plan(chosen, mode, half, rows)
+        if cache == "auto" and work and chosen.below < _LEAST * work:
+            share = f"{chosen.below / work:.1%} of the work"
+            return CachePlan("off", reason=f"it would save {share}")
+        return _plan(chosen, mode, half, rows, work)
     if slow:
         return CachePlan("off", reason="computing is quicker than reading it back")
     smallest = rows * min(_bytes(cut, half=True) for cut in cuts)
@@ -159,10 +170,13 @@ def _size(number: int) -> str:
     return f"{number / 1e9:.1f} GB" if number >= 1e8 else f"{number / 1e6:.1f} MB"
 
 
-def _plan(cut: Cut, mode: str, half: bool, rows: int) -> CachePlan:
+def _plan(
+    cut: Cut, mode: str, half: bool, rows: int, work: int | None = None
+) -> CachePlan:
     dtype = "float16" if half else cut.dtype
     reason = "half precision: all of it fits nowhere" if dtype != cut.dtype else ""
-    return CachePlan(mode, cut.name, dtype, rows * _bytes(cut, half), reason)
+    saved = cut.below / work if work else None
+    return CachePlan(mode, cut.name, dtype, rows * _bytes(cut, half), reason, saved)
 
 
 def _bytes(cut: Cut, half: bool) -> int:

@@ -11,9 +11,10 @@ from keras import ops
 
 from kerastl._checks import check_choice, fail, passed_on
 from kerastl._files import whole_file
+from kerastl.data.decoding import own_size, upright_size
 from kerastl.data.masks import IGNORE, Masks, unfit_mask
 from kerastl.data.sets import ImageSet
-from kerastl.evaluation.mask_plots import class_colours, plot_masks
+from kerastl.evaluation.mask_plots import class_colours, overlay, plot_masks
 from kerastl.evaluation.overlap import iou, mean_known, pixel_confusion
 from kerastl.models.decoders import DecoderStyle, attach_decoder
 from kerastl.tasks.building import assemble, head_names
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 LOSSES = ("crossentropy", "dice", "crossentropy+dice")
+#: Sides in pixels that are trained at where nobody says, and files asked for theirs.
+_LARGEST, _SIZED = 256, 200
 #: Rows of a figure of examples.
 _EXAMPLES = 6
 
@@ -85,26 +88,64 @@ class MaskPredictions:
         from PIL import Image
 
         folder = Path(folder)
+        names, colours = self._names(folder), self._colours
+        palette = np.zeros((256, 3), np.uint8)
+        palette[: len(colours)], palette[IGNORE] = colours, 255
+        written = []
+        for name, mask in zip(names, self.masks, strict=True):
+            image = Image.fromarray(mask)
+            image.putpalette(palette.ravel().tolist())
+            written.append(_save(image, folder / f"{name}.png"))
+        return tuple(written)
+
+    def draw(self, folder: str | Path) -> tuple[Path, ...]:
+        """Write each image with its mask laid over it: `NAME-overlay.png`.
+
+        Args:
+            folder: Made if it does not exist.
+
+        Returns:
+            The files, in order.
+
+        Raises:
+            ValueError: If these are predictions for arrays, or names are not different.
+        """
+        from PIL import Image
+
+        if self.paths is None:
+            fail("predictions", "those of files", "predictions for arrays")
+        folder, written = Path(folder), []
+        for name, path, mask in zip(
+            self._names(folder), self.paths, self.masks, strict=True
+        ):
+            laid = overlay(own_size(path), mask, self._colours)
+            file = folder / f"{name}-overlay.png"
+            written.append(_save(Image.fromarray(laid), file))
+        return tuple(written)
+
+    @property
+    def _colours(self) -> np.ndarray:
+        """Those given, or chosen ones."""
+        if self.colours is not None:
+            return self.colours
+        return class_colours(len(self.class_names))
+
+    def _names(self, folder: Path) -> list[str]:
+        """A name for each image's files in the folder, which is made."""
         names = [Path(path).stem for path in self.paths or ()]
         names = names or [f"{number:04d}" for number in range(len(self))]
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             fail("folder", "for images of different names", twice[:5])
         folder.mkdir(parents=True, exist_ok=True)
-        colours = self.colours
-        if colours is None:
-            colours = class_colours(len(self.class_names))
-        palette = np.zeros((256, 3), np.uint8)
-        palette[: len(colours)], palette[IGNORE] = colours, 255
-        written = []
-        for name, mask in zip(names, self.masks, strict=True):
-            image = Image.fromarray(mask).convert("L")
-            image.putpalette(palette.ravel().tolist())
-            path = folder / f"{name}.png"
-            with whole_file(path) as draft:
-                image.save(draft, format="PNG")
-            written.append(path)
-        return tuple(written)
+        return names
+
+
+def _save(image: Any, path: Path) -> Path:
+    """Write a picture whole or not at all."""
+    with whole_file(path) as draft:
+        image.save(draft, format="PNG")
+    return path
 
 
 @register_task
@@ -300,6 +341,17 @@ class SegmentationTask(Task):
         given = {"masks": truth, "predicted": predicted} | named
         figure = plot_masks(pixels(chosen), **given)
         return {"masks": figure}
+
+    def usual_size(self, data: ImageSet) -> tuple[int, int] | None:
+        """The usual size of the images, at most 256 pixels, in whole strides."""
+        if data.paths is None:
+            sizes = [data.images.shape[1:3]]
+        else:
+            sizes = [upright_size(path) for path in data.paths[:_SIZED]]
+        sides = np.median(sizes, axis=0)
+        sides = sides * min(1.0, _LARGEST / sides.max())
+        stride = 32
+        return tuple(max(2, round(side / stride)) * stride for side in sides.tolist())
 
     @classmethod
     def fits(cls, data: ImageSet) -> bool:

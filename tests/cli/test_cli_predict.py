@@ -4,6 +4,10 @@ import csv
 import json
 from types import SimpleNamespace
 
+import numpy as np
+import pytest
+from PIL import Image
+
 from kerastl.cli.commands import csv_row
 
 
@@ -114,3 +118,39 @@ def test_a_file_that_is_no_model_fails(command, trained, tmp_path):
     assert (done.status, done.out) == (1, "")
     assert done.err.count("\n") == 1
     assert "fake.keras" in done.err
+
+
+def test_masks_are_written_with_their_overlays(command, stand_in, tmp_path):
+    from kerastl.data.masks import Masks
+    from kerastl.tasks.segmentation import MaskPredictions
+
+    mask = np.arange(48, dtype="uint8").reshape(6, 8) % 3
+    Image.fromarray(np.zeros((6, 8, 3), "uint8")).save(tmp_path / "street.png")
+    paths = (str(tmp_path / "street.png"),)
+    found = MaskPredictions(("sky", "road", "car"), (mask,), paths)
+    stand_in("load_model", lambda path: None)
+    stand_in("predict", lambda model, paths, *, progress: found)
+    place = tmp_path / "out"
+    done = command("predict", "m", paths[0], "--output", place, "--pictures")
+    assert done.status == 0, done.err
+    again = command("predict", "m", paths[0], "--output", place)
+    assert again.status == 1 and "--overwrite" in again.err
+    given = "--output", place, "--overwrite"
+    assert command("predict", "m", paths[0], *given).status == 0
+    (row,) = csv.DictReader(done.lines)
+    assert float(row["sky"]) == pytest.approx(1 / 3, abs=1e-6)
+    names = sorted(path.name for path in place.iterdir())
+    assert names == ["street-overlay.png", "street.png"]
+    read = Masks([str(place / "street.png")], found.class_names).read(0)
+    np.testing.assert_array_equal(read, mask)
+    laid = np.asarray(Image.open(place / "street-overlay.png"))
+    np.testing.assert_array_equal((laid > 0).any(axis=-1), mask > 0)
+
+
+def test_a_table_has_no_files_to_write(command, stand_in, tmp_path):
+    stand_in("load_model", lambda path: None)
+    stand_in("predict", lambda model, paths, *, progress: [{"path": "x", "age": 1.0}])
+    done = command("predict", "m", "x", "--output", tmp_path / "out")
+    assert done.status == 1 and "left out for this model" in done.err
+    done = command("predict", "m", "x", "--pictures")
+    assert done.status == 1 and "--output" in done.err

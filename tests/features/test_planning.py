@@ -24,6 +24,17 @@ def plan(*cuts, memory=4 * GB, disk=40 * GB, **changes):
     return plan_cache(cuts or (TOP,), memory=memory, disk=disk, **GIVEN | changes)
 
 
+def test_a_plan_says_which_share_of_the_work_it_saves():
+    found = plan(TOP, work=4 * TOP.below)
+    assert found.saved == 0.25 and str(found).endswith("25.0% of the work saved")
+    small = plan(TOP, work=300 * TOP.below)
+    # What saves next to nothing is not called cached.
+    assert (small.mode, small.reason) == ("off", "it would save 0.3% of the work")
+    # Who asks for it gets it, and is told.
+    asked = plan(TOP, cache="memory", work=300 * TOP.below)
+    assert asked.mode == "memory" and "0.3% of the work saved" in str(asked)
+
+
 def test_what_fits_is_kept_in_memory_at_full_precision():
     chosen = plan(TOP)
     assert (chosen.mode, chosen.cut, chosen.dtype) == ("memory", "top", "float32")

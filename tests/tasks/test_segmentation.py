@@ -544,3 +544,20 @@ def test_overlays_leave_background_clear(data):
     np.testing.assert_array_equal(made[clear], data.images[0][clear])
     assert (made[mask == 1] != data.images[0][mask == 1]).any()
     assert len(np.unique(class_colours(40), axis=0)) == 40
+
+
+def test_the_record_says_what_the_kept_skips_save(data):
+    from kerastl.features.planning import possible_cuts
+    from kerastl.models.blocks import multiplications
+
+    model = segmenter()
+    (*_, cut) = possible_cuts(model)
+    # The maps of all strides pass the cut, and nothing else.
+    assert cut.layers == ("relu_1", "relu_2", "relu_3")
+    assert cut.size == sum(6 * side**2 for side in (16, 8, 4))
+    phase = Phase("head", trainable="head", epochs=2, learning_rate=0.01)
+    given = {"batch_size": 4, "seed": 0, "verbose": 0, "cache": "memory"}
+    history = run_phases(model, data, phases=[phase], **given)
+    rest = multiplications(model) - cut.below
+    saved = cut.below / (cut.below + 3 * rest)
+    assert f"{saved:.1%} of the work saved" in history.phases[0].cache
