@@ -43,7 +43,8 @@ def make_source(
     if isinstance(data, (tuple, list)) and any(isinstance(p, ImageSet) for p in data):
         hint = "Pass training and validation images as two arguments."
         fail(name, "one ImageSet", "several", hint, TypeError)
-    if isinstance(data, (tuple, list)) and isinstance(data[-1], DenseLabels):
+    pair = isinstance(data, (tuple, list)) and len(data) > 0
+    if pair and isinstance(data[-1], DenseLabels):
         data = ImageSet(*data)
     if isinstance(data, (tuple, list)):
         _check_pair(data, name)

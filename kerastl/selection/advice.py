@@ -165,7 +165,7 @@ def advise(
     small = ImageSet(store.pixels(), sample.labels, sample.class_names, sample.name)
     smallest = min(count for count in sample.counts().values() if count)
     probing = {
-        "groups": small,
+        "digests": small.digests().tolist(),
         "folds": min(_FOLDS, smallest),
         "batch_size": batch_size,
         "seed": seed,

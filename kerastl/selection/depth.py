@@ -1,7 +1,7 @@
 """How deep to take features: the accuracy of a probe at several cuts of a backbone."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,16 +11,20 @@ import numpy as np
 
 from kerastl._checks import check_integer, fail
 from kerastl._progress import Progress
+from kerastl.data.batches import only_or_all
 from kerastl.data.images import PixelStore
 from kerastl.data.inputs import training_images
 from kerastl.data.sets import ImageSet, Splits, integer_codes
-from kerastl.data.sources import ImageSource
+from kerastl.data.sources import ImageSource, Source
 from kerastl.features.cache import FeatureCache
 from kerastl.features.network import feature_network, open_backbone, run_batches
 from kerastl.features.probe import as_features
+from kerastl.features.sources import make_source
 from kerastl.models.blocks import blocks, cut_points, multiplications_below, truncate
 from kerastl.models.layers import feature_columns
 from kerastl.models.record import network_size
+from kerastl.models.text_backbones import is_text_network
+from kerastl.models.weights import weights_digest
 
 #: Ridge penalties for standardised features: from none to a probe of the class means.
 ALPHAS = tuple(float(alpha) for alpha in np.logspace(-1, 6, 15))
@@ -103,7 +107,8 @@ def depth_profile(
         backbone: Name in `list_backbones()`, a backbone, or a classifier, whose head is
             left out.
         data: Images with one label each, at least `folds` of each class: an `ImageSet`,
-            `Splits`, a folder (see `load_images`) or a data set's name.
+            `Splits`, a folder (see `load_images`) or a data set's name. For a network
+            of texts a pair of its inputs, by name, and labels from 0.
         cuts: How many cut points, at least 2, spread evenly over the computation, at
             ends of blocks, the top among them; or the names of some.
         folds: Folds of the stratified cross-validation, at least 2.
@@ -140,6 +145,14 @@ def depth_profile(
     """
     check_integer("folds", folds, 2)
     check_integer("seed", seed, 0)
+    options = {"cuts": cuts, "folds": folds, "batch_size": batch_size, "seed": seed}
+    if is_text_network(backbone):
+        network = open_backbone(backbone)
+        source = make_source(network, data, "data")
+        _check_counts(dict(enumerate(np.bincount(source.targets).tolist())), folds)
+        digests = [_digest(source, place) for place in range(len(source))]
+        given = {"digests": digests, "progress": progress, **options}
+        return probe_depths(network, source, **given)[0]
     images = _labelled(data, folds)
     network = open_backbone(
         backbone,
@@ -154,20 +167,23 @@ def depth_profile(
     return probe_depths(
         network,
         ImageSource(images, store),
-        groups=images,
-        cuts=cuts,
-        folds=folds,
-        batch_size=batch_size,
-        seed=seed,
+        digests=images.digests().tolist(),
         progress=progress,
+        **options,
     )[0]
+
+
+def _digest(source: Source, place: int) -> str:
+    """What stands for the content of one row."""
+    rows = source.rows(np.array([place]))
+    return " ".join(weights_digest([rows[name]]) for name in sorted(rows))
 
 
 def probe_depths(
     network: keras.Model,
-    source: ImageSource,
+    source: Source,
     *,
-    groups: ImageSet,
+    digests: Sequence[str],
     cuts: int | Sequence[str],
     folds: int,
     batch_size: int,
@@ -179,8 +195,8 @@ def probe_depths(
 
     Args:
         network: From 0-255 pixels to features.
-        source: Images with one label each.
-        groups: The same images, of which copies are to stay in one fold.
+        source: Images, or ids of texts, with one label each.
+        digests: What stands for the content of each: copies stay in one fold.
         cuts: As for `depth_profile`, like the next four.
         folds: The same.
         batch_size: The same.
@@ -193,15 +209,18 @@ def probe_depths(
     widths = feature_columns(joined).widths
     options = {"batch_size": batch_size, "progress": progress}
     if cache is None:
-        rows = source.store.rows
+
+        def rows(indices: np.ndarray) -> Any:
+            return only_or_all(source.rows(indices))
+
         features = run_batches(joined, rows, len(source), **options)
     else:
         features = cache.probe(network, joined.output, names, source, **options)
-    labels = source.images.labels
+    labels = source.targets
     # Refuses NaN, and a network to which every image looks the same.
     as_features(features, labels)
     parts = np.split(features, np.cumsum(widths)[:-1], axis=1)
-    split = _folds(groups, folds, seed)
+    split = _folds(digests, labels, folds, seed)
     scores = np.array([_probe(part, labels, split) for part in parts])
     means = scores.mean(axis=1)
     errors = scores.std(axis=1, ddof=1) / math.sqrt(folds)
@@ -222,14 +241,19 @@ def probe_depths(
 def _labelled(data: Any, folds: int) -> ImageSet:
     """The images to profile on, with enough of each class."""
     data = training_images(data)
-    counts = {name: n for name, n in data.counts().items() if n}
+    _check_counts(data.counts(), folds)
+    return data
+
+
+def _check_counts(counts: Mapping[Any, int], folds: int) -> None:
+    """Raise unless there are two classes, with an example for each fold."""
+    counts = {name: n for name, n in counts.items() if n}
     if len(counts) < 2:
         fail("data", "images of at least two classes", list(counts))
     short = {name: n for name, n in counts.items() if n < folds}
     if short:
         hint = "Take fewer folds, or leave the class out."
         fail("data", f"at least {folds} images of each class", short, hint)
-    return data
 
 
 def _choose_cuts(
@@ -275,17 +299,17 @@ def _spread(costs: list[int], count: int) -> list[int]:
 
 
 def _folds(
-    images: ImageSet, folds: int, seed: int
+    digests: Sequence[str], labels: np.ndarray, folds: int, seed: int
 ) -> list[tuple[np.ndarray, np.ndarray]]:
     """Stratified folds; copies of an image lie in one."""
     from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
-    groups = integer_codes(images.digests().tolist())
-    rows, options = np.zeros((len(images), 1)), {"shuffle": True, "random_state": seed}
-    if len(np.unique(groups)) == len(images):
-        return list(StratifiedKFold(folds, **options).split(rows, images.labels))
+    groups = integer_codes(list(digests))
+    rows, options = np.zeros((len(labels), 1)), {"shuffle": True, "random_state": seed}
+    if len(np.unique(groups)) == len(labels):
+        return list(StratifiedKFold(folds, **options).split(rows, labels))
     grouped = StratifiedGroupKFold(folds, **options)
-    return list(grouped.split(rows, images.labels, groups))
+    return list(grouped.split(rows, labels, groups))
 
 
 def _probe(
