@@ -31,6 +31,7 @@ _SAVED = (
     "kerastl.models.optimizers",
     "kerastl.models.text_layers",
     "kerastl.tasks.classification",
+    "kerastl.tasks.detection",
     "kerastl.tasks.language",
     "kerastl.tasks.regression",
     "kerastl.tasks.tagging",
@@ -73,6 +74,7 @@ _PUBLIC = {
 #: Reachable, and left out of completion: what calls return or seldom need.
 _ALSO = {
     "Boxes": "kerastl.data.boxes",
+    "build_detector": "kerastl.tasks.detection",
     "convert_boxes": "kerastl.data.boxes",
     "AuditReport": "kerastl.data.audit",
     "Masks": "kerastl.data.masks",

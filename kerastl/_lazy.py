@@ -92,6 +92,7 @@ NAMESPACES: dict[str, tuple[str, dict[str, str]]] = {
         "Figures of runs and results; each returns a matplotlib figure.",
         {
             "batch": "kerastl.features.sources:plot_batch",
+            "boxes": "kerastl.evaluation.box_plots:plot_boxes",
             "confusion": "kerastl.evaluation.score_plots:plot_confusion",
             "drift": "kerastl.evaluation.plots:plot_drift",
             "history": "kerastl.evaluation.plots:plot_history",

@@ -12,10 +12,9 @@ import numpy as np
 from kerastl._checks import check_choice, check_integer, fail
 from kerastl._progress import Progress
 from kerastl.data.augmentation import Augmentation, check_views, view_rows
-from kerastl.data.decoding import as_pixels, decoding_errors
+from kerastl.data.decoding import as_pixels, decoding_errors, upright_size
 from kerastl.data.images import PixelStore, ReadableStore
 from kerastl.data.inputs import as_image_set
-from kerastl.data.masks import upright_size
 from kerastl.data.sets import ImageSet
 from kerastl.evaluation.calibration import expected_calibration_error, fit_temperature
 from kerastl.evaluation.metrics import log_loss

@@ -32,6 +32,7 @@ from kerastl.features.network import STRATEGIES, device_strategy
 from kerastl.features.sources import make_source
 from kerastl.models.backbones import PRECISIONS, check_backbone
 from kerastl.models.record import read_record
+from kerastl.models.weights import is_model_file
 from kerastl.prediction import predict
 from kerastl.prediction import scored as scored_set
 from kerastl.selection.advice import follow_advice
@@ -228,7 +229,6 @@ def _pictures(
     if bound.task.dense:
         # Beside what is said of places in the image, the image at its own size.
         pixels = lambda indices: [shown.image(i) for i in indices.tolist()]  # noqa: E731
-    # Training images alone have not been scored.
     said = result.predictions.get(result.shown) or predict(result.model, shown)
     return bound.task.pictures(shown.labels, said, pixels or read)
 
@@ -578,7 +578,10 @@ def _model(
     """The classifier, its random parts drawn from the seed."""
     if isinstance(backbone, keras.Model):
         options.update(weights=None, alpha=None)
-    return build_model(backbone, task_of_set(splits.train, task), seed=seed, **options)
+    asked = task_of_set(splits.train, task)
+    if isinstance(backbone, str) and not is_model_file(backbone):
+        options["image_size"] = options["image_size"] or asked.usual_size(splits.train)
+    return build_model(backbone, asked, seed=seed, **options)
 
 
 def _sources(model: keras.Model, splits: Splits, *, keep: bool) -> dict[str, Any]:

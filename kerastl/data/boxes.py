@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -168,6 +168,9 @@ class Boxes(DenseLabels):
         >>> two, two.boxes[0].tolist()
         (Boxes(1 in 2 images, 1 class), [[4.0, 4.0, 14.0, 12.0]])
     """
+
+    #: An object mirrored at the border would be one without a box.
+    border: ClassVar[str | None] = "nearest"
 
     def __init__(
         self,

@@ -4,7 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -29,6 +29,8 @@ class DenseLabels(ABC):
     """
 
     class_names: tuple[str, ...]
+    #: What augmentation puts beyond an image's border instead of what it says.
+    border: ClassVar[str | None] = None
 
     @abstractmethod
     def __len__(self) -> int:

@@ -8,6 +8,7 @@ import numpy as np
 
 from kerastl._checks import check_choice, check_integer, fail
 from kerastl._progress import Progress
+from kerastl.data.boxes import Boxes
 from kerastl.data.sets import ImageSet
 
 if TYPE_CHECKING:
@@ -30,6 +31,8 @@ COLOURS = {
     "pink": (235, 130, 170),
 }
 _SMALLEST = 16
+#: Places that are tried for a shape among others.
+_ATTEMPTS = 30
 # Drawn larger and reduced, edges come out smooth.
 _OVERSAMPLING = 3
 # A square stands on a side, not on a corner.
@@ -173,9 +176,29 @@ class ShapeFactors:
     masks: np.ndarray
 
 
+@dataclass(frozen=True, eq=False)
+class SceneFactors:
+    """What images of several shapes were made of.
+
+    Attributes:
+        boxes: The boxes and classes of the shapes, as the set has them for labels.
+        masks: uint8 `(n, height, width)`: 0 where there is no shape, else the index of
+            its class plus 1.
+
+    Example:
+        >>> images, factors = make_shapes(2, image_size=64, objects=3)
+        >>> len(images.labels), factors.masks.shape
+        (2, (2, 64, 64))
+    """
+
+    boxes: Boxes
+    masks: np.ndarray
+
+
 def make_shapes(
     num_images: int,
     *,
+    objects: int | tuple[int, int] | None = None,
     image_size: int = 64,
     seed: int = 0,
     classes: Sequence[str] = DEFAULT_CLASSES,
@@ -185,8 +208,8 @@ def make_shapes(
     colour: str | None = None,
     clutter: int = 4,
     progress: Progress | None = None,
-) -> tuple[ImageSet, ShapeFactors]:
-    """Pictures of one shape each, with the factors they were drawn from.
+) -> tuple[ImageSet, ShapeFactors | SceneFactors]:
+    """Pictures of one shape each, or of several with their boxes, and their factors.
 
     The class is the shape; colour, texture, background, place, size, angle and
     clutter are independent of it. Image i depends on the seed and i only, so a
@@ -194,6 +217,9 @@ def make_shapes(
 
     Args:
         num_images: How many; the classes are balanced.
+        objects: None: one shape an image, whose class is the image's label. Else the
+            largest number of shapes, or the smallest and the largest: the labels are
+            their `Boxes`, and no two lie over each other.
         image_size: Side in pixels, at least 16.
         seed: Non-negative integer.
         classes: Names out of circle, cross, crescent, heart, ring, square, star
@@ -209,7 +235,8 @@ def make_shapes(
         progress: Called with (done, total), or None.
 
     Returns:
-        (set of uint8 arrays `(n, image_size, image_size, 3)`, factors).
+        (set of uint8 arrays `(n, image_size, image_size, 3)`, factors): `ShapeFactors`,
+        or `SceneFactors` of several shapes.
 
     Raises:
         ValueError: If a name is unknown or a number out of range.
@@ -237,6 +264,10 @@ def make_shapes(
         if value is not None:
             check_choice(name, value, choices)
         menus[name] = choices if value is None else (value,)
+    if objects is not None:
+        limits = _object_limits(objects)
+        given = num_images, limits, image_size, seed, classes, menus, clutter
+        return _scenes(*given, progress)
     # Blocks, each a permutation of the classes, keep the classes balanced.
     blocks = range(-(-num_images // len(classes)))
     orders = [
@@ -270,6 +301,96 @@ def make_shapes(
         masks=masks,
     )
     return ImageSet(pixels, labels, tuple(classes), "shapes"), factors
+
+
+def _object_limits(objects: int | tuple[int, int]) -> tuple[int, int]:
+    """The smallest and largest number of shapes in an image."""
+    pair = objects if isinstance(objects, (tuple, list)) else (1, objects)
+    if len(pair) != 2:
+        fail("objects", "a number or (smallest, largest)", objects)
+    check_integer("objects", pair[0], 0)
+    check_integer("objects", pair[1], max(1, pair[0]))
+    return int(pair[0]), int(pair[1])
+
+
+def _scenes(
+    num_images: int,
+    limits: tuple[int, int],
+    size: int,
+    seed: int,
+    classes: Sequence[str],
+    menus: dict[str, tuple[str, ...]],
+    clutter: int,
+    progress: Progress | None,
+) -> tuple[ImageSet, SceneFactors]:
+    """Images of several shapes that do not touch."""
+    pixels = np.empty((num_images, size, size, 3), np.uint8)
+    masks = np.zeros((num_images, size, size), np.uint8)
+    boxes, kinds = [], []
+    for i in range(num_images):
+        random = np.random.default_rng([seed, i, 2])
+        count = int(random.integers(limits[0], limits[1] + 1))
+        labels = random.integers(len(classes), size=max(count, 1))
+        scenes = [_draw_scene(random, classes[label], menus) for label in labels]
+        placed = _placed(random, scenes) if count else []
+        pixels[i], covers = _paint_all(random, scenes[0], placed, size, clutter)
+        kinds.append(labels[: len(placed)])
+        boxes.append(_boxes(covers) if len(placed) else np.zeros((0, 4)))
+        for label, cover in zip(labels, covers, strict=False):
+            masks[i][cover] = label + 1
+        if progress is not None and (i % 50 == 49 or i + 1 == num_images):
+            progress(i + 1, num_images)
+    labels = Boxes(boxes, kinds, tuple(classes), (size, size))
+    return ImageSet(pixels, labels, name="shapes"), SceneFactors(labels, masks)
+
+
+def _placed(random: np.random.Generator, scenes: "list[_Scene]") -> "list[_Scene]":
+    """The scenes smaller, and apart: those for which there is room."""
+    found: list[_Scene] = []
+    for scene in scenes:
+        for _ in range(_ATTEMPTS):
+            radius = random.uniform(0.08, 0.2)
+            x, y = random.uniform(radius, 1 - radius, 2)
+            apart = [np.hypot(x - o.x, y - o.y) > radius + o.radius for o in found]
+            if all(apart):
+                found.append(_Scene(*scene[:5], x, y, radius, scene.rotation))
+                break
+        else:
+            break
+    return found
+
+
+def _paint_all(
+    random: np.random.Generator,
+    first: "_Scene",
+    scenes: "list[_Scene]",
+    size: int,
+    clutter: int,
+) -> tuple[np.ndarray, np.ndarray]:
+    """(pixels uint8, booleans `(k, size, size)`) of an image's shapes."""
+    from PIL import Image
+
+    taken = {scene.colour for scene in scenes}
+    names = [name for name in COLOURS if name not in taken] or list(COLOURS)
+    behind = np.array(COLOURS[names[random.integers(len(names))]], np.float32)
+    ground = draw_texture(
+        random, first.background, size, behind * 0.5 + 90, random.uniform(0.02, 0.14)
+    )
+    image = ground = _with_clutter(random, ground, size, clutter)
+    covers = np.zeros((len(scenes), size, size), np.uint8)
+    for number, scene in enumerate(scenes):
+        place = (scene.x * size, scene.y * size)
+        mask = draw_mask(scene.shape, size, place, scene.radius * size, scene.rotation)
+        covers[number] = np.asarray(mask)
+        cover = covers[number].astype(np.float32)[..., None] / 255
+        front = np.array(COLOURS[scene.colour], np.float32) + random.normal(0, 12, 3)
+        strength = random.uniform(0.05, 0.3)
+        figure = draw_texture(random, scene.texture, size, front, strength)
+        image = image * (1 - cover) + figure * cover
+    if first.style == "sketch":
+        union = Image.fromarray(covers.max(axis=0, initial=0))
+        return _sketch(random, union, ground, size), covers > 127
+    return _develop(random, image, first.style, size), covers > 127
 
 
 class _Scene(NamedTuple):

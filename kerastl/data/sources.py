@@ -3,7 +3,7 @@
 import hashlib
 import inspect
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
@@ -208,6 +208,8 @@ class ImageSource(Source):
     def check_augment(self, augment: Any) -> Augmentation | None:
         """The augmentation; raises where it changes colours and there are none."""
         chosen = super().check_augment(augment)
+        if chosen and self.images.dense and self.images.labels.border:
+            chosen = replace(chosen, fill=self.images.labels.border)
         if chosen and self.store.channels != 3:
             tones = (chosen.brightness, chosen.contrast, chosen.saturation)
             if any(tones) or chosen.operations:

@@ -98,25 +98,35 @@ class DecoderStyle:
         dilation: int = 1,
     ) -> keras.KerasTensor:
         """Convolution, normalisation and ReLU, named after `head_`."""
+        for layer in self.block(name, size=size, width=width, dilation=dilation):
+            x = layer(x)
+        return x
+
+    def block(
+        self, name: str, *, size: int = 3, width: int = 0, dilation: int = 1
+    ) -> list[keras.Layer]:
+        """Their layers, for whoever calls them more than once."""
         light = self.separable and size > 1
         kind = layers.SeparableConv2D if light else layers.Conv2D
         rule = {"depthwise_initializer": "he_normal"} if light else {}
         rule["pointwise_initializer" if light else "kernel_initializer"] = "he_normal"
-        x = kind(
-            width or self.width,
+        width = width or self.width
+        convolution = kind(
+            width,
             size,
             padding="same",
             use_bias=self.norm == "none",
             dilation_rate=dilation,
             name=f"head_{name}_conv",
             **rule,
-        )(x)
+        )
+        found: list[keras.Layer] = [convolution]
+        norm = f"head_{name}_norm"
         if self.norm == "group":
-            groups = math.gcd(8, x.shape[-1])
-            x = layers.GroupNormalization(groups, name=f"head_{name}_norm")(x)
+            found.append(layers.GroupNormalization(math.gcd(8, width), name=norm))
         elif self.norm == "batch":
-            x = layers.BatchNormalization(name=f"head_{name}_norm")(x)
-        return layers.ReLU(name=f"head_{name}_relu")(x)
+            found.append(layers.BatchNormalization(name=norm))
+        return [*found, layers.ReLU(name=f"head_{name}_relu")]
 
 
 def resized(

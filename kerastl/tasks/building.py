@@ -193,18 +193,31 @@ def build_model(
         head = partial(attach_head, task.units, hidden, dropout, l2, seed)
         return build_text_model(backbone, task, head=head, **options)
     check_choice("pooling", pooling, POOLING)
+    if task.dense:
+        for name, given in (("hidden", hidden), ("l2", l2)):
+            if given:
+                fail(name, f"left out for the {task.name} task", given)
+        usual = partial(_usual_head, seed=seed)
+        return assemble(backbone, task, usual, **passed_on(locals(), assemble))
 
-    def attach(network: keras.Model) -> tuple[keras.KerasTensor, list[str]]:
+    def attach(network: keras.Model, task: Task) -> tuple[keras.KerasTensor, list[str]]:
         pooled = _pool(network.output, pooling)
         return attach_head(task.units, hidden, dropout, l2, seed, *pooled)
 
     return assemble(backbone, task, attach, **passed_on(locals(), assemble))
 
 
+def _usual_head(
+    network: keras.Model, task: Task, seed: int | None
+) -> tuple[keras.KerasTensor, Sequence[str]]:
+    """A dense task's own head, of the usual size."""
+    return task.attach(network, seed)
+
+
 def assemble(
     backbone: str | Path | keras.Model,
     task: Task,
-    attach: Callable[[keras.Model], tuple[keras.KerasTensor, Sequence[str]]],
+    attach: Callable[[keras.Model, Any], tuple[keras.KerasTensor, Sequence[str]]],
     *,
     image_size: int | tuple[int, int] | None,
     resize: str,
@@ -217,8 +230,9 @@ def assemble(
 ) -> keras.Model:
     """A compiled model: a frozen backbone, and what `attach` puts on it.
 
-    `attach` gives the head's outputs and the names of its layers, the first of them on
-    the backbone's own output. The options are those of `build_model`.
+    `attach` takes the backbone and the task as asked of it, and gives the head's
+    outputs and the names of its layers, the first of them on the backbone's own output.
+    The options are those of `build_model`.
     """
     check_choice("resize", resize, RESIZES)
     with using_precision(precision):
@@ -234,7 +248,8 @@ def assemble(
         if task.dense and None in backbone.input_shape[1:3]:
             # An answer at each place has a shape that must be known.
             backbone = copy_network(backbone, image_size=size)
-        logits, head = attach(backbone)
+        task = task.on_network(backbone, resize)
+        logits, head = attach(backbone, task)
         source = find_preprocessing(backbone)
         record = Record(
             task=task.to_config(),

@@ -218,6 +218,18 @@ class SegmentationTask(Task):
             return np.array(self.colours, np.uint8)
         return class_colours(self.units)
 
+    def attach(
+        self,
+        network: keras.Model,
+        seed: int | None,
+        decoder: str | Callable = "unet",
+        style: DecoderStyle | None = None,
+    ) -> tuple[keras.KerasTensor, Sequence[str]]:
+        """A decoder and a logit a class."""
+        style = style or DecoderStyle()
+        logits = attach_decoder(network, self.units, decoder, style)
+        return logits, head_names(network, logits, seed)
+
     def loss(self, label_smoothing: float = 0.0) -> keras.losses.Loss:
         """Mean over the pixels of a batch that are of a class."""
         if label_smoothing:
@@ -437,9 +449,10 @@ def build_segmenter(
     task = SegmentationTask(names_of_classes(classes), ignore, objective)
     style = DecoderStyle(width, separable, norm)
 
-    def attach(network: keras.Model) -> tuple[keras.KerasTensor, list[str]]:
-        logits = attach_decoder(network, task.units, decoder, style)
-        return logits, head_names(network, logits, seed)
+    def attach(
+        network: keras.Model, task: SegmentationTask
+    ) -> tuple[keras.KerasTensor, Sequence[str]]:
+        return task.attach(network, seed, decoder, style)
 
     return assemble(backbone, task, attach, **passed_on(locals(), assemble))
 

@@ -135,6 +135,30 @@ class Task(ABC):
     def decode(self, outputs: Any) -> np.ndarray:
         """What the outputs mean, in float64, fit to be averaged over views."""
 
+    def on_network(self, network: keras.Model, resize: str) -> "Task":
+        """The task as this backbone is asked it: where its answers depend on its maps.
+
+        Args:
+            network: Of one image size.
+            resize: How images are brought to that.
+        """
+        return self
+
+    def usual_size(self, data: ImageSet) -> tuple[int, int] | None:
+        """`(height, width)` to train on where nobody says; None: the backbone's own."""
+        return None
+
+    def attach(
+        self, network: keras.Model, seed: int | None
+    ) -> tuple[keras.KerasTensor, Sequence[str]]:
+        """The usual head of a dense task: its outputs, and the names of its layers.
+
+        Args:
+            network: The backbone, which the task is that of: see `on_network`.
+            seed: Draws its kernels; None: as Keras draws them.
+        """
+        return fail("task", "one with a head of its own, or not dense", self.name)
+
     def mirrored(self, decoded: np.ndarray) -> np.ndarray:
         """What was decoded of mirror images, as of the images: for a dense task."""
         return fail("views", f"1 for the {self.name} task", 2)
@@ -327,7 +351,8 @@ class BoundModel:
     def head_has_learnt(self) -> bool:
         """Whether the head is anything but new: a new one ends in zeros."""
         for name in reversed(self.head_layers):
-            weights = self.model.get_layer(name).weights
+            # A new head's kernels are zeros; its bias may say how rare things are.
+            weights = [w for w in self.model.get_layer(name).weights if w.ndim > 1]
             if weights:
                 arrays = map(keras.ops.convert_to_numpy, weights)
                 return any(bool(np.any(array)) for array in arrays)

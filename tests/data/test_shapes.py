@@ -140,3 +140,45 @@ def test_progress_ends_at_the_total():
     seen = []
     make_shapes(51, image_size=16, progress=lambda *done: seen.append(done))
     assert seen == [(50, 51), (51, 51)]
+
+
+def test_several_shapes_have_boxes_and_masks():
+    images, factors = make_shapes(12, image_size=64, objects=(0, 5), seed=3)
+    assert images.labels is factors.boxes
+    counts = [len(boxes) for boxes in factors.boxes.boxes]
+    assert min(counts) == 0
+    assert max(counts) > 2
+    for i, boxes in enumerate(factors.boxes.boxes):
+        rest = factors.masks[i].copy()
+        for box, kind in zip(boxes.astype(int), factors.boxes.classes[i], strict=True):
+            left, top, right, bottom = box
+            inside = factors.masks[i][top:bottom, left:right] == kind + 1
+            # Tight: each side of the box touches the shape.
+            assert inside[0].any()
+            assert inside[-1].any()
+            assert inside[:, 0].any()
+            assert inside[:, -1].any()
+            rest[top:bottom, left:right][inside] = 0
+        # There is nothing beside the boxes.
+        assert not rest.any()
+
+
+def test_a_longer_set_of_several_shapes_begins_with_the_shorter():
+    short, _ = make_shapes(3, image_size=48, objects=3)
+    long, _ = make_shapes(5, image_size=48, objects=3)
+    np.testing.assert_array_equal(long.images[:3], short.images)
+    for a, b in zip(short.labels.boxes, long.labels.boxes, strict=False):
+        np.testing.assert_array_equal(a, b)
+    assert all(len(boxes) >= 1 for boxes in long.labels.boxes)
+
+
+@pytest.mark.parametrize("style", STYLES)
+def test_several_shapes_come_in_each_style(style):
+    images, _ = make_shapes(2, image_size=48, objects=(2, 4), style=style)
+    assert images.images.std() > 5
+
+
+@pytest.mark.parametrize("objects", [0, (3, 2), (1, 2, 3), -1])
+def test_wrong_numbers_of_shapes_are_refused(objects):
+    with pytest.raises(ValueError, match="objects"):
+        make_shapes(2, objects=objects)
