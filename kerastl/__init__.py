@@ -88,6 +88,7 @@ _ALSO = {
     "device_strategy": "kerastl.features.network",
     "load_texts": "kerastl.data.texts",
     "train_only": "kerastl.models.freezing",
+    "with_image_size": "kerastl.models.adapting",
 }
 #: Modules of further names, imported when they are first used.
 _NAMESPACES = (*NAMESPACES, "comparison", "features", "selection", "tasks")

@@ -1,48 +1,42 @@
 """From data to a saved, scored model in one call."""
 
-import csv
-import io
 import json
 import platform
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext, suppress
-from dataclasses import dataclass, field
-from itertools import chain
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import keras
-import numpy as np
 
 from kerastl._checks import check_choice, check_number, fail, passed_on, warn
-from kerastl._files import OutputFolder, whole_file
+from kerastl._files import OutputFolder
 from kerastl._progress import ProgressLine
+from kerastl.artifacts import output_folder, rescue, write_artifacts
 from kerastl.data.columns import is_table
-from kerastl.data.images import RESIZES, load_pixels
+from kerastl.data.images import RESIZES
 from kerastl.data.inputs import open_data
 from kerastl.data.sets import ImageSet, Splits
 from kerastl.data.sources import ImageSource
 from kerastl.data.tables import COLUMNS
-from kerastl.evaluation.figures import save_figure
-from kerastl.evaluation.plots import plot_history
 from kerastl.features.cache import FeatureCache
 from kerastl.features.network import STRATEGIES, device_strategy
 from kerastl.features.sources import make_source
 from kerastl.models.backbones import PRECISIONS, check_backbone
 from kerastl.models.record import read_record
 from kerastl.models.weights import is_model_file
-from kerastl.prediction import predict
 from kerastl.prediction import scored as scored_set
 from kerastl.selection.advice import follow_advice
-from kerastl.tasks.building import build_model, save_model
+from kerastl.selection.image_size import SizeChoice, choose_image_size
+from kerastl.tasks.building import build_model
 from kerastl.tasks.task import (
     Task,
     bind,
     bind_known,
     find_task,
-    picture_names,
     task_of_set,
 )
 from kerastl.training.phase import PhaseRecord, TrainingHistory
@@ -54,9 +48,6 @@ from kerastl.training.recipes import (
     default_augment,
     fine_tune,
 )
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 
 class Clock:
@@ -91,7 +82,7 @@ def run_settings(model: keras.Model, given: dict[str, Any]) -> dict[str, Any]:
     known = {
         "backbone": record.backbone,
         "weights": record.weights,
-        "image_size": list(record.image_size),
+        "image_size": list(record.trained_size or record.image_size),
         "resize": record.resize,
     }
     others = {name: _plain(value) for name, value in given.items() if name not in known}
@@ -130,123 +121,6 @@ def phase_row(record: PhaseRecord) -> dict[str, Any]:
     row = {**vars(record), "moved": len(record.moved)}
     row["trainable"] = len(record.trainable)
     return row
-
-
-# What is said of the model beside it, with the task's pictures.
-_MODEL, _ABOUT = "model.keras", ("report.json", "history.csv", "curves.png")
-
-
-def output_folder(path: str | Path, overwrite: bool = False) -> OutputFolder:
-    """The folder of a run, to be claimed: see `OutputFolder`."""
-    return OutputFolder(path, (_MODEL, *_about()), overwrite)
-
-
-def _about() -> tuple[str, ...]:
-    """Names of what is said of the model beside it."""
-    pictures = (f"{picture}.png" for picture in picture_names())
-    return (*_ABOUT, *pictures)
-
-
-def write_artifacts(
-    folder: OutputFolder,
-    result: "TransferResult",
-    pixels: Callable[[np.ndarray], np.ndarray] | None = None,
-) -> None:
-    """Write model, report, history and pictures.
-
-    Each file is whole or absent, and the model comes first: it is what must not be
-    lost.
-
-    Args:
-        folder: Claimed.
-        result: The model, its training, its scores.
-        pixels: Gives the images by index that the pictures show, where they are at
-            hand.
-
-    Raises:
-        ValueError: If a file in the folder may not be replaced.
-        OSError: If a file cannot be written.
-    """
-    write_model(folder, result.model)
-    _write_text(folder.writable("report.json"), _report_text(result.report))
-    _write_text(folder.writable("history.csv"), _history_csv(result.history))
-    save_figure(plot_history(result.history), folder.writable("curves.png"))
-    for name, figure in _pictures(result, pixels).items():
-        save_figure(figure, folder.writable(f"{name}.png"))
-
-
-def write_model(folder: OutputFolder, model: keras.Model) -> Path:
-    """Write the model alone; what an earlier run said of its own model goes."""
-    path = folder.writable(_MODEL)
-    save_model(model, path)
-    folder.remove(_about())
-    return path
-
-
-def rescue(
-    folder: OutputFolder, model: keras.Model, report: dict[str, Any] | None = None
-) -> str | None:
-    """Keep the best weights of a run that broke off, if it has learnt any.
-
-    Args:
-        folder: Claimed; where the model cannot be written to it, it is kept elsewhere.
-        model: The classifier.
-        report: Of a run that broke off while it was written: once that is there, the
-            model is too.
-
-    Returns:
-        Where the model is, in a sentence; None if nothing was learnt.
-    """
-    if not bind(model).head_has_learnt:
-        return None
-    path = folder.path / "report.json"
-    written = path.read_text(encoding="utf-8") if report and path.exists() else None
-    if written is not None and written == _report_text(report):
-        return f"The model is in {folder.path / _MODEL}."
-    for place in chain([folder], folder.spare()):
-        # Whatever stands in the way here, it is tried elsewhere.
-        with suppress(OSError, ValueError):
-            return f"The best weights so far are in {write_model(place, model)}."
-    return "The weights could be kept nowhere."
-
-
-def _report_text(report: dict[str, Any]) -> str:
-    return json.dumps(report, indent=2, ensure_ascii=False, default=str) + "\n"
-
-
-def _pictures(
-    result: "TransferResult", pixels: Callable[[np.ndarray], np.ndarray] | None
-) -> "dict[str, Figure]":
-    """The task's pictures of labelled images, by name."""
-    bound, shown = bind_known(result.model), getattr(result.splits, result.shown)
-    record = bound.record
-
-    def read(indices: np.ndarray) -> np.ndarray:
-        return load_pixels(
-            shown.subset(indices), image_size=record.image_size, resize=record.resize
-        )
-
-    if bound.task.dense:
-        # Beside what is said of places in the image, the image at its own size.
-        pixels = lambda indices: [shown.image(i) for i in indices.tolist()]  # noqa: E731
-    said = result.predictions.get(result.shown) or predict(result.model, shown)
-    return bound.task.pictures(shown.labels, said, pixels or read)
-
-
-def _history_csv(history: TrainingHistory) -> str:
-    rows = history.rows()
-    text = io.StringIO()
-    names = list(rows[0]) if rows else ["phase", "epoch"]
-    writer = csv.DictWriter(text, names, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()
-
-
-def _write_text(path: Path, text: str) -> None:
-    """Write a file whole or not at all."""
-    with whole_file(path) as draft:
-        draft.write_text(text, encoding="utf-8")
 
 
 @dataclass(frozen=True, eq=False)
@@ -336,6 +210,7 @@ def transfer(
     on_leak: str = "drop",
     precision: str | None = None,
     strategy: Any = None,
+    best_size: bool = True,
     seed: int = 0,
     output: str | Path | None = None,
     overwrite: bool = False,
@@ -395,6 +270,9 @@ def transfer(
             it; None: as Keras is set.
         strategy: `"auto"`, `"cpu"`, `"mirrored"`, `"tpu"`, or what `device_strategy`
             gives; None: the one device.
+        best_size: Whether a classifier ends at the image size, up to 1.5 times that of
+            training, at which its validation loss is least: see
+            `kerastl.selection.choose_image_size`.
         seed: Splits, order, augmentation and dropout follow from it.
         output: Folder for model, report and pictures; None: nothing is written.
         overwrite: Whether files of an earlier run in `output` may be replaced.
@@ -430,7 +308,7 @@ def transfer(
         "precision": precision,
     }
     training = passed_on(locals(), check_training)
-    run = Run(task, backbone, reading, building, training, strategy, verbose)
+    run = Run(task, backbone, reading, building, training, strategy, best_size, verbose)
     run.check()
     if output is None:
         return run.result(data)
@@ -457,6 +335,7 @@ class Run:
     building: dict[str, Any]
     training: dict[str, Any]
     strategy: Any
+    best_size: bool
     verbose: int | str
 
     def check(self) -> None:
@@ -502,15 +381,24 @@ class Run:
             output.check_space(_bytes_of(model))
         result = None
         try:
-            parts = _sources(model, splits, keep=training["cache"] != "disk")
+            keep = training["cache"] != "disk"
+            parts = _sources(model, splits, keep=keep)
             given = {**training, "cache": kept, "strategy": strategy}
             given["verbose"] = self.verbose
             history = fine_tune(model, parts["train"], parts["validation"], **given)
             clock.stop("training")
+            with strategy.scope() if strategy else nullcontext():
+                choice = self._sized(model, parts["validation"])
+            if choice and choice.model is not model:
+                model = choice.model
+                parts |= _sources(model, replace(splits, train=None), keep=keep)
+                held_out = parts["validation"]
+                parts["validation"] = replace(held_out, store=choice.store)
             settings = {**self.reading, **self.building, **training}
             settings = run_settings(model, settings)
             settings["advice"] = advice and advice.to_dict()
-            result = _finish(model, history, splits, parts, settings, clock)
+            settings["best_size"] = self.best_size
+            result = _finish(model, history, splits, parts, settings, clock, choice)
             if output is not None:
                 # The pictures show pixels that are at hand.
                 write_artifacts(output, result, parts[result.shown].store.rows)
@@ -520,6 +408,15 @@ class Run:
                 _keep(output, model, result and result.report, error)
             raise
         return result
+
+    def _sized(self, model: keras.Model, held_out: Any) -> SizeChoice | None:
+        """The model at its best image size; None where nothing can choose it."""
+        chosen_by_loss = isinstance(held_out, ImageSource) and bind(model).task.any_size
+        if not self.best_size or not chosen_by_loss:
+            return None
+        with ProgressLine("choosing the image size") as progress:
+            options = {"store": held_out.store, "progress": progress}
+            return choose_image_size(model, held_out.images, **options)
 
 
 def _bytes_of(model: keras.Model) -> int:
@@ -600,9 +497,11 @@ def _finish(
     parts: dict[str, ImageSource | None],
     settings: dict[str, Any],
     clock: Clock,
+    choice: SizeChoice | None,
 ) -> TransferResult:
     """Score the parts that are not trained on, once, and write it all down."""
-    scored = {part: _score(model, parts[part], part) for part in _PARTS}
+    scored = {"validation": choice and (choice.report, choice.predictions)}
+    scored |= {p: _score(model, parts[p], p) for p in _PARTS if not scored.get(p)}
     clock.stop("scoring")
     report = {
         "data": splits.train.name,
@@ -613,6 +512,7 @@ def _finish(
         "phases": [phase_row(record) for record in history.phases],
         "best": vars(history.best) if history.best else None,
         "seconds": clock.report(),
+        "image_sizes": choice and choice.to_rows(),
         **{part: found and found[0].to_dict() for part, found in scored.items()},
     }
     predictions = {part: found[1] for part, found in scored.items() if found}

@@ -13,8 +13,8 @@ from networks import small_classifier
 import kerastl
 from kerastl import _files
 from kerastl._files import OutputFolder
+from kerastl.artifacts import output_folder, rescue, write_model
 from kerastl.tasks.building import load_model, save_model
-from kerastl.workflow import output_folder, rescue, write_model
 
 NAMES = ("model.keras", "report.json", "curves.png")
 

@@ -13,6 +13,7 @@ from kerastl.models.freezing import leaf_layers
 from kerastl.models.layers import (
     PREPROCESSING_MODES,
     Preprocessing,
+    TaskOutputs,
     make_freezable,
     spread_channels,
 )
@@ -21,9 +22,10 @@ from kerastl.models.record import (
     find_record,
     is_pretrained,
     network_size,
+    read_record,
 )
 
-__all__ = ["adapt_backbone"]
+__all__ = ["adapt_backbone", "with_image_size"]
 
 _SCALING = (keras.layers.Rescaling, keras.layers.Normalization)
 
@@ -198,7 +200,11 @@ class Copier:
                 old.save_own_variables(state)
                 # Arrays of its own: JAX frees those that a step was given.
                 own = {key: np.array(value) for key, value in state.items()}
-                new.load_own_variables(own)
+                try:
+                    new.load_own_variables(own)
+                except ValueError:
+                    expected = f"one at which {old.name} keeps the shape of its weights"
+                    fail("image_size", expected, tuple(images.shape[1:3]))
         for layer in copy.layers:
             make_freezable(layer)
         if self._left_out:
@@ -289,6 +295,49 @@ def copy_network(
     images = keras.Input((*size, network.input_shape[-1]), name=network.layers[0].name)
     copier = Copier({images.name}, call)
     return copier.finished(network, images, images, name or network.name)
+
+
+def with_image_size(
+    model: keras.Model, image_size: int | tuple[int, int]
+) -> keras.Model:
+    """A copy of a model for images of another size: the same layers and weights.
+
+    A convolutional network whose head pools takes images of any size, and often answers
+    best somewhat above the size that it was trained on: augmentation and crops show
+    objects larger in training than they are afterwards (Touvron et al. 2019, Fixing
+    the train-test resolution discrepancy, arXiv:1906.06423). Measure it:
+    `kerastl.selection.choose_image_size`.
+
+    Args:
+        model: From `build_classifier`, `build_regressor` or `load_model`; it stays as
+            it is.
+        image_size: Pixels, one number or `(height, width)`.
+
+    Returns:
+        Functional model whose record has the new size, and as `trained_size` that of
+        the weights.
+
+    Raises:
+        ValueError: If the model was not built here, or cannot take that size.
+
+    Example:
+        >>> import kerastl
+        >>> backbone = kerastl.build_backbone("MobileNet", alpha=0.25, weights="tiny")
+        >>> model = kerastl.build_classifier(backbone, ["cat", "dog", "owl"])
+        >>> larger = kerastl.with_image_size(model, 120)
+        >>> model.input_shape[1:3], larger.input_shape[1:3]
+        ((96, 96), (120, 120))
+    """
+    record = read_record(model)
+    if record.text is not None:
+        fail("model", "a model of images", model.name)
+    copy = copy_network(model, image_size=image_size)
+    trained = record.trained_size or record.image_size
+    for layer in copy.layers:
+        if isinstance(layer, TaskOutputs):
+            layer.record["image_size"] = list(copy.input_shape[1:3])
+            layer.record["trained_size"] = list(trained)
+    return copy
 
 
 def below_head(model: keras.Model) -> keras.Model:

@@ -32,6 +32,8 @@ class Record:
             the vocabulary included; None for images.
         pooling: Of a model of texts how tokens become one vector: `"mean"`, `"cls"`,
             `"last"` or `"pooler"`; empty where they do not.
+        trained_size: `(height, width)` of the images that the weights were trained on,
+            where it is another than `image_size`: see `with_image_size`.
         version: Of this form of record.
     """
 
@@ -45,6 +47,7 @@ class Record:
     channels: int = 3
     text: dict[str, Any] | None = None
     pooling: str = ""
+    trained_size: tuple[int, int] | None = None
     version: int = 2
 
     @property

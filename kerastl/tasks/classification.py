@@ -114,6 +114,7 @@ class ClassificationTask(Task):
 
     monitor: ClassVar[str] = "val_accuracy"
     has_temperature: ClassVar[bool] = True
+    any_size: ClassVar[bool] = True
     output_name: ClassVar[str] = "class_logits"
     model_name: ClassVar[str] = "classifier"
     headline: ClassVar[Mapping[str, str]] = {"accuracy": "share"}

@@ -43,6 +43,7 @@ class Task(ABC):
             samples by class and probes need.
         dense: Whether the targets are `DenseLabels`: of places in the images.
         has_temperature: Whether the outputs are logits that a temperature divides.
+        any_size: Whether an image shown larger has the same answer.
         output_name: Name of the last layer.
         model_name: What ends the name of a model built for it.
         headline: Numbers of a report's `to_dict()` that sum it up, and how each is
@@ -64,6 +65,7 @@ class Task(ABC):
     single_class: ClassVar[bool] = False
     dense: ClassVar[bool] = False
     has_temperature: ClassVar[bool] = False
+    any_size: ClassVar[bool] = False
     output_name: ClassVar[str] = "outputs"
     model_name: ClassVar[str] = "model"
     headline: ClassVar[Mapping[str, str]] = {}

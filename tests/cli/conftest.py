@@ -8,8 +8,8 @@ import pytest
 from PIL import Image
 
 import kerastl
+from kerastl.artifacts import output_folder
 from kerastl.cli.program import main
-from kerastl.workflow import output_folder
 
 
 @pytest.fixture

@@ -1,0 +1,143 @@
+"""What a run leaves in its folder: the model, its report, history and pictures."""
+
+import csv
+import io
+import json
+from collections.abc import Callable
+from contextlib import suppress
+from itertools import chain
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import keras
+import numpy as np
+
+from kerastl._files import OutputFolder, whole_file
+from kerastl.data.images import load_pixels
+from kerastl.evaluation.figures import save_figure
+from kerastl.evaluation.plots import plot_history
+from kerastl.prediction import predict
+from kerastl.tasks.building import save_model
+from kerastl.tasks.task import bind, bind_known, picture_names
+from kerastl.training.phase import TrainingHistory
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from kerastl.workflow import TransferResult
+
+# What is said of the model beside it, with the task's pictures.
+_MODEL, _ABOUT = "model.keras", ("report.json", "history.csv", "curves.png")
+
+
+def output_folder(path: str | Path, overwrite: bool = False) -> OutputFolder:
+    """The folder of a run, to be claimed: see `OutputFolder`."""
+    return OutputFolder(path, (_MODEL, *_about()), overwrite)
+
+
+def _about() -> tuple[str, ...]:
+    """Names of what is said of the model beside it."""
+    pictures = (f"{picture}.png" for picture in picture_names())
+    return (*_ABOUT, *pictures)
+
+
+def write_artifacts(
+    folder: OutputFolder,
+    result: "TransferResult",
+    pixels: Callable[[np.ndarray], np.ndarray] | None = None,
+) -> None:
+    """Write model, report, history and pictures.
+
+    Each file is whole or absent, and the model comes first: it is what must not be
+    lost.
+
+    Args:
+        folder: Claimed.
+        result: The model, its training, its scores.
+        pixels: Gives the images by index that the pictures show, where they are at
+            hand.
+
+    Raises:
+        ValueError: If a file in the folder may not be replaced.
+        OSError: If a file cannot be written.
+    """
+    write_model(folder, result.model)
+    _write_text(folder.writable("report.json"), _report_text(result.report))
+    _write_text(folder.writable("history.csv"), _history_csv(result.history))
+    save_figure(plot_history(result.history), folder.writable("curves.png"))
+    for name, figure in _pictures(result, pixels).items():
+        save_figure(figure, folder.writable(f"{name}.png"))
+
+
+def write_model(folder: OutputFolder, model: keras.Model) -> Path:
+    """Write the model alone; what an earlier run said of its own model goes."""
+    path = folder.writable(_MODEL)
+    save_model(model, path)
+    folder.remove(_about())
+    return path
+
+
+def rescue(
+    folder: OutputFolder, model: keras.Model, report: dict[str, Any] | None = None
+) -> str | None:
+    """Keep the best weights of a run that broke off, if it has learnt any.
+
+    Args:
+        folder: Claimed; where the model cannot be written to it, it is kept elsewhere.
+        model: The classifier.
+        report: Of a run that broke off while it was written: once that is there, the
+            model is too.
+
+    Returns:
+        Where the model is, in a sentence; None if nothing was learnt.
+    """
+    if not bind(model).head_has_learnt:
+        return None
+    path = folder.path / "report.json"
+    written = path.read_text(encoding="utf-8") if report and path.exists() else None
+    if written is not None and written == _report_text(report):
+        return f"The model is in {folder.path / _MODEL}."
+    for place in chain([folder], folder.spare()):
+        # Whatever stands in the way here, it is tried elsewhere.
+        with suppress(OSError, ValueError):
+            return f"The best weights so far are in {write_model(place, model)}."
+    return "The weights could be kept nowhere."
+
+
+def _report_text(report: dict[str, Any]) -> str:
+    return json.dumps(report, indent=2, ensure_ascii=False, default=str) + "\n"
+
+
+def _pictures(
+    result: "TransferResult", pixels: Callable[[np.ndarray], np.ndarray] | None
+) -> "dict[str, Figure]":
+    """The task's pictures of labelled images, by name."""
+    bound, shown = bind_known(result.model), getattr(result.splits, result.shown)
+    record = bound.record
+
+    def read(indices: np.ndarray) -> np.ndarray:
+        return load_pixels(
+            shown.subset(indices), image_size=record.image_size, resize=record.resize
+        )
+
+    if bound.task.dense:
+        # Beside what is said of places in the image, the image at its own size.
+        pixels = lambda indices: [shown.image(i) for i in indices.tolist()]  # noqa: E731
+    said = result.predictions.get(result.shown) or predict(result.model, shown)
+    return bound.task.pictures(shown.labels, said, pixels or read)
+
+
+def _history_csv(history: TrainingHistory) -> str:
+    rows = history.rows()
+    text = io.StringIO()
+    names = list(rows[0]) if rows else ["phase", "epoch"]
+    writer = csv.DictWriter(text, names, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+def _write_text(path: Path, text: str) -> None:
+    """Write a file whole or not at all."""
+    with whole_file(path) as draft:
+        draft.write_text(text, encoding="utf-8")

@@ -1,0 +1,161 @@
+"""At which image size a trained model answers best."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import keras
+
+from kerastl._checks import fail, image_size_pair, warn
+from kerastl._progress import Progress
+from kerastl.data.images import PixelStore
+from kerastl.data.sets import ImageSet
+from kerastl.models.adapting import with_image_size
+from kerastl.prediction import pixel_store, scored
+from kerastl.tasks.task import BoundModel, bind_known
+
+#: A step up, then either a further one or half of the first.
+_UP, _FURTHER, _HALF = 1.25, 1.5, 1.125
+#: Sides are multiples of this many pixels, as strides halve them.
+_STEP = 8
+
+
+@dataclass(frozen=True, eq=False)
+class SizeChoice:
+    """A model for images of the size at which it answers best.
+
+    Attributes:
+        model: The one that was given where its own size is best, or a copy.
+        losses: Image size `(height, width)` -> mean logarithmic loss on the images,
+            in the order in which they were tried.
+        report: Scores of `model` on the images: see `evaluate`.
+        predictions: What it said of them.
+        store: Their pixels at its size.
+    """
+
+    model: keras.Model
+    losses: dict[tuple[int, int], float]
+    report: Any
+    predictions: Any
+    store: PixelStore = field(repr=False)
+
+    @property
+    def image_size(self) -> tuple[int, int]:
+        """`(height, width)` of least loss."""
+        return min(self.losses, key=self.losses.__getitem__)
+
+    def to_rows(self) -> list[dict[str, Any]]:
+        """One dictionary a size, ready for JSON: `image_size` and `loss`."""
+        return [{"image_size": list(k), "loss": v} for k, v in self.losses.items()]
+
+    def __str__(self) -> str:
+        """One line a size, the best marked."""
+        best = self.image_size
+        rows = [
+            f"{size[0]} x {size[1]} pixels: loss {loss:.4f}" + " *" * (size == best)
+            for size, loss in self.losses.items()
+        ]
+        return "\n".join(rows)
+
+
+def choose_image_size(
+    model: keras.Model,
+    images: ImageSet,
+    *,
+    sizes: Sequence[int | tuple[int, int]] | None = None,
+    store: PixelStore | None = None,
+    progress: Progress | None = None,
+) -> SizeChoice:
+    """The size at which a trained classifier answers best, by its loss on your images.
+
+    The weights stay what they are: only the size of the images changes. Networks
+    trained on photos often gain some points at a size a fifth to a half larger;
+    on images that fill their frame alike, such as digits, the size of training stays
+    the best (`benchmarks/scoring_size.md`). A larger size costs time in proportion to
+    its pixels.
+
+    Args:
+        model: A trained classifier.
+        images: Labelled images that it was not trained on. They choose the size, so
+            their score says a little too much: judge by others.
+        sizes: Sizes to try besides the model's own. None: 1.25 times as large; then 1.5
+            times if that is better, 1.125 times if not; in multiples of 8.
+        store: The decoded images at the model's size, where they are at hand.
+        progress: Called with (done, total) for each size.
+
+    Returns:
+        The model for the best size, and the loss at each.
+
+    Raises:
+        ValueError: If the model is no classifier, or the images have other classes.
+
+    Example:
+        >>> import numpy as np, kerastl
+        >>> backbone = kerastl.build_backbone("MobileNet", alpha=0.25, weights="tiny")
+        >>> model = kerastl.build_classifier(backbone, ["dark", "light"])
+        >>> pixels = np.zeros((2, 96, 96, 3), "uint8")
+        >>> images = kerastl.ImageSet(pixels, np.array([0, 1]), ("dark", "light"))
+        >>> choice = kerastl.selection.choose_image_size(model, images, sizes=[120])
+        >>> list(choice.losses)
+        [(96, 96), (120, 120)]
+
+    Reference:
+        Touvron et al. (2019), Fixing the train-test resolution discrepancy,
+        arXiv:1906.06423, section 4: the best size at test is above that of training.
+    """
+    bound = bind_known(model)
+    own = tuple(bound.record.image_size)
+    if images is None or not len(images):
+        fail("images", "labelled images", images)
+    if not bound.task.any_size:
+        fail("model", "a classifier", f"a model for {bound.task.name}")
+    best = _scored_at(bound, images, store, progress)
+    if sizes is not None:
+        for size in sizes:
+            best = _better(best, bound, images, size, progress)
+        return best
+    try:
+        best = _better(best, bound, images, _larger(own, _UP), progress)
+        further = _HALF if best.image_size == own else _FURTHER
+        return _better(best, bound, images, _larger(own, further), progress)
+    except ValueError as error:
+        # A head that flattens, or layers of one size.
+        warn(f"No other image size was tried: {error}")
+        return best
+
+
+def _larger(size: tuple[int, int], ratio: float) -> tuple[int, int]:
+    return tuple(max(side, round(side * ratio / _STEP) * _STEP) for side in size)
+
+
+def _scored_at(
+    bound: BoundModel,
+    images: ImageSet,
+    store: PixelStore | None,
+    progress: Progress | None,
+) -> SizeChoice:
+    """Scores at the model's own size."""
+    store = store or pixel_store(bound, images, keep=True)
+    report, said = scored(bound, images, store=store, progress=progress)
+    losses = {tuple(bound.record.image_size): report.metrics["log_loss"]}
+    return SizeChoice(bound.model, losses, report, said, store)
+
+
+def _better(
+    best: SizeChoice,
+    bound: BoundModel,
+    images: ImageSet,
+    size: int | tuple[int, int],
+    progress: Progress | None,
+) -> SizeChoice:
+    """The better of the best so far and of the model at another size."""
+    size = image_size_pair("sizes", size)
+    if size in best.losses:
+        return best
+    model = with_image_size(bound.model, size)
+    other = _scored_at(bind_known(model), images, None, progress)
+    losses = {**best.losses, **other.losses}
+    winner = other if other.losses[size] < best.losses[best.image_size] else best
+    return SizeChoice(
+        winner.model, losses, winner.report, winner.predictions, winner.store
+    )
