@@ -52,7 +52,13 @@ def passes(seen, images):
 
 def transferred(folder, **options):
     return kerastl.transfer(
-        str(folder), alpha=0.25, image_size=SIDE, epochs=2, verbose=0, **options
+        str(folder),
+        alpha=0.25,
+        image_size=SIDE,
+        epochs=2,
+        verbose=0,
+        best_size=False,  # Another size is another pass.
+        **options,
     )
 
 

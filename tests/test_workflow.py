@@ -13,7 +13,7 @@ from networks import CLASSES, coloured, small_network
 from PIL import Image
 
 import kerastl
-from kerastl import workflow
+from kerastl import artifacts, workflow
 from kerastl.training.watching import BestWeights
 
 QUICK = {
@@ -24,6 +24,7 @@ QUICK = {
     "learning_rate": 0.05,
     "augment": None,
     "verbose": 0,
+    "best_size": False,
 }
 FILES = [
     "confusion.png",
@@ -98,6 +99,7 @@ def test_the_report_says_what_was_done(run):
         "seconds",
         "validation",
         "test",
+        "image_sizes",
     }
     wanted = {
         "backbone": "MobileNet",
@@ -304,13 +306,13 @@ def test_a_run_interrupted_while_writing_keeps_what_it_wrote(
     run, photos, tmp_path, monkeypatch, broken
 ):
     output = shutil.copytree(run[1], tmp_path / "run")
-    real = getattr(workflow, broken)
+    real = getattr(artifacts, broken)
 
     def once(*arguments, **settings):
-        monkeypatch.setattr(workflow, broken, real)
+        monkeypatch.setattr(artifacts, broken, real)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(workflow, broken, once)
+    monkeypatch.setattr(artifacts, broken, once)
     options = {**QUICK, "epochs": 1, "seed": 5}
     with pytest.raises(KeyboardInterrupt):
         kerastl.transfer(photos, **options, output=output, overwrite=True)

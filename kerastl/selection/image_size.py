@@ -1,10 +1,11 @@
 """At which image size a trained model answers best."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import keras
+import numpy as np
 
 from kerastl._checks import fail, image_size_pair, warn
 from kerastl._progress import Progress
@@ -18,6 +19,8 @@ from kerastl.tasks.task import BoundModel, bind_known
 _UP, _FURTHER, _HALF = 1.25, 1.5, 1.125
 #: Sides are multiples of this many pixels, as strides halve them.
 _STEP = 8
+#: A probability that is said to be impossible.
+_LEAST = 1e-7
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,30 +29,26 @@ class SizeChoice:
 
     Attributes:
         model: The one that was given where its own size is best, or a copy.
-        losses: Image size `(height, width)` -> mean logarithmic loss on the images,
-            in the order in which they were tried.
+        image_size: `(height, width)` of `model`.
+        losses: Each image size that was tried -> mean logarithmic loss on the images.
         report: Scores of `model` on the images: see `evaluate`.
         predictions: What it said of them.
         store: Their pixels at its size.
     """
 
     model: keras.Model
+    image_size: tuple[int, int]
     losses: dict[tuple[int, int], float]
     report: Any
     predictions: Any
     store: PixelStore = field(repr=False)
-
-    @property
-    def image_size(self) -> tuple[int, int]:
-        """`(height, width)` of least loss."""
-        return min(self.losses, key=self.losses.__getitem__)
 
     def to_rows(self) -> list[dict[str, Any]]:
         """One dictionary a size, ready for JSON: `image_size` and `loss`."""
         return [{"image_size": list(k), "loss": v} for k, v in self.losses.items()]
 
     def __str__(self) -> str:
-        """One line a size, the best marked."""
+        """One line a size, the chosen one marked."""
         best = self.image_size
         rows = [
             f"{size[0]} x {size[1]} pixels: loss {loss:.4f}" + " *" * (size == best)
@@ -69,10 +68,10 @@ def choose_image_size(
     """The size at which a trained classifier answers best, by its loss on your images.
 
     The weights stay what they are: only the size of the images changes. Networks
-    trained on photos often gain some points at a size a fifth to a half larger;
-    on images that fill their frame alike, such as digits, the size of training stays
-    the best (`benchmarks/scoring_size.md`). A larger size costs time in proportion to
-    its pixels.
+    trained on photos often gain some points at a size a fifth to a half larger; others
+    lose many, as on letters that fill their frame (`benchmarks/scoring_size.md`). So
+    another size must win by more than one standard error of the difference, image by
+    image: of few images none does. It costs time in proportion to its pixels.
 
     Args:
         model: A trained classifier.
@@ -84,7 +83,7 @@ def choose_image_size(
         progress: Called with (done, total) for each size.
 
     Returns:
-        The model for the best size, and the loss at each.
+        The model for the chosen size, and the loss at each that was tried.
 
     Raises:
         ValueError: If the model is no classifier, or the images have other classes.
@@ -137,8 +136,9 @@ def _scored_at(
     """Scores at the model's own size."""
     store = store or pixel_store(bound, images, keep=True)
     report, said = scored(bound, images, store=store, progress=progress)
-    losses = {tuple(bound.record.image_size): report.metrics["log_loss"]}
-    return SizeChoice(bound.model, losses, report, said, store)
+    size = tuple(bound.record.image_size)
+    losses = {size: report.metrics["log_loss"]}
+    return SizeChoice(bound.model, size, losses, report, said, store)
 
 
 def _better(
@@ -154,8 +154,21 @@ def _better(
         return best
     model = with_image_size(bound.model, size)
     other = _scored_at(bind_known(model), images, None, progress)
-    losses = {**best.losses, **other.losses}
-    winner = other if other.losses[size] < best.losses[best.image_size] else best
-    return SizeChoice(
-        winner.model, losses, winner.report, winner.predictions, winner.store
-    )
+    gains = _losses(best, images) - _losses(other, images)
+    winner = other if _is_more_than_chance(gains) else best
+    return replace(winner, losses={**best.losses, **other.losses})
+
+
+def _is_more_than_chance(gains: np.ndarray) -> bool:
+    """Whether the mean is more than one standard error above zero."""
+    if len(gains) < 2:
+        return False
+    return gains.mean() > gains.std(ddof=1) / np.sqrt(len(gains))
+
+
+def _losses(scores: SizeChoice, images: ImageSet) -> np.ndarray:
+    """The logarithmic loss of each image; of several labels their mean."""
+    given = np.clip(scores.predictions.probabilities, _LEAST, 1 - _LEAST)
+    if images.labels.ndim == 1:
+        return -np.log(given[np.arange(len(given)), images.labels])
+    return -np.log(np.where(images.labels == 1, given, 1 - given)).mean(axis=1)

@@ -79,19 +79,41 @@ def test_a_file_keeps_both_sizes(model, tmp_path):
     )
 
 
-def test_the_least_loss_wins_and_each_is_that_of_evaluate(model, images):
+def test_the_loss_at_each_size_is_that_of_evaluate(model, images):
     choice = choose_image_size(model, images, sizes=[40, (48, 32)])
     assert list(choice.losses) == [(32, 32), (40, 40), (48, 32)]
     for size, loss in choice.losses.items():
         at = kerastl.with_image_size(model, size)
         wanted = kerastl.evaluate(at, images).metrics["log_loss"]
         assert loss == pytest.approx(wanted, rel=1e-5)
-    assert choice.losses[choice.image_size] == min(choice.losses.values())
     assert read_record(choice.model).image_size == choice.image_size
     said = kerastl.predict(choice.model, images).probabilities
     np.testing.assert_allclose(choice.predictions.probabilities, said, atol=1e-6)
     assert choice.store.image_size == choice.image_size
     assert str(choice).count("*") == 1
+
+
+class Said:
+    """Probabilities under which the images have these losses."""
+
+    def __init__(self, losses, labels):
+        right = np.exp(-np.asarray(losses))
+        self.probabilities = np.tile((1 - right[:, None]) / 2, (1, 3))
+        self.probabilities[np.arange(len(labels)), labels] = right
+
+
+def stand_in(monkeypatch, losses):
+    """Each side has the losses of `losses`, a number or one an image."""
+
+    def fake(bound, images, store, progress):
+        size = bound.record.image_size
+        each = np.broadcast_to(losses[size[0]], len(images))
+        said = Said(each, images.labels)
+        return module.SizeChoice(
+            bound.model, size, {size: each.mean()}, None, said, None
+        )
+
+    monkeypatch.setattr(module, "_scored_at", fake)
 
 
 @pytest.mark.parametrize(
@@ -105,14 +127,21 @@ def test_the_least_loss_wins_and_each_is_that_of_evaluate(model, images):
     ],
 )
 def test_one_step_up_decides_on_the_next(monkeypatch, images, losses, tried, best):
-    def fake(bound, images, store, progress):
-        size = bound.record.image_size
-        return module.SizeChoice(bound.model, {size: losses[size[0]]}, 0, 0, None)
-
-    monkeypatch.setattr(module, "_scored_at", fake)
+    stand_in(monkeypatch, losses)
     choice = choose_image_size(classifier(tried[0]), images)
     assert list(choice.losses) == [(side, side) for side in tried]
     assert choice.image_size == (best, best)
+
+
+@pytest.mark.parametrize("wins", [True, False])
+def test_a_size_wins_by_more_than_a_standard_error(model, monkeypatch, images, wins):
+    # Gains of 1 and -1 in turn: of twelve the standard error is 12 ** 0.5 / 11 ** 0.5
+    # / 12 ** 0.5 = 0.3015, which a mean of 0.31 passes and one of 0.29 does not.
+    gains = np.tile([1.0, -1.0], 6) + (0.31 if wins else 0.29)
+    stand_in(monkeypatch, {32: 2.0, 40: 2.0 - gains})
+    choice = choose_image_size(model, images, sizes=[40])
+    assert choice.image_size == ((40, 40) if wins else (32, 32))
+    assert choice.losses[(40, 40)] < choice.losses[(32, 32)]
 
 
 def test_a_network_of_one_size_stays_as_it_is(images):
@@ -137,15 +166,13 @@ def test_numbers_stay_at_their_size(images):
 
 
 def test_a_run_ends_at_the_best_size(tmp_path, monkeypatch, images):
-    def fake(bound, images, store, progress, real=module._scored_at):
-        found = real(bound, images, store, progress)
-        size = bound.record.image_size
-        falling = {size: 1 / size[0]}
-        return module.SizeChoice(
-            bound.model, falling, found.report, found.predictions, found.store
-        )
-
-    monkeypatch.setattr(module, "_scored_at", fake)
+    # The larger, the better.
+    monkeypatch.setattr(
+        module,
+        "_losses",
+        lambda scores, images: 1 / scores.image_size[0] + 0 * images.labels,
+    )
+    monkeypatch.setattr(module, "_is_more_than_chance", lambda gains: gains.mean() > 0)
     backbone = adapt_backbone(small_network(size=32), preprocessing="tf")
     given = {"backbone": backbone, "recipe": "linear_probe", "epochs": 1}
     data = kerastl.ImageSet(
