@@ -24,8 +24,6 @@ from kerastl.training.phase import TrainingHistory
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from kerastl.workflow import TransferResult
-
 # What is said of the model beside it, with the task's pictures.
 _MODEL, _ABOUT = "model.keras", ("report.json", "history.csv", "curves.png")
 
@@ -43,7 +41,7 @@ def _about() -> tuple[str, ...]:
 
 def write_artifacts(
     folder: OutputFolder,
-    result: "TransferResult",
+    result: Any,
     pixels: Callable[[np.ndarray], np.ndarray] | None = None,
 ) -> None:
     """Write model, report, history and pictures.
@@ -53,7 +51,7 @@ def write_artifacts(
 
     Args:
         folder: Claimed.
-        result: The model, its training, its scores.
+        result: A `TransferResult`: the model, its training, its scores.
         pixels: Gives the images by index that the pictures show, where they are at
             hand.
 
@@ -109,7 +107,7 @@ def _report_text(report: dict[str, Any]) -> str:
 
 
 def _pictures(
-    result: "TransferResult", pixels: Callable[[np.ndarray], np.ndarray] | None
+    result: Any, pixels: Callable[[np.ndarray], np.ndarray] | None
 ) -> "dict[str, Figure]":
     """The task's pictures of labelled images, by name."""
     bound, shown = bind_known(result.model), getattr(result.splits, result.shown)
