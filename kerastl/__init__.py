@@ -79,6 +79,7 @@ _ALSO = {
     "AuditReport": "kerastl.data.audit",
     "Masks": "kerastl.data.masks",
     "Mixing": "kerastl.data.mixing",
+    "TextAuditReport": "kerastl.data.text_audit",
     "TextEncoder": "kerastl.models.tokenizing",
     "TextSet": "kerastl.data.texts",
     "TrainingHistory": "kerastl.training.phase",

@@ -14,6 +14,7 @@ import numpy as np
 
 from kerastl._files import OutputFolder, whole_file
 from kerastl.data.images import load_pixels
+from kerastl.data.texts import TextSet
 from kerastl.evaluation.figures import save_figure
 from kerastl.evaluation.plots import plot_history
 from kerastl.prediction import predict
@@ -112,6 +113,9 @@ def _pictures(
     """The task's pictures of labelled images, by name."""
     bound, shown = bind_known(result.model), getattr(result.splits, result.shown)
     record = bound.record
+    if isinstance(shown, TextSet):
+        said = result.predictions.get(result.shown) or predict(result.model, shown)
+        return bound.task.pictures(shown.labels, said, None)
 
     def read(indices: np.ndarray) -> np.ndarray:
         return load_pixels(

@@ -13,6 +13,7 @@ from kerastl._progress import Progress
 from kerastl.data.images import PixelStore
 from kerastl.data.inputs import as_image_set, stratified_sample, training_images
 from kerastl.data.sets import ImageSet
+from kerastl.data.texts import as_text_set
 from kerastl.evaluation.metrics import (
     PairedComparison,
     compare_classifiers,
@@ -25,6 +26,7 @@ from kerastl.models.blocks import blocks, check_functional, cut_points
 from kerastl.models.freezing import leaf_layers
 from kerastl.models.layers import feature_columns
 from kerastl.models.record import find_record, network_size
+from kerastl.models.text_layers import find_tokens
 from kerastl.training.watching import restore, snapshot
 
 if TYPE_CHECKING:
@@ -145,21 +147,26 @@ class _States:
         or at its top. Progress tells of the second pass.
         """
         record = find_record(self.after)
-        resize = record.resize if record else "stretch"
-        size = record.image_size if record else _size(self.after, images)
-        found = as_image_set(images, size, resize)
+        size, store = (), None
+        if find_tokens(self.after) is not None:
+            found = as_text_set(images)
+        else:
+            resize = record.resize if record else "stretch"
+            size = record.image_size if record else _size(self.after, images)
+            found = as_image_set(images, size, resize)
         if not len(found):
             fail("images", "at least one image", "none")
-        # Decoded once for both passes.
-        store = PixelStore(found, image_size=size, resize=resize)
+        if size:
+            # Decoded once for both passes.
+            store = PixelStore(found, image_size=size, resize=resize)
 
         def extract(model: keras.Model, progress: Progress | None) -> np.ndarray:
             network = _backbone_of(model)
             names = None if at is None else [network.operations[i].name for i in at]
             return extract_features(
                 feature_network(network, at=names),
-                store.image_set,
-                image_size=store.image_size,
+                found,
+                image_size=size,
                 store=store,
                 batch_size=batch_size,
                 progress=progress,
@@ -325,12 +332,14 @@ def _block_ends(network: keras.Model) -> dict[str, str]:
     }
     stops = [*list(starts.values())[1:], len(order)]
     layers = {layer.name: layer for layer in network.operations}
-    # A feature map or a row, and not the image itself.
+    # A feature map or a row, or vectors of tokens, and not the input itself.
+    ranks = (2, 3) if find_tokens(network) is not None else (2, 4)
     legal = [
         name
         for name in cut_points(network)
         if not isinstance(layers[name], keras.layers.InputLayer)
-        and len(layers[name].output.shape) in (2, 4)
+        and not isinstance(layers[name].output, dict)
+        and len(layers[name].output.shape) in ranks
     ]
     found = {}
     for (block, start), stop in zip(starts.items(), stops, strict=True):

@@ -16,10 +16,17 @@ from kerastl.data.decoding import as_pixels, decoding_errors, upright_size
 from kerastl.data.images import PixelStore, ReadableStore
 from kerastl.data.inputs import as_image_set
 from kerastl.data.sets import ImageSet
+from kerastl.data.texts import TextSet, as_text_set
 from kerastl.evaluation.calibration import expected_calibration_error, fit_temperature
 from kerastl.evaluation.metrics import log_loss
-from kerastl.features.network import output_blocks, replica_count, run_batches
+from kerastl.features.network import (
+    output_blocks,
+    replica_count,
+    run_batches,
+    text_outputs,
+)
 from kerastl.models.record import set_temperature
+from kerastl.models.text_layers import find_tokens
 from kerastl.tasks.task import BoundModel, bind_known
 
 
@@ -34,7 +41,7 @@ def predict(
     on_bad: str = "error",
     progress: Progress | None = None,
 ) -> Any:
-    """What a model says of images, in the order they were given.
+    """What a model says of images or texts, in the order they were given.
 
     The images are read and resized exactly as in training. No weight of the model
     changes, and the same image gets the same answer in any company, except with random
@@ -44,7 +51,9 @@ def predict(
         model: From `build_classifier`, `build_regressor` or `load_model`.
         inputs: A file, a folder (its images, also in folders inside), a list of them;
             an array of pixels 0-255, `(n, height, width, 3)` or one image; a PIL
-            image or a list of them; or an `ImageSet`.
+            image or a list of them; or an `ImageSet`. For a model of texts a list of
+            strings, one string, a `TextSet`, or a file: a table (see `load_texts`), or
+            a .txt with a text a line.
         batch_size: Images at a time.
         views: Over how many views of each image the answers are averaged: the
             image itself, its mirror image where `augment` flips, then random ones. It
@@ -95,6 +104,13 @@ def _predict(
     check_integer("batch_size", batch_size, 1)
     check_choice("on_bad", on_bad, ("error", "skip"))
     record, task = bound.record, bound.task
+    if find_tokens(bound.model) is not None:
+        if views != 1:
+            fail("views", "1 for texts, which have no other views", views)
+        texts = as_text_set(inputs)
+        return _predict_texts(bound, texts, batch_size, progress), np.arange(len(texts))
+    if isinstance(inputs, TextSet):
+        fail("inputs", "images for a model of images", inputs, error=TypeError)
     images = as_image_set(inputs, record.image_size, record.resize)
     if not len(images):
         fail("inputs", "at least one image", "none")
@@ -184,6 +200,17 @@ def _file_size(path: str) -> tuple[int, int]:
         return 1, 1
 
 
+def _predict_texts(
+    bound: BoundModel, texts: TextSet, batch_size: int, progress: Progress | None
+) -> Any:
+    """What a model says of texts, encoded by its own encoder."""
+    options = {"batch_size": batch_size, "progress": progress}
+    outputs = text_outputs(bound.model, texts, **options)
+    found = bound.task.predictions(bound.task.decode(outputs), None)
+    named = hasattr(found, "texts")
+    return replace(found, texts=texts.texts) if named else found
+
+
 def pixel_store(
     bound: BoundModel, images: ImageSet, *, keep: bool = False, skip: bool = False
 ) -> PixelStore:
@@ -220,7 +247,8 @@ def evaluate(
 
     Args:
         model: From `build_classifier`, `build_regressor` or `load_model`.
-        image_set: Labelled images whose classes, or numbers, are the model's.
+        image_set: Labelled images whose classes, or numbers, are the model's; a
+            `TextSet` for a model of texts.
         batch_size: Images at a time.
         views: Views of each image to average over: see `predict`.
         augment: What the other views come from: see `predict`.
@@ -258,6 +286,8 @@ def scored(
     predictions, kept = _predict(bound, image_set, *given, **options)
     seconds = time.perf_counter() - began
     report = bound.task.report(targets[kept], predictions, seconds=seconds)
+    if hasattr(report, "noun"):
+        report = replace(report, noun=image_set.noun)
     return report, predictions
 
 
@@ -268,10 +298,12 @@ def check_scorable(bound: BoundModel, image_set: ImageSet) -> np.ndarray:
         ValueError: If there are none, or others than the model's.
         TypeError: If it is not an `ImageSet`.
     """
-    if not isinstance(image_set, ImageSet):
+    texts = find_tokens(bound.model) is not None
+    if not isinstance(image_set, TextSet if texts else ImageSet):
         hint = "Load a folder with kerastl.load_images."
-        kind = type(image_set).__name__
-        fail("image_set", "an ImageSet", kind, hint, TypeError)
+        hint = "Read a file with kerastl.load_texts." if texts else hint
+        expected = "a TextSet" if texts else "an ImageSet"
+        fail("image_set", expected, type(image_set).__name__, hint, TypeError)
     return bound.task.targets(image_set)
 
 
@@ -357,13 +389,12 @@ def calibrate(
         expected = "a classifier, whose probabilities a temperature can mend"
         fail("model", expected, f"a model for {task.name}")
     labels = check_scorable(bound, validation)
-    logits = run_batches(
-        model,
-        pixel_store(bound, validation).rows,
-        len(labels),
-        batch_size=batch_size,
-        progress=progress,
-    )
+    options = {"batch_size": batch_size, "progress": progress}
+    if isinstance(validation, TextSet):
+        logits = text_outputs(model, validation, **options)
+    else:
+        store = pixel_store(bound, validation)
+        logits = run_batches(model, store.rows, len(labels), **options)
     # Back to the head's own.
     logits = np.asarray(logits, np.float64) * old
     temperature = fit_temperature(logits, labels)

@@ -12,7 +12,14 @@ from typing import Any
 
 import keras
 
-from kerastl._checks import check_choice, check_number, fail, passed_on, warn
+from kerastl._checks import (
+    check_choice,
+    check_integer,
+    check_number,
+    fail,
+    passed_on,
+    warn,
+)
 from kerastl._files import OutputFolder
 from kerastl._progress import ProgressLine
 from kerastl.artifacts import output_folder, rescue, write_artifacts
@@ -20,13 +27,21 @@ from kerastl.data.columns import is_table
 from kerastl.data.images import RESIZES
 from kerastl.data.inputs import open_data
 from kerastl.data.sets import ImageSet, Splits
-from kerastl.data.sources import ImageSource
+from kerastl.data.sources import ImageSource, TextSource
 from kerastl.data.tables import COLUMNS
+from kerastl.data.texts import TextSet
 from kerastl.features.cache import FeatureCache
 from kerastl.features.network import STRATEGIES, device_strategy
 from kerastl.features.sources import make_source
 from kerastl.models.backbones import PRECISIONS, check_backbone
-from kerastl.models.record import read_record
+from kerastl.models.record import read_encoder, read_record
+from kerastl.models.text_backbones import (
+    build_text_backbone,
+    bundled_text_backbone,
+    is_text_network,
+)
+from kerastl.models.text_layers import find_tokens
+from kerastl.models.tokenizing import TRUNCATIONS
 from kerastl.models.weights import is_model_file
 from kerastl.prediction import scored as scored_set
 from kerastl.selection.advice import follow_advice
@@ -39,6 +54,7 @@ from kerastl.tasks.task import (
     find_task,
     task_of_set,
 )
+from kerastl.tasks.text_models import open_text_backbone
 from kerastl.training.phase import PhaseRecord, TrainingHistory
 from kerastl.training.rate_finder import RateCurve, find_learning_rate
 from kerastl.training.recipes import (
@@ -48,6 +64,9 @@ from kerastl.training.recipes import (
     default_augment,
     fine_tune,
 )
+
+#: What `backbone` is where nobody says it; for texts the bundled network of texts.
+DEFAULT_BACKBONE = "MobileNet"
 
 
 class Clock:
@@ -79,14 +98,20 @@ def run_settings(model: keras.Model, given: dict[str, Any]) -> dict[str, Any]:
         given: The arguments of the run.
     """
     record = read_record(model)
-    known = {
-        "backbone": record.backbone,
-        "weights": record.weights,
-        "image_size": list(record.trained_size or record.image_size),
-        "resize": record.resize,
-    }
+    known: dict[str, Any] = {"backbone": record.backbone, "weights": record.weights}
+    if record.text is not None:
+        names = ("sequence_length", "truncate", "lowercase")
+        known |= {name: record.text[name] for name in names}
+        given = {k: v for k, v in given.items() if k not in _OF_IMAGES}
+    else:
+        known |= {"image_size": list(record.trained_size or record.image_size)}
+        known["resize"] = record.resize
     others = {name: _plain(value) for name, value in given.items() if name not in known}
     return {**known, **others, **_versions()}
+
+
+#: Settings that texts have none of.
+_OF_IMAGES = ("image_size", "resize", "alpha", "preprocessing", "augment", "views")
 
 
 def _versions() -> dict[str, str]:
@@ -168,7 +193,8 @@ class TransferResult:
         lines, task = [str(self.history)], bind_known(self.model).task
         for part in _PARTS:
             if scores := self.report[part]:
-                words = f"{part} {task.summary(scores)}, {scores['images']} images"
+                noun = getattr(self.splits, part).noun
+                words = f"{part} {task.summary(scores)}, {scores['images']} {noun}s"
                 lines.append(words)
         lines.append(f"{self.report['seconds']['total']:.1f} s")
         return "\n".join(lines)
@@ -178,6 +204,7 @@ def transfer(
     data: Any,
     *,
     images: str | None = None,
+    text: str | None = None,
     targets: str | Sequence[str] | None = None,
     labels: str | Sequence[str] | None = None,
     separator: str | None = None,
@@ -191,6 +218,8 @@ def transfer(
     image_size: int | tuple[int, int] | None = None,
     resize: str = "stretch",
     preprocessing: Any = None,
+    sequence_length: int | None = None,
+    truncate: str = "head",
     recipe: str | Recipe = DEFAULT_RECIPE,
     epochs: int | Sequence[int] | None = None,
     learning_rate: float | None = None,
@@ -216,7 +245,7 @@ def transfer(
     overwrite: bool = False,
     verbose: int | str = "auto",
 ) -> TransferResult:
-    """A model for your images, from a pre-trained backbone, in one call.
+    """A model for your images or texts, from a pre-trained backbone, in one call.
 
     The default weights are bundled and need no network; `weights="imagenet"`
     downloads stronger ones once. The test part, where there is one, is scored once,
@@ -226,6 +255,7 @@ def transfer(
         data: A folder (see `load_images`), a table (see `load_table`), a data set's
             name (see `load_dataset`), or `Splits`, or its three parts.
         images: Column of file names, for a table: see `load_table`.
+        text: Column of texts, for a table of such.
         targets: Columns of numbers, for a table.
         labels: Column of class names, or columns of 0 and 1, for a table.
         separator: What stands between several class names in a cell of a table.
@@ -234,12 +264,17 @@ def transfer(
         folder: What the file names of a table are relative to.
         task: `"auto"`: what the data's labels or numbers ask; or the name of a
             registered task such as `"binary"`, or a `kerastl.tasks.Task`.
-        backbone: Name in `list_backbones()`, or a functional `keras.Model`.
+        backbone: Name in `list_backbones()`, or a functional `keras.Model`. For texts
+            the folder or name of a keras-hub preset, or a model of texts or its file.
         alpha: Width of a MobileNet; None: the widest bundled, or 1.
         weights: `"tiny"` (bundled), `"imagenet"`, a file, or None for random ones.
         image_size: Pixels, one number or `(height, width)`; None: the backbone's.
         resize: `"stretch"`, `"crop"` or `"pad"`.
         preprocessing: For a foreign model: see `build_classifier`.
+        sequence_length: Ids in a row of texts; None: what all but a twentieth of the
+            training texts need.
+        truncate: What is kept of longer texts: `"head"`, `"tail"` or `"middle"`, which
+            leaves out the middle.
         recipe: How to train: see `fine_tune`; `"auto"` measures and decides, see
             `advise`.
         epochs: One number for every phase, or one per phase; None: the recipe's.
@@ -296,7 +331,7 @@ def transfer(
     """
     reading = {"validation": validation, "test": test, "seed": seed}
     reading |= {"on_bad": on_bad, "on_leak": on_leak}
-    given = (images, targets, labels, separator, groups, split, folder)
+    given = (images, text, targets, labels, separator, groups, split, folder)
     reading |= {n: v for n, v in zip(COLUMNS, given, strict=True) if v is not None}
     building = {
         "alpha": alpha,
@@ -304,6 +339,8 @@ def transfer(
         "image_size": image_size,
         "resize": resize,
         "preprocessing": preprocessing,
+        "sequence_length": sequence_length,
+        "truncate": truncate,
         "dropout": dropout,
         "precision": precision,
     }
@@ -347,7 +384,11 @@ class Run:
         check_choice("on_leak", reading["on_leak"], ("drop", "error"))
         if isinstance(self.task, str) and self.task != "auto":
             find_task(self.task)
-        if isinstance(self.backbone, (str, Path)):
+        check_choice("truncate", building["truncate"], TRUNCATIONS)
+        if building["sequence_length"] is not None:
+            check_integer("sequence_length", building["sequence_length"], 3)
+        texts = is_text_network(self.backbone)
+        if isinstance(self.backbone, (str, Path)) and not texts:
             names = ("alpha", "image_size", "weights")
             check_backbone(self.backbone, **{name: building[name] for name in names})
         check_choice("resize", building["resize"], RESIZES)
@@ -401,7 +442,8 @@ class Run:
             result = _finish(model, history, splits, parts, settings, clock, choice)
             if output is not None:
                 # The pictures show pixels that are at hand.
-                write_artifacts(output, result, parts[result.shown].store.rows)
+                store = getattr(parts[result.shown], "store", None)
+                write_artifacts(output, result, store and store.rows)
         # Whatever went wrong, Ctrl-C and a full memory included.
         except BaseException as error:
             if output is not None:
@@ -454,6 +496,13 @@ def _settle(
     features: FeatureCache,
 ) -> tuple[Any, dict[str, Any], Any]:
     """Decide what was left open: (backbone, settings of training, advice or None)."""
+    if isinstance(train, TextSet):
+        if training["recipe"] == "auto":
+            fail("recipe", "one by name for texts", "auto", "Take 'lp_ft'.")
+        for name in ("augment", "views"):
+            if training[name] not in ("auto", None):
+                fail(name, "None for texts", training[name])
+        return backbone, {**training, "augment": None}, None
     if training["recipe"] == "auto":
         with ProgressLine("measuring for advice") as progress:
             given = building, training, progress, features
@@ -473,12 +522,54 @@ def _model(
     **options: Any,
 ) -> keras.Model:
     """The classifier, its random parts drawn from the seed."""
+    texts = {name: options.pop(name, None) for name in ("sequence_length", "truncate")}
+    if isinstance(splits.train, TextSet):
+        network = _text_network(backbone, splits.train, **texts, **options)
+        options = {k: v for k, v in options.items() if k in ("dropout", "precision")}
+        asked = task_of_set(splits.train, task)
+        return build_model(network, asked, seed=seed, **options)
+    if texts["sequence_length"] is not None or texts["truncate"] not in (None, "head"):
+        fail("sequence_length and truncate", "left out for images", texts)
+    if is_text_network(backbone):
+        fail("backbone", "a network of images for images", str(backbone))
     if isinstance(backbone, keras.Model):
         options.update(weights=None, alpha=None)
     asked = task_of_set(splits.train, task)
     if isinstance(backbone, str) and not is_model_file(backbone):
         options["image_size"] = options["image_size"] or asked.usual_size(splits.train)
     return build_model(backbone, asked, seed=seed, **options)
+
+
+def _text_network(
+    backbone: Any,
+    train: TextSet,
+    *,
+    sequence_length: int | None,
+    truncate: str | None,
+    **options: Any,
+) -> keras.Model:
+    """The network of texts that is named, its encoder as long as the texts need."""
+    defaults = {"alpha": None, "image_size": None, "preprocessing": None}
+    defaults |= {"resize": "stretch", "weights": "tiny"}
+    for name, default in defaults.items():
+        if options.get(name, default) != default:
+            fail(name, "left out for texts", options[name])
+    if backbone == DEFAULT_BACKBONE:
+        backbone = bundled_text_backbone()
+    if backbone is None or not is_text_network(backbone):
+        hint = (
+            "Pass the folder or name of a keras-hub preset, a model of texts built by "
+            "kerastl, or its .keras file: no weights for texts are bundled."
+        )
+        shown = "nothing" if backbone is None else str(backbone)
+        fail("backbone", "a network of texts, as these data are texts", shown, hint)
+    network = open_text_backbone(backbone)
+    encoder = read_encoder(network, "backbone").changed(truncate=truncate or "head")
+    if sequence_length is None:
+        encoder = encoder.fitted(train.texts, find_tokens(network).max_length)
+    else:
+        encoder = encoder.changed(sequence_length=sequence_length)
+    return build_text_backbone(network, encoder=encoder)
 
 
 def _sources(model: keras.Model, splits: Splits, *, keep: bool) -> dict[str, Any]:
@@ -524,6 +615,8 @@ def _score(model: keras.Model, source: ImageSource | None, part: str) -> Any:
     if source is None:
         return None
     with ProgressLine(f"scoring {part}") as progress:
+        if isinstance(source, TextSource):
+            return scored_set(bind_known(model), source.texts, progress=progress)
         options = {"store": source.store, "progress": progress}
         return scored_set(bind_known(model), source.images, **options)
 

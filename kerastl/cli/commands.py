@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from kerastl.features.store import CacheEntry, DiskCache
 
 _PICTURES = (".png", ".svg", ".pdf")
-_TABLE = ("images", "targets", "labels", "separator", "groups", "split", "folder")
+_TABLE = ("images", "text", "targets", "labels", "separator", "groups", "split")
+_TABLE += ("folder",)
 
 
 def train(
@@ -32,11 +33,11 @@ def train(
     overwrite: bool = False,
     **options: Any,
 ) -> Reply:
-    """Train a model on your images, score it and save it.
+    """Train a model on your images or texts, score it and save it.
 
     Args:
         data: A folder of class folders, one with train/ and test/ inside, a .csv file
-            of images, or the name of a dataset: digits, shapes, flowers, cifar10, ...
+            of images or texts, or the name of a dataset: digits, shapes, flowers, ...
         output: Where to write; a fresh dated folder if absent.
         overwrite: Replace what the output folder holds.
         **options: Of `transfer`.
@@ -45,7 +46,9 @@ def train(
     result = kerastl.transfer(data, output=folder, overwrite=overwrite, **options)
     from kerastl.models.weights import is_model_file
 
-    if "weights" not in options and not is_model_file(options.get("backbone")):
+    images = "image_size" in result.report["settings"]
+    bundled = "weights" not in options and not is_model_file(options.get("backbone"))
+    if images and bundled:
         say(
             "this started from the bundled weights; --weights imagenet starts from "
             "ImageNet's, downloaded once"
@@ -70,7 +73,8 @@ def train(
     lines += [
         f"time                 {seconds:.0f} s",
         f"written to           {folder}",
-        f"next                 kerastl predict {folder / 'model.keras'} IMAGE ...",
+        f"next                 kerastl predict {folder / 'model.keras'} "
+        f"{'IMAGE' if images else 'TEXT'} ...",
     ]
     return Reply(record, "\n".join(lines))
 
@@ -98,11 +102,12 @@ def predict(
     overwrite: bool = False,
     **options: Any,
 ) -> Reply:
-    """Predict the class, numbers or regions of images, as CSV or JSON lines.
+    """Predict classes, numbers or regions of images or texts, as CSV or JSON lines.
 
     Args:
         model: A model.keras of `train`.
-        paths: An image, or a folder of images.
+        paths: An image, or a folder of images; a text in quotation marks, or a file of
+            texts.
         jsonl: One JSON object a line instead of CSV.
         output: Folder for what is found in each image: masks as PNG files.
         pictures: Write each image with what was found drawn over it, too.
@@ -159,12 +164,12 @@ def evaluate(
     data: str,
     **options: Any,
 ) -> Reply:
-    """Score a model on labelled images.
+    """Score a model on labelled images or texts.
 
     Args:
         model: A model.keras of `train`.
-        data: A folder of class folders, a .csv file of images, or the name of a
-            dataset; where it has a test part, that part is scored.
+        data: A folder of class folders, a .csv file of images or texts, or the name of
+            a dataset; where it has a test part, that part is scored.
         **options: Of `open_data` and `evaluate`.
     """
     classifier = kerastl.load_model(model)
@@ -186,10 +191,15 @@ def images_to_score(data: str, **columns: Any) -> "ImageSet":
         say(f"{data} has no test part; scoring its validation part")
         return splits.validation
     say(
-        f"{data} has no test part; scoring all of its {len(splits.train)} images, "
+        f"{data} has no test part; scoring all of its {counted(splits.train)}, "
         "those that the model may have been trained on included"
     )
     return splits.train
+
+
+def counted(examples: Any) -> str:
+    """How many examples a set has, in words."""
+    return f"{len(examples)} {examples.noun}s"
 
 
 def calibrate(
@@ -334,7 +344,7 @@ def lr(
 def _read_table(
     data: str,
     options: dict[str, Any],
-    names: Sequence[str] = ("labels", "separator", "split", "folder"),
+    names: Sequence[str] = ("text", "labels", "separator", "split", "folder"),
     validation: float = 0.0,
 ) -> Any:
     """The data, read here if `options` name columns of a table, which are taken out."""
@@ -379,16 +389,21 @@ def advise(data: str, *, backbone: str = "MobileNet", **options: Any) -> Reply:
     return Reply(advice)
 
 
-def audit(data: str, **options: Any) -> Reply:
-    """Look for unreadable, duplicate, leaking and mislabelled files.
+def audit(data: str, *, model: str | None = None, **options: Any) -> Reply:
+    """Look for unreadable, duplicate, leaking and mislabelled files or texts.
 
     Args:
-        data: A folder of class folders, or of train/ and test/.
+        data: A folder of class folders, or of train/ and test/; a file of texts.
+        model: For texts a model.keras: what it cuts off and does not know is reported.
         **options: Of `audit`.
     """
+    if model is not None:
+        from kerastl.models.record import read_encoder
+
+        options["encoder"] = read_encoder(kerastl.load_model(model))
     with ProgressLine("reading images") as progress:
         report = kerastl.audit(data, progress=progress, **options)
-    if not report.num_images:
+    if not getattr(report, "num_images", 1):
         fail("data", "a folder with images", data, " ".join(report.notes))
     return Reply(report)
 
@@ -499,7 +514,7 @@ COMMANDS: dict[str, tuple[Callable[..., Reply], tuple[str, ...]]] = {
         rank,
         (
             "selection.ranking:rank_backbones",
-            "data.inputs:open_data labels separator split folder",
+            "data.inputs:open_data text labels separator split folder",
         ),
     ),
     "tune": (tune, ("selection.tuning:tune",)),
@@ -519,7 +534,7 @@ COMMANDS: dict[str, tuple[Callable[..., Reply], tuple[str, ...]]] = {
             "data.inputs:open_data labels separator split folder",
         ),
     ),
-    "audit": (audit, ("data.audit:audit",)),
+    "audit": (audit, ("data.audit:audit smallest_class text labels split",)),
     "backbones": (backbones, ()),
     "cache": (cache, ()),
 }

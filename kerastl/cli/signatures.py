@@ -23,6 +23,10 @@ _NUMBERS = {"int": int, "float": float}
 _MANY = {"Sequence", "list"}
 
 
+#: Options that can be written in two ways; what is long and first names the value.
+_NAMES = {"output": ("-o", "--output"), "labels": ("--labels", "--label")}
+
+
 @dataclass(frozen=True)
 class Parameter:
     """One parameter of a function.
@@ -82,7 +86,7 @@ class Parameter:
             settings["required"] = True
         elif self.default is not None:
             settings["help"] += f" (default: {self.default})"
-        names = [*(["-o"] if self.name == "output" else []), self.flag]
+        names = _NAMES.get(self.name, (self.flag,))
         return parser.add_argument(*names, **settings)
 
     def convert(self, text: str) -> Any:

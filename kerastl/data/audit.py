@@ -9,6 +9,7 @@ import numpy as np
 
 from kerastl._checks import check_integer, fail
 from kerastl._progress import Progress
+from kerastl.data.columns import is_table
 from kerastl.data.folders import printable, read_layout
 from kerastl.data.loading import (
     FileRecord,
@@ -18,7 +19,9 @@ from kerastl.data.loading import (
 )
 from kerastl.data.mask_folders import mask_faults, read_mask_folder
 from kerastl.data.masks import Masks
-from kerastl.data.sets import ImageSet, copies
+from kerastl.data.sets import ImageSet, Splits, copies
+from kerastl.data.text_audit import TextAuditReport, audit_texts
+from kerastl.data.texts import TextSet, is_text_data, read_texts
 
 _SHOWN = 5
 
@@ -134,23 +137,33 @@ class AuditReport:
 
 
 def audit(
-    folder_or_set: str | Path | ImageSet,
+    folder_or_set: str | Path | ImageSet | TextSet | Splits,
     *,
     smallest_class: int = 10,
+    encoder: Any = None,
+    text: str | None = None,
+    labels: str | None = None,
+    split: str | None = None,
     progress: Progress | None = None,
-) -> AuditReport:
-    """A report on the faults of a folder of images or an image set.
+) -> AuditReport | TextAuditReport:
+    """A report on the faults of images or texts.
 
     It reports faults and does not raise for them; `load_images` does. Every file is
     read and decoded once.
 
     Args:
-        folder_or_set: A folder as `load_images` takes, or an `ImageSet`.
+        folder_or_set: A folder as `load_images` takes, or an `ImageSet`; of texts what
+            `load_texts` takes, a `TextSet` or `Splits` of such.
         smallest_class: Classes with fewer images are reported.
+        encoder: For texts the `TextEncoder` of the model that is to read them: what it
+            cuts off and does not know is reported.
+        text: Column of texts, for a table.
+        labels: Column of class names, for a table of texts.
+        split: Column that says which part a row is in, for a table of texts.
         progress: Called with (done, total) files, or None.
 
     Returns:
-        The report.
+        The report; of texts a `TextAuditReport`.
 
     Raises:
         FileNotFoundError: If the folder does not exist.
@@ -164,6 +177,15 @@ def audit(
         True
     """
     check_integer("smallest_class", smallest_class, 0)
+    found = _text_parts(folder_or_set, text=text, labels=labels, split=split)
+    if found is not None:
+        name, parts, empty = found
+        options = {"smallest_class": smallest_class, "encoder": encoder}
+        return audit_texts(parts, name=name, empty=empty, **options)
+    given = {"encoder": encoder, "text": text, "labels": labels, "split": split}
+    for option, value in given.items():
+        if value is not None:
+            fail(option, "None for images", value)
     if isinstance(folder_or_set, ImageSet):
         return _audit_set(folder_or_set, smallest_class, progress)
     if not isinstance(folder_or_set, (str, Path)):
@@ -206,6 +228,25 @@ def audit(
         notes=tuple(layout.said),
         layout=fault,
     )
+
+
+def _text_parts(
+    data: Any, **columns: str | None
+) -> tuple[str, dict[str, TextSet], int] | None:
+    """Name, texts by part and number of empty rows, of data that are texts."""
+    if isinstance(data, TextSet):
+        return data.name or "text set", {"": data}, 0
+    if isinstance(data, Splits) and isinstance(data.train, TextSet):
+        parts = {name: part for name, part in vars(data).items() if part is not None}
+        return data.train.name or "texts", parts, 0
+    if not is_table(data) and not is_text_data(data):
+        return None
+    whole, where, empty = read_texts(data, **columns)
+    if where is None:
+        return whole.name, {"": whole}, empty
+    names = [name for name in ("train", "validation", "test") if name in where]
+    parts = {name: whole.subset(where == name) for name in names}
+    return whole.name, parts, empty
 
 
 def _audit_set(

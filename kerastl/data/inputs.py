@@ -56,7 +56,7 @@ def open_data(
             either of texts (see `load_texts`), a name in `load_dataset`, `Splits`, or
             two or three sets.
         images: Column of file names, for a table: see `load_table`.
-        text: Column of texts, for a table: see `load_texts`.
+        text: Column of texts, for a table of such.
         targets: Columns of numbers, for a table.
         labels: Column of class names, or columns of 0 and 1, for a table.
         separator: What stands between several class names in a cell of a table.
@@ -271,8 +271,8 @@ def _files(inputs: Sequence[str | Path]) -> tuple[str, ...]:
 _NAMED = 5
 
 
-def training_images(data: ImageSet | Splits | str | Path | Any) -> ImageSet:
-    """The training part of whatever says where the images are, one label each.
+def training_images(data: Examples | Splits | str | Path | Any) -> Examples:
+    """The training part of whatever says where the images or texts are, one label each.
 
     Args:
         data: An `ImageSet`, `Splits`, a folder, or a data set's name.
@@ -281,16 +281,16 @@ def training_images(data: ImageSet | Splits | str | Path | Any) -> ImageSet:
         ValueError: If images have no label or several.
         TypeError: If the data are of no known kind.
     """
-    if not isinstance(data, ImageSet):
+    if not isinstance(data, Examples):
         data = open_data(data, validation=0.0).train
     if data.labels is None or data.dense or data.labels.ndim != 1:
-        fail("data", "images with one label each", data)
+        fail("data", f"{data.noun}s with one label each", data)
     return data
 
 
 def stratified_sample(
-    whole: ImageSet, *, images: int, per_class: int, seed: int
-) -> ImageSet:
+    whole: Examples, *, images: int, per_class: int, seed: int
+) -> Examples:
     """At most `images` of a set, in the proportions of its classes, without copies.
 
     A copy would let a leave-one-out probe remember instead of recognise.
@@ -326,15 +326,14 @@ def stratified_sample(
     return sample
 
 
-def _check_classes(images: ImageSet, per_class: int) -> None:
+def _check_classes(images: Examples, per_class: int) -> None:
     """Raise unless there are two classes, and enough different images of each."""
     counts = {name: count for name, count in images.counts().items() if count}
     if len(counts) < 2:
-        fail("data", "images of at least two classes", list(counts))
+        fail("data", f"{images.noun}s of at least two classes", list(counts))
     short = {name: count for name, count in counts.items() if count < per_class}
     if short:
         shown = dict(list(short.items())[:_NAMED])
-        hint = "Add images of that class, or leave it out."
-        fail(
-            "data", f"at least {per_class} different images of each class", shown, hint
-        )
+        hint = f"Add {images.noun}s of that class, or leave it out."
+        expected = f"at least {per_class} different {images.noun}s of each class"
+        fail("data", expected, shown, hint)

@@ -18,6 +18,7 @@ from kerastl.data.dense import DenseTargets
 from kerastl.data.images import MEMORY_LIMIT, PixelStore
 from kerastl.data.mixing import Mixing, as_mixing
 from kerastl.data.sets import ImageSet
+from kerastl.data.texts import TextSet
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -315,6 +316,57 @@ class ArraySource(Source):
             hint = "Only images have boxes to cut: take mixup alone."
             fail("cutmix", "0 for these arrays", mixing.cutmix, hint)
         return mixing
+
+
+@dataclass(frozen=True, eq=False)
+class TextSource(ArraySource):
+    """Texts as arrays of ids, encoded once: see `text_source`.
+
+    Attributes:
+        texts: The texts with what is asked of them.
+        encoder: What made the arrays: a `TextEncoder`.
+    """
+
+    texts: TextSet | None = None
+    encoder: Any = None
+
+    def __len__(self) -> int:
+        """Number of texts."""
+        return len(self.texts)
+
+    @property
+    def num_classes(self) -> int:
+        """Number of classes."""
+        return self.texts.num_classes
+
+    def key(self) -> str:
+        """All texts as they are, and the encoder's vocabulary and settings."""
+        content = hashlib.sha256()
+        for text in self.texts.texts:
+            data = text.encode("utf-8", "surrogatepass")
+            content.update(len(data).to_bytes(8, "big") + data)
+        encoder = self.encoder
+        settings = encoder.vocabulary_sum, encoder.sequence_length, encoder.truncate
+        return " ".join(["texts", content.hexdigest(), *map(str, settings)])
+
+    def mixed(self, mixing: Mixing | None) -> None:
+        """Raise if texts are to be mixed."""
+        if as_mixing(mixing) is not None:
+            fail("mixing", "None for texts", mixing)
+
+
+def text_source(texts: TextSet, encoder: Any) -> TextSource:
+    """Texts as a network takes them, each encoded once.
+
+    Args:
+        texts: With labels or without.
+        encoder: A `TextEncoder`, or what maps strings to arrays by name likewise.
+    """
+    labels = texts.labels
+    if labels is not None and not texts.dense:
+        whole = labels.ndim == 1 and labels.dtype.kind in "iu"
+        labels = labels.astype(np.int32 if whole else np.float32)
+    return TextSource(encoder(texts.texts), labels, texts=texts, encoder=encoder)
 
 
 @dataclass(frozen=True, eq=False)

@@ -32,7 +32,8 @@ from kerastl.data.sets import ImageSet, Splits, integer_codes, joined
 from kerastl.data.splitting import check_shares
 
 #: The options that say how a table is read.
-COLUMNS = ("images", "targets", "labels", "separator", "groups", "split", "folder")
+COLUMNS = ("images", "text", "targets", "labels", "separator", "groups", "split")
+COLUMNS += ("folder",)
 _NAMED = 5
 
 

@@ -4,6 +4,7 @@ import hashlib
 import math
 import re
 import unicodedata
+import warnings
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -45,6 +46,8 @@ _NAMED = 5
 _SHOWN = 40
 #: Rows by which a column is taken for one of texts.
 _LOOKED_AT = 500
+#: Characters of a file's name at most.
+_LONGEST_NAME = 1000
 
 
 @dataclass(frozen=True, eq=False)
@@ -295,6 +298,36 @@ def load_texts(
     return splits
 
 
+def read_texts(
+    data: Any,
+    *,
+    text: str | None = None,
+    labels: Any = None,
+    split: str | None = None,
+    encoding: str = "utf-8",
+) -> tuple[TextSet, np.ndarray | None, int]:
+    """All texts of a table or of files as they are, before anything is cut.
+
+    Returns:
+        The texts, the part of each where the data bring parts, and how many rows were
+        left out as they have no text.
+    """
+    if not is_table(data):
+        whole, where, _ = _of_files(data, "error", encoding)
+        return whole, where, 0
+    table = read_table(data, encoding)
+    column = text or text_column(table.columns, taken=(labels, split))
+    cells = table.columns.get(column, ())
+    empty = sum(_is_missing(cell) or not str(cell).strip() for cell in cells)
+    options = {"targets": None, "separator": None, "groups": None}
+    options |= {"text": column, "labels": labels, "split": split}
+    with warnings.catch_warnings():
+        # The report counts the rows that are left out.
+        warnings.filterwarnings("ignore", "Left out rows")
+        whole, where, _ = _of_table(table, "skip", **options)
+    return whole, where, empty
+
+
 _Read = tuple[TextSet, np.ndarray | None, np.ndarray]
 
 
@@ -337,6 +370,61 @@ def _of_table(
     whole = TextSet(tuple(map(str, columns[text])), name=table.name, **asked)
     where = None if split is None else part_column(columns, split)
     return whole, where, key_column(columns, groups)
+
+
+def as_text_set(inputs: Any) -> TextSet:
+    """Whatever holds texts, as a `TextSet` without labels, or the set itself.
+
+    Args:
+        inputs: Strings, one string, a `TextSet`, or a file: a table, or a .txt with a
+            text a line.
+    """
+    if isinstance(inputs, TextSet):
+        return inputs
+    one = isinstance(inputs, (str, Path))
+    if not one and isinstance(inputs, (list, tuple)) and len(inputs) == 1:
+        # As the command line has it.
+        one, inputs = True, inputs[0]
+    if not one and not is_table(inputs):
+        if not hasattr(inputs, "__len__") or not len(inputs):
+            kinds = "texts, or a file of them"
+            received = "none" if hasattr(inputs, "__len__") else type(inputs).__name__
+            fail("inputs", kinds, received)
+        return TextSet(tuple(inputs))
+    file = one and _file_of_texts(inputs)
+    if one and not file:
+        return TextSet((inputs,))
+    if file and file.suffix.lower() == ".txt":
+        lines = read_text(file).split("\n")
+        return TextSet(tuple(line.strip() for line in lines if line.strip()))
+    table = read_table(file or inputs)
+    column = text_column(table.columns)
+    if column is None:
+        names = list(table.columns)
+        if len(names) != 1:
+            hint = "Leave one column, or pass its cells as a list."
+            fail("inputs", "a table with a column of texts", names, hint)
+        (column,) = names
+    cells = table.columns[column]
+    good = _good_rows(cells, "error", table.name)
+    return TextSet(tuple(str(cells[i]) for i in good), name=table.name)
+
+
+def _file_of_texts(given: str | Path) -> Path | None:
+    """The file that a string names, if it does; else it is a text."""
+    path = Path(given).expanduser() if len(str(given)) < _LONGEST_NAME else None
+    kinds = (".txt", ".csv", ".tsv", ".jsonl", ".ndjson")
+    if path is None or path.suffix.lower() not in kinds:
+        if isinstance(given, Path):
+            fail("inputs", f"a file ending in {', '.join(kinds)}", str(given))
+        return None
+    words = len(str(given).split())
+    if path.is_file() or (words == 1 and not path.is_file()):
+        if not path.is_file():
+            hint = "Check the spelling and the working folder."
+            fail("inputs", "files that exist", str(given), hint, FileNotFoundError)
+        return path
+    return None
 
 
 def text_column(

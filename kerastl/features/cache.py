@@ -17,6 +17,7 @@ from kerastl.data.batches import only_or_all
 from kerastl.data.dense import DenseTargets
 from kerastl.data.sets import ImageSet
 from kerastl.data.sources import ArraySource, ImageSource, Source, StreamSource
+from kerastl.data.texts import TextSet
 from kerastl.features.keys import (
     UnknownCodeError,
     cache_key,
@@ -47,8 +48,10 @@ MEMORY_LIMIT = 500_000_000
 _CHUNK = 16
 
 
-def image_keys(images: ImageSet) -> list[str]:
+def image_keys(images: ImageSet | TextSet) -> list[str]:
     """A key for the content of each image: of the file's bytes, or of the pixels."""
+    if isinstance(images, TextSet):
+        return [f"text {text}" for text in images.texts]
     if images.paths is not None:
         return [f"file {digest}" for digest in images.digests()]
     # Equal bytes are another image in another shape or type.

@@ -20,6 +20,8 @@ from kerastl._files import new_file, whole_file
 from kerastl.data.images import RESIZES, PixelStore
 from kerastl.data.inputs import as_image_set
 from kerastl.data.sets import ImageSet
+from kerastl.data.sources import text_source
+from kerastl.data.texts import TextSet
 from kerastl.features.cache import FeatureCache, through_disk
 from kerastl.features.keys import (
     UnknownCodeError,
@@ -27,9 +29,15 @@ from kerastl.features.keys import (
     images_key,
     network_key,
 )
-from kerastl.features.network import extract_features, feature_network, open_backbone
+from kerastl.features.network import (
+    extract_features,
+    feature_network,
+    open_backbone,
+    text_outputs,
+)
 from kerastl.models.layers import FeatureColumns, feature_columns
-from kerastl.models.record import network_size
+from kerastl.models.record import network_size, read_encoder
+from kerastl.models.text_layers import find_tokens
 from kerastl.models.weights import MODEL_SUFFIX, read_model_file, weights_digest
 
 
@@ -61,6 +69,22 @@ def image_rows(inputs: Any, image_size: tuple[int, int], resize: str) -> ImageSe
     if hasattr(inputs, "__len__") and not len(inputs):
         fail("X", "at least one image", "none")
     return as_image_set(inputs, image_size, resize)
+
+
+def text_rows(inputs: Any) -> TextSet:
+    """Texts as a `TextSet` of as many rows as the inputs have.
+
+    Args:
+        inputs: Strings, or a `TextSet`.
+    """
+    if isinstance(inputs, TextSet):
+        return inputs
+    if isinstance(inputs, (str, Path)):
+        expected = "a list of texts, not one text"
+        fail("X", expected, str(inputs)[:40], "Pass a list, of one too.", TypeError)
+    if not hasattr(inputs, "__len__") or not len(inputs):
+        fail("X", "at least one text", "none")
+    return TextSet(inputs)
 
 
 def write_network(
@@ -262,7 +286,8 @@ class FeatureExtractor(FamilyMember, TransformerMixin, BaseEstimator):
     Images are what `transform` takes: a list or array of file paths, an array of
     pixels 0-255 `(n, height, width)` or `(n, height, width, channels)`, a list of PIL
     images, or an `ImageSet`. For a grid search give an `ImageSet`'s `.images` and
-    `.labels`: scikit-learn must be able to cut what it is given.
+    `.labels`: scikit-learn must be able to cut what it is given. A backbone of texts
+    takes strings, or a `TextSet`.
 
     Args:
         backbone: Name in `list_backbones()`, a backbone from `build_backbone`, or a
@@ -340,7 +365,7 @@ class FeatureExtractor(FamilyMember, TransformerMixin, BaseEstimator):
         check_integer("batch_size", self.batch_size, 1)
         check_integer("seed", self.seed, 0)
         network = self._build()
-        image_rows(X, self._size(network), self.resize)
+        self._rows(network, X)
         self.network_ = network
         self.n_features_out_ = network.output_shape[-1]
         return self
@@ -359,14 +384,18 @@ class FeatureExtractor(FamilyMember, TransformerMixin, BaseEstimator):
             FileNotFoundError: If a file does not exist.
         """
         check_is_fitted(self)
-        images = image_rows(X, self._size(self.network_), self.resize)
+        images = self._rows(self.network_, X)
         key = self._network_key()
         if key is None:
             return self._compute(images)
         options = {"image_size": self._size(self.network_), "resize": self.resize}
 
-        def look_up(missing: ImageSet) -> np.ndarray:
-            name = cache_key("features", key, images_key(missing, **options))
+        def look_up(missing: ImageSet | TextSet) -> np.ndarray:
+            if isinstance(missing, TextSet):
+                rows = text_source(missing, read_encoder(self.network_)).key()
+            else:
+                rows = images_key(missing, **options)
+            name = cache_key("features", key, rows)
             return through_disk(name, lambda: self._compute(missing))
 
         family = self._family()
@@ -424,7 +453,7 @@ class FeatureExtractor(FamilyMember, TransformerMixin, BaseEstimator):
         network, settings = read_network(path)
         pooling = feature_columns(network).pooling
         size = tuple(settings.pop("image_size"))
-        made = cls(network, image_size=size, pooling=pooling, **settings)
+        made = cls(network, image_size=size or None, pooling=pooling, **settings)
         return cls._restore(made)
 
     def _build(self) -> keras.Model:
@@ -473,8 +502,16 @@ class FeatureExtractor(FamilyMember, TransformerMixin, BaseEstimator):
                 return None
             raise
 
-    def _compute(self, images: ImageSet) -> np.ndarray:
+    def _rows(self, network: keras.Model, inputs: Any) -> ImageSet | TextSet:
+        """What is given, as the network's kind of set."""
+        if find_tokens(network) is not None:
+            return text_rows(inputs)
+        return image_rows(inputs, self._size(network), self.resize)
+
+    def _compute(self, images: ImageSet | TextSet) -> np.ndarray:
         """Run the network."""
+        if isinstance(images, TextSet):
+            return text_outputs(self.network_, images, batch_size=self.batch_size)
         options = {"image_size": self._size(self.network_), "resize": self.resize}
         # Decoded pixels are of no use once there are features.
         channels = self.network_.input_shape[-1]

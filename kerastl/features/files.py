@@ -14,8 +14,14 @@ from kerastl._progress import ProgressLine
 from kerastl.data.folders import left_out, walk
 from kerastl.data.images import PixelStore, ReadableStore
 from kerastl.data.inputs import open_data
-from kerastl.data.sets import ImageSet, Splits
-from kerastl.features.network import extract_features, feature_network, open_backbone
+from kerastl.data.sets import Examples, ImageSet, Splits
+from kerastl.data.texts import TextSet
+from kerastl.features.network import (
+    extract_features,
+    feature_network,
+    open_backbone,
+    text_outputs,
+)
 from kerastl.models.layers import feature_columns
 from kerastl.models.record import network_size
 
@@ -109,9 +115,14 @@ def extract(
     network = feature_network(opened, at=at, pooling=pooling)
     size, rows = network_size(network, image_size), []
     options = {"image_size": size, "resize": resize}
-    channels = network.input_shape[-1]
+    channels = network.input_shape[-1] if size else 0
     kind = ReadableStore if on_bad == "skip" else PixelStore
     for name, part in parts.items():
+        if isinstance(part, TextSet):
+            with ProgressLine(f"computing features, {name}") as progress:
+                shown = {"batch_size": batch_size, "progress": progress}
+                rows.append(text_outputs(network, part, **shown))
+            continue
         # Decoded pixels are of no use once there are features.
         store = kind(part, memory_limit=0, channels=channels, **options)
         with ProgressLine(f"computing features, {name}") as progress:
@@ -171,7 +182,7 @@ def _read_parts(
     data: str | Path | Splits | ImageSet, on_bad: str
 ) -> dict[str, ImageSet]:
     """The images by part; those of a plain folder are `train`, without labels."""
-    if isinstance(data, ImageSet):
+    if isinstance(data, Examples):
         return {"train": data}
     if isinstance(data, (str, Path)):
         folder = Path(data).expanduser()

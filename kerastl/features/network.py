@@ -15,12 +15,13 @@ from kerastl._progress import Progress
 from kerastl.data.batches import only_or_all
 from kerastl.data.images import PixelStore
 from kerastl.data.sets import ImageSet
-from kerastl.data.sources import Source
+from kerastl.data.sources import Source, text_source
+from kerastl.data.texts import TextSet
 from kerastl.models.adapting import adapt_backbone, below_head, refuse_unprepared
 from kerastl.models.backbones import build_backbone, draw_weights
 from kerastl.models.blocks import as_functional, cut_points, truncate
 from kerastl.models.layers import FeatureColumns, SpatialPyramid
-from kerastl.models.record import find_preprocessing, find_record
+from kerastl.models.record import find_preprocessing, find_record, read_encoder
 from kerastl.models.text_backbones import (
     is_text_network,
     pool_tokens,
@@ -30,6 +31,7 @@ from kerastl.models.text_backbones import (
 from kerastl.models.text_layers import TokenInputs, find_tokens
 from kerastl.models.weights import is_model_file
 from kerastl.tasks.compiling import jit_mode
+from kerastl.tasks.text_models import open_text_backbone
 
 STRATEGIES = ("auto", "cpu", "mirrored", "tpu")
 
@@ -303,6 +305,19 @@ def as_fed(model: keras.Model, batch: Any) -> Any:
     return batch if whole else batch.astype("float32", copy=False)
 
 
+def text_outputs(
+    model: keras.Model,
+    texts: TextSet,
+    *,
+    batch_size: int = _BATCH,
+    progress: Progress | None = None,
+) -> np.ndarray:
+    """A network's outputs for texts, in order, encoded by its own encoder."""
+    source = text_source(texts, read_encoder(model))
+    options = {"batch_size": batch_size, "progress": progress}
+    return run_batches(model, source.rows, len(texts), **options)
+
+
 def replica_count(model: keras.Model) -> int:
     """How many replicas of a `tf.distribute` strategy the model was built on."""
     strategy = getattr(model, "distribute_strategy", None)
@@ -311,7 +326,7 @@ def replica_count(model: keras.Model) -> int:
 
 def extract_features(
     model: keras.Model,
-    image_set: ImageSet,
+    image_set: ImageSet | TextSet,
     *,
     image_size: int | tuple[int, int],
     resize: str = "stretch",
@@ -323,8 +338,8 @@ def extract_features(
 
     Args:
         model: Backbone or part of one, taking pixels 0-255.
-        image_set: Files or arrays.
-        image_size: Pixels the network takes.
+        image_set: Files or arrays; texts for a network of texts.
+        image_size: Pixels the network takes; empty for texts.
         resize: `"stretch"`, `"crop"` or `"pad"`.
         batch_size: Images at a time.
         store: Decoded pixels of this set, where they are at hand.
@@ -333,6 +348,8 @@ def extract_features(
     Returns:
         Float array `(n, ...)`, as the network's output.
     """
+    if isinstance(image_set, TextSet):
+        return text_outputs(model, image_set, batch_size=batch_size, progress=progress)
     if store is None:
         channels = model.input_shape[-1]
         store = PixelStore(
@@ -402,7 +419,7 @@ def open_backbone(
         known = isinstance(backbone, keras.Model) and find_tokens(backbone) is not None
         if known and find_record(backbone) is not None:
             return text_below_head(backbone)
-        return backbone if known else build_backbone(backbone)
+        return backbone if known else open_text_backbone(backbone)
     if isinstance(backbone, (str, Path)):
         size = {"image_size": image_size, "alpha": alpha}
         built = build_backbone(backbone, weights=weights, **size)

@@ -11,11 +11,20 @@ from kerastl._checks import check_integer, fail
 from kerastl.data.dense import DenseLabels
 from kerastl.data.images import MEMORY_LIMIT, PixelStore
 from kerastl.data.inputs import training_images
-from kerastl.data.sets import ImageSet
-from kerastl.data.sources import ArraySource, ImageSource, Source, StreamSource
+from kerastl.data.sets import Examples, ImageSet
+from kerastl.data.sources import (
+    ArraySource,
+    ImageSource,
+    Source,
+    StreamSource,
+    TextSource,
+    text_source,
+)
+from kerastl.data.texts import TextSet
 from kerastl.evaluation.grids import show_images
 from kerastl.features.network import check_inputs
-from kerastl.models.record import find_preprocessing
+from kerastl.models.record import find_preprocessing, read_encoder
+from kerastl.models.text_layers import find_tokens
 from kerastl.tasks.task import BoundModel, bind
 
 if TYPE_CHECKING:
@@ -40,14 +49,16 @@ def make_source(
     if isinstance(data, Source):
         return data
     bound = bind(model)
-    if isinstance(data, (tuple, list)) and any(isinstance(p, ImageSet) for p in data):
-        hint = "Pass training and validation images as two arguments."
-        fail(name, "one ImageSet", "several", hint, TypeError)
+    if isinstance(data, (tuple, list)) and any(isinstance(p, Examples) for p in data):
+        hint = "Pass training and validation parts as two arguments."
+        fail(name, "one ImageSet or TextSet", "several", hint, TypeError)
     pair = isinstance(data, (tuple, list)) and len(data) > 0
     if pair and isinstance(data[-1], DenseLabels):
         data = ImageSet(*data)
     if isinstance(data, (tuple, list)):
         _check_pair(data, name)
+        if find_tokens(bound.model) is not None and _are_strings(data[0]):
+            return _text_source(bound, _labelled_texts(bound, *data), name)
         if isinstance(data[0], Mapping):
             inputs, known = data[0], find_preprocessing(bound.model) is not None
             if len(inputs) > 1 or not known:
@@ -70,6 +81,8 @@ def make_source(
         else:
             names = tuple(str(number) for number in range(int(labels.max()) + 1))
             data = ImageSet(inputs, labels, names)
+    if isinstance(data, TextSet):
+        return _text_source(bound, data, name)
     if isinstance(data, ImageSet):
         return _image_source(bound, data, name, MEMORY_LIMIT if keep_pixels else 0)
     if isinstance(data, (np.ndarray, str, Mapping)) or not hasattr(data, "__iter__"):
@@ -80,6 +93,32 @@ def make_source(
         hint = "It ends after one epoch; pass a tf.data.Dataset or a PyDataset."
         fail(name, "data that can be passed more than once", "a generator", hint)
     return StreamSource(data)
+
+
+def _are_strings(part: Any) -> bool:
+    """Whether the first part of a pair holds texts."""
+    return not isinstance(part, Mapping) and isinstance(next(iter(part), None), str)
+
+
+def _labelled_texts(bound: BoundModel, texts: Any, labels: Any) -> TextSet:
+    """Texts and labels as a set, with the model's names."""
+    task = bound.task
+    numbers = getattr(task, "target_names", ())
+    names = () if numbers else getattr(task, "class_names", ())
+    return TextSet(tuple(texts), np.asarray(labels), names, target_names=numbers)
+
+
+def _text_source(bound: BoundModel, data: TextSet, name: str) -> TextSource:
+    """The texts as the model's own encoder has them."""
+    encoder = read_encoder(bound.model)
+    if data.labels is None:
+        fail(name, "labelled", data)
+    if data.dense:
+        hint = "A tagger takes arrays of ids and of tags: see build_tagger."
+        fail(name, "texts with one label each", data, hint)
+    if bound.task is not None:
+        bound.task.check_set(data, name)
+    return _check_length(text_source(data, encoder), name)
 
 
 def _check_pair(data: Sequence[Any], name: str) -> None:
@@ -130,6 +169,8 @@ def _image_source(
     bound: BoundModel, data: ImageSet, name: str, memory_limit: int
 ) -> ImageSource:
     model, record = bound.model, bound.record
+    if find_tokens(model) is not None:
+        fail(name, "a TextSet for a model of texts", data, error=TypeError)
     if data.labels is None:
         fail(name, "labelled", data)
     if bound.task is not None:

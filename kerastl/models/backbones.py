@@ -225,6 +225,8 @@ def build_backbone(
     alpha: float | None = None,
     stochastic_depth: float | None = None,
     channels: int = 3,
+    encoder: Any = None,
+    sequence_length: int | None = None,
 ) -> keras.Model:
     """A network of `keras.applications` without its top, for RGB pixels from 0 to 255.
 
@@ -256,6 +258,9 @@ def build_backbone(
             images. 1: grey; the first kernel is summed over its channels. More: for
             arrays of so many; the first kernel is repeated, and scaled by three over
             their number.
+        encoder: For a network of texts the `TextEncoder` whose ids it takes, to travel
+            in its file. None: a preset's own.
+        sequence_length: Ids in a row of a preset's own encoder; None: at most 128.
 
     Returns:
         Functional model, `(n, height, width, channels)` to a feature map of rank 4.
@@ -278,7 +283,11 @@ def build_backbone(
     note_process()
     if is_text_network(name):
         check_image_options(locals(), build_backbone)
-        return build_text_backbone(name)
+        texts = {"encoder": encoder, "sequence_length": sequence_length}
+        return build_text_backbone(name, **texts)
+    for option, given in (("encoder", encoder), ("sequence_length", sequence_length)):
+        if given is not None:
+            fail(option, "None for a network of images", given)
     check_integer("channels", channels, 1)
     if channels != 3:
         options = passed_on(locals(), build_backbone) | {"channels": 3}

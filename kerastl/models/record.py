@@ -11,6 +11,7 @@ from kerastl._checks import check_number, fail, image_size_pair, warn
 from kerastl._compat import sublayers
 from kerastl.models.layers import Preprocessing, TaskOutputs
 from kerastl.models.text_layers import find_tokens
+from kerastl.models.tokenizing import TextEncoder
 
 
 @dataclass(frozen=True)
@@ -159,6 +160,28 @@ def uncalibrated(model: keras.Model) -> Iterator[None]:
             layer.record["temperature"] = temperature
 
 
+def find_encoder(model: keras.Model) -> TextEncoder | None:
+    """The encoder that makes a model's inputs of texts, or None."""
+    record, tokens = find_record(model), find_tokens(model)
+    config = record.text if record is not None else tokens and tokens.text
+    return None if config is None else TextEncoder.from_config(config)
+
+
+def read_encoder(model: keras.Model, name: str = "model") -> TextEncoder:
+    """The same of a model that is given texts.
+
+    Raises:
+        ValueError: If it is a model of images, or has no tokenizer with it.
+    """
+    found = find_encoder(model)
+    if found is None:
+        texts = find_tokens(model) is not None
+        expected = "one with its tokenizer" if texts else "a model of texts"
+        hint = "Build its backbone with `encoder`: see build_backbone." if texts else ""
+        fail(name, expected, model.name, hint)
+    return found
+
+
 def find_preprocessing(model: keras.Model) -> Preprocessing | None:
     """The backbone's preprocessing layer, or None for a model not built here."""
     for layer in model.layers:
@@ -172,9 +195,15 @@ def network_size(
 ) -> tuple[int, int]:
     """`(height, width)` that a network takes; an argument may repeat it or fill it in.
 
+    Empty for a network of texts.
+
     Raises:
         ValueError: If the argument contradicts the network, or neither says it.
     """
+    if find_tokens(network) is not None:
+        if image_size is not None:
+            fail("image_size", "None for a network of texts", image_size)
+        return ()
     own = tuple(network.input_shape[1:3])
     if None in own:
         own = find_preprocessing(network).image_size

@@ -8,7 +8,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from kerastl._checks import fail, nearest
+from kerastl._checks import fail, nearest, warn
 from kerastl._compat import graph_nodes, note_process, rerun_graph, sublayers
 from kerastl.models.layers import make_freezable
 from kerastl.models.record import find_record
@@ -23,10 +23,21 @@ from kerastl.models.text_registry import (
     TextSpec,
     match_text_preset,
 )
+from kerastl.models.tokenizing import TextEncoder
 from kerastl.models.weights import is_model_file, keras_hub, mentions
 
 #: What presets are called that lie elsewhere than in keras-hub's own list.
+_LENGTH = 128
 _PLACES = ("hf://", "kaggle://", "modelscope://")
+
+
+#: The network of texts that comes with the library, once there is one.
+_BUNDLED = Path(__file__).parent / "tiny" / "texts.keras"
+
+
+def bundled_text_backbone() -> Path | None:
+    """The file of the bundled network of texts, or None where there is none."""
+    return _BUNDLED if _BUNDLED.is_file() else None
 
 
 def is_text_network(backbone: Any) -> bool:
@@ -74,7 +85,10 @@ def check_image_options(given: Mapping[str, Any], function: Callable[..., Any]) 
 
 
 def build_text_backbone(
-    backbone: str | Path | keras.Model, *, encoder: Any = None
+    backbone: str | Path | keras.Model,
+    *,
+    encoder: Any = None,
+    sequence_length: int | None = None,
 ) -> keras.Model:
     """A network of keras-hub that takes ids of tokens and gives a vector for each.
 
@@ -87,7 +101,10 @@ def build_text_backbone(
             ALBERT, ELECTRA, DeBERTa v3, FNet, GPT-2, OPT, Gemma or Llama. Or the name,
             address or folder of a preset, which keras-hub loads. Or a network built
             here, of which a copy is made.
-        encoder: The `TextEncoder` whose ids it takes, to travel in its file.
+        encoder: The `TextEncoder` whose ids it takes, to travel in its file. None: of a
+            preset that brings its tokenizer, that one's.
+        sequence_length: Ids in a row, for the tokenizer of a preset; None: as many as
+            the network has positions, at most 128.
 
     Returns:
         Functional model from a dictionary of whole numbers `(n, t)`, `token_ids`,
@@ -114,6 +131,8 @@ def build_text_backbone(
     if isinstance(backbone, (str, Path)):
         source = str(backbone)
         backbone = _from_preset(backbone)
+        if encoder is None:
+            encoder = _preset_encoder(source, backbone, sequence_length)
     if not isinstance(backbone, keras.Model):
         kinds = "a Backbone of keras-hub or the name of a preset"
         fail("backbone", kinds, type(backbone).__name__, error=TypeError)
@@ -130,6 +149,21 @@ def build_text_backbone(
     copy_state(backbone, own)
     label = Path(source).name if source else f"{backbone.name} (adapted)"
     return _behind_tokens(own, spec, label, _encoder_config(encoder, own))
+
+
+def _preset_encoder(
+    name: str, network: keras.Model, length: int | None
+) -> TextEncoder | None:
+    """The encoder of the tokenizer that a preset brings; None if it brings none."""
+    try:
+        tokenizer = keras_hub().tokenizers.Tokenizer.from_preset(name)
+    except (ValueError, OSError):
+        warn(f"The preset {name!r} brings no tokenizer: pass `encoder` for raw texts.")
+        return None
+    most = _max_length(network) or _LENGTH
+    length = min(_LENGTH, most) if length is None else length
+    names = tuple(network.input)
+    return TextEncoder(tokenizer, sequence_length=length, names=names)
 
 
 def _encoder_config(encoder: Any, network: keras.Model) -> dict[str, Any] | None:

@@ -36,6 +36,8 @@ _INPUTS = {
 _NAMES = ("token_ids", "padding_mask", "segment_ids")
 #: Rows that an embedding may have beyond the pieces: large ones are padded.
 _PADDED_ROWS = 127
+#: Ids that `fitted` gives a row at most, where the network does not say.
+_LONGEST_FIT = 512
 
 
 class TextEncoder:
@@ -219,6 +221,18 @@ class TextEncoder:
         if unknown:
             fail("options", "of sequence_length, truncate and names", unknown)
         return TextEncoder.from_config({**self.to_config(), **options})
+
+    def fitted(self, texts: Sequence[str], most: int | None = None) -> "TextEncoder":
+        """The same, as long as all but a twentieth of these texts need it.
+
+        Args:
+            texts: Strings: of the training part alone.
+            most: Ids in a row at most, such as the positions a network has; None: 512.
+        """
+        lengths = [len(row) + 2 for row in self.tokenize(texts)]
+        # Lengths are few, so that few programs are compiled.
+        needed = -(-int(np.quantile(lengths, 0.95, method="higher")) // 8) * 8
+        return self.changed(sequence_length=min(needed, most or _LONGEST_FIT))
 
     def check_rows(self, rows: int, name: str = "tokenizer") -> None:
         """Raise unless an embedding of so many rows can be this vocabulary's."""

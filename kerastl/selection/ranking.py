@@ -16,6 +16,7 @@ from kerastl._progress import Progress
 from kerastl.data.images import PixelStore
 from kerastl.data.inputs import stratified_sample, training_images
 from kerastl.data.sets import ImageSet, Splits
+from kerastl.data.texts import TextSet
 from kerastl.evaluation.figures import short_name
 from kerastl.evaluation.score_plots import plot_pareto
 from kerastl.features.network import extract_features, feature_network, open_backbone
@@ -23,6 +24,8 @@ from kerastl.features.probe import LooRidge, loo_ridge
 from kerastl.models.blocks import multiplications
 from kerastl.models.record import network_size
 from kerastl.models.registry import REGISTRY, find_spec
+from kerastl.models.text_backbones import is_text_network
+from kerastl.models.text_layers import find_tokens
 from kerastl.models.weights import cached_imagenet_file, tiny_weights
 from kerastl.selection.transferability import SCORES
 
@@ -100,10 +103,10 @@ def offline_candidates(image_size: Any = None) -> list[str]:
 
 
 def _candidate(label: str, each: Any, defaults: dict[str, Any]) -> Candidate:
-    if isinstance(each, str):
+    if isinstance(each, str) and not is_text_network(each):
         name, options = _read_text(each)
         return Candidate(label, name, {**defaults, **options})
-    if not isinstance(each, keras.Model):
+    if not isinstance(each, (str, keras.Model)):
         kinds = "names such as 'MobileNet:alpha=0.25,weights=tiny', or keras.Models"
         fail("candidates", kinds, type(each).__name__, error=TypeError)
     # Whatever is wrong with a network at hand is told before any work is done.
@@ -135,7 +138,15 @@ _NAME_WIDTH = 48
 def ranking_text(ranking: "BackboneRanking") -> str:
     """The table, the agreement of the scores, and what is missing."""
     probe, *others = ranking.scores
-    heads = ["", "backbone", "linear probe", "ms/image", "parameters", "MB", *others]
+    heads = [
+        "",
+        "backbone",
+        "linear probe",
+        f"ms/{ranking.noun}",
+        "parameters",
+        "MB",
+        *others,
+    ]
     lines = [heads, *(_cells(row, others) for row in ranking.rows)]
     if others and len(ranking.rows) > 1:
         taus = [f"{ranking.agreement[probe][name]:.2f}" for name in others]
@@ -149,7 +160,7 @@ def ranking_text(ranking: "BackboneRanking") -> str:
         for line in lines
     ]
     text.append(
-        f"* within one standard error of the best; {ranking.images} images, "
+        f"* within one standard error of the best; {ranking.images} {ranking.noun}s, "
         f"{ranking.classes} classes; ranks in brackets"
     )
     text += [
@@ -203,7 +214,11 @@ class BackboneReader:
         """
         network = feature_network(backbone)
         size = network_size(network, candidate.options.get("image_size"))
-        if self._store is None or self._store.image_size != size:
+        texts = isinstance(self._sample, TextSet)
+        if texts != (find_tokens(network) is not None):
+            noun = self._sample.noun
+            fail("candidates", f"networks of {noun}s for {noun}s", candidate.label)
+        if not texts and (self._store is None or self._store.image_size != size):
             options = {"image_size": size, "resize": self._resize}
             self._store = PixelStore(self._sample, **options)
             # Reading files is none of the network's time.
@@ -314,6 +329,7 @@ class BackboneRanking:
         unavailable: Candidate to the reason why it was not measured.
         images: Images that the backbones were measured on.
         classes: Number of their classes.
+        noun: What one of them is called, in print.
 
     Reference:
         Vigna (2015), A weighted correlation index for rankings with ties.
@@ -325,6 +341,7 @@ class BackboneRanking:
     unavailable: dict[str, str]
     images: int
     classes: int
+    noun: str = "image"
 
     @property
     def best(self) -> str:
@@ -372,6 +389,7 @@ def rank_backbones(
     Args:
         data: Images with one label each, at least two of each class: an `ImageSet`,
             `Splits`, a folder (see `load_images`) or a data set's name.
+            For candidates of texts a `TextSet`, or what `open_data` reads as one.
         candidates: Names such as `"ResNet50"` or
             `"MobileNet:alpha=0.25,weights=tiny,image_size=96"`, backbones and
             classifiers (`keras.Model`), or a mapping of labels to either. None: the
@@ -439,7 +457,8 @@ def rank_backbones(
     rows = _ranked(measured, names)
     classes = len(np.unique(sample.labels))
     agreement = _agreement(rows, names)
-    return BackboneRanking(rows, names, agreement, unavailable, len(sample), classes)
+    counts = len(sample), classes, sample.noun
+    return BackboneRanking(rows, names, agreement, unavailable, *counts)
 
 
 def _score_names(scores: Sequence[str] | None) -> tuple[str, ...]:

@@ -16,7 +16,7 @@ from kerastl.evaluation.grids import most_confident_mistakes, plot_mistakes
 from kerastl.evaluation.score_plots import plot_confusion
 from kerastl.models.layers import ClassLogits
 from kerastl.tasks.classification_report import EvaluationReport, make_report
-from kerastl.tasks.task import Task, register_task
+from kerastl.tasks.task import Task, named_row, register_task
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -37,6 +37,7 @@ class Predictions:
         paths: File of each image, or None for arrays.
         task: `"multiclass"`, `"binary"` or `"multilabel"`.
         left_out: Files that could not be read, where they were to be skipped.
+        texts: The texts, of a model of texts; else None.
     """
 
     class_names: tuple[str, ...]
@@ -44,6 +45,7 @@ class Predictions:
     paths: tuple[str, ...] | None = None
     task: str = "multiclass"
     left_out: tuple[str, ...] = ()
+    texts: tuple[str, ...] | None = None
 
     def __len__(self) -> int:
         """Number of images."""
@@ -78,11 +80,11 @@ class Predictions:
         ]
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
-        """One dictionary an image: `path`, `label`, `probability`."""
+        """One dictionary an image: `path` (or `text`), `label`, `probability`."""
         rows = zip(self.labels, self.confidences, strict=True)
         for number, (label, confidence) in enumerate(rows):
-            path = self.paths[number] if self.paths else None
-            yield {"path": path, "label": label, "probability": float(confidence)}
+            said = {"label": label, "probability": float(confidence)}
+            yield {**named_row(self, number), **said}
 
 
 class LabelPredictions(Predictions):
@@ -278,7 +280,7 @@ class ClassificationTask(Task):
         self,
         targets: np.ndarray,
         predictions: Predictions,
-        pixels: Callable[[np.ndarray], np.ndarray],
+        pixels: Callable[[np.ndarray], np.ndarray] | None,
     ) -> "dict[str, Figure]":
         """The confusion matrix, where there is one, and most confident mistakes."""
         probabilities, found = predictions.probabilities, {}
@@ -286,6 +288,8 @@ class ClassificationTask(Task):
         if self.single_class:
             matrix = metrics.confusion_matrix(targets, predictions.indices, len(names))
             found["confusion"] = plot_confusion(matrix, names)
+        if pixels is None:
+            return found
         worst = most_confident_mistakes(targets, probabilities, _MISTAKES)
         # Without a mistake the first images stand in; the panel then says so.
         chosen = worst if len(worst) else np.arange(min(_MISTAKES, len(targets)))

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from kerastl._checks import check_number, fail
+from kerastl.data.sets import counted
 from kerastl.evaluation import metrics
 from kerastl.evaluation.calibration import ReliabilityCurve, reliability_curve
 from kerastl.evaluation.figures import short_name
@@ -25,7 +26,7 @@ _NAME_WIDTH = 30
 
 def report_text(report: "EvaluationReport") -> str:
     """The report in lines of at most 80 characters."""
-    blocks = [_summary(report), _class_table(report.per_class)]
+    blocks = [_summary(report), _class_table(report.per_class, report.noun)]
     if report.most_confused:
         blocks.append(_confused(report))
     return "\n\n".join(blocks)
@@ -39,11 +40,12 @@ def percent(share: float) -> str:
 def _summary(report: "EvaluationReport") -> str:
     """The numbers about all images."""
     low, high = report.accuracy_interval
-    images = "1 image" if report.images == 1 else f"{report.images} images"
+    article = "an" if report.noun[0] in "aeiou" else "a"
+    images = counted(report.images, report.noun)
     lines = [f"{images}, {len(report.class_names)} classes, {report.task}"]
     if report.seconds is not None:
         each = 1000 * report.seconds / report.images
-        lines[0] += f", {report.seconds:.2f} s ({each:.1f} ms an image)"
+        lines[0] += f", {report.seconds:.2f} s ({each:.1f} ms {article} {report.noun})"
     title = "accuracy (all labels right)" if report.confusion is None else "accuracy"
     limits = f"(95 % interval {percent(low)} to {percent(high)})"
     lines.append(f"{title:<28}{percent(report.accuracy):>8}  {limits}")
@@ -54,7 +56,7 @@ def _summary(report: "EvaluationReport") -> str:
     return "\n".join(lines)
 
 
-def _class_table(rows: "tuple[ClassScores, ...]") -> str:
+def _class_table(rows: "tuple[ClassScores, ...]", noun: str) -> str:
     """One line a class; of many classes only the worst."""
     note, shown = "", rows
     if len(rows) > _ROWS_SHOWN:
@@ -65,7 +67,8 @@ def _class_table(rows: "tuple[ClassScores, ...]") -> str:
         note = f"\nThe {len(shown)} classes of lowest f1, of {len(rows)}."
     names = [short_name(row.name, _NAME_WIDTH) for row in shown]
     width = max([len("class"), *map(len, names)])
-    lines = [f"{'class':<{width}}  precision  recall      f1  images  predicted"]
+    title = f"precision  recall      f1  {f'{noun}s':>6}  predicted"
+    lines = [f"{'class':<{width}}  {title}"]
     for name, row in zip(names, shown, strict=True):
         precision, recall, f1 = (
             "-" if value is None else f"{value:.3f}"
@@ -128,6 +131,7 @@ class EvaluationReport:
         most_confused: The commonest mistakes, at most ten, the commonest first.
         calibration: Accuracy against confidence.
         seconds: What the predictions took, or None.
+        noun: What one example is called, in print.
     """
 
     task: str
@@ -142,6 +146,7 @@ class EvaluationReport:
     most_confused: tuple[ConfusedPair, ...]
     calibration: ReliabilityCurve
     seconds: float | None = None
+    noun: str = "image"
 
     def to_dict(self) -> dict[str, Any]:
         """The report in plain Python types, ready for JSON; nan becomes None."""

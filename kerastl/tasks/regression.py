@@ -14,7 +14,7 @@ from kerastl._checks import fail, passed_on
 from kerastl.data.sets import ImageSet
 from kerastl.evaluation.figures import BLUE, GREY, describe, panels, plain_text
 from kerastl.models.layers import TaskOutputs
-from kerastl.tasks.task import Task, register_task
+from kerastl.tasks.task import Task, named_row, register_task
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -33,6 +33,7 @@ class NumberPredictions:
         paths: File of each image, or None for arrays.
         unit: What the numbers are counted in; may be empty.
         left_out: Files that could not be read, where they were to be skipped.
+        texts: The texts, of a model of texts; else None.
     """
 
     target_names: tuple[str, ...]
@@ -40,16 +41,17 @@ class NumberPredictions:
     paths: tuple[str, ...] | None = None
     unit: str = ""
     left_out: tuple[str, ...] = ()
+    texts: tuple[str, ...] | None = None
 
     def __len__(self) -> int:
         """Number of images."""
         return len(self.values)
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
-        """One dictionary an image: `path`, and each number by its name."""
+        """One dictionary an image: `path` (or `text`), and each number by its name."""
         for number, row in enumerate(self.values.tolist()):
-            path = self.paths[number] if self.paths else None
-            yield {"path": path, **dict(zip(self.target_names, row, strict=True))}
+            numbers = dict(zip(self.target_names, row, strict=True))
+            yield {**named_row(self, number), **numbers}
 
 
 @dataclass(frozen=True)

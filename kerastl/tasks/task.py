@@ -201,14 +201,15 @@ class Task(ABC):
         self,
         targets: np.ndarray,
         predictions: Any,
-        pixels: Callable[[np.ndarray], np.ndarray],
+        pixels: Callable[[np.ndarray], np.ndarray] | None,
     ) -> "dict[str, Figure]":
         """Figures of a scored set, by name; the names are among `picture_names`.
 
         Args:
             targets: As `targets` gives them.
             predictions: As `predictions` gives them.
-            pixels: From indices `(k,)` to pixels 0-255 of those examples.
+            pixels: From indices `(k,)` to pixels 0-255 of those examples; None where
+                they are no images.
         """
         return {}
 
@@ -241,6 +242,13 @@ class Task(ABC):
                 if key != "name"
             }
         )
+
+
+def named_row(predictions: Any, number: int) -> dict[str, Any]:
+    """What one row of predictions is of: its `text`, or its `path`, perhaps None."""
+    if predictions.texts is not None:
+        return {"text": predictions.texts[number]}
+    return {"path": predictions.paths[number] if predictions.paths else None}
 
 
 _TASKS: dict[str, type[Task]] = {}
