@@ -102,14 +102,14 @@ def predict(
     overwrite: bool = False,
     **options: Any,
 ) -> Reply:
-    """Predict classes, numbers or regions of images or texts, as CSV or JSON lines.
+    """Predict classes, numbers, regions or objects, as CSV or JSON lines.
 
     Args:
         model: A model.keras of `train`.
         paths: An image, or a folder of images; a text in quotation marks, or a file of
             texts.
         jsonl: One JSON object a line instead of CSV.
-        output: Folder for what is found in each image: masks as PNG files.
+        output: Folder for what is found: masks as PNG files, boxes as COCO json.
         pictures: Write each image with what was found drawn over it, too.
         overwrite: Write into a folder that holds something.
         **options: Of `predict`.
@@ -130,17 +130,20 @@ def predict(
         if wanted:
             written = getattr(found, method)(place)
             say(f"wrote {len(written)} files to {output}")
+    # Of objects one row each; as JSON one line an image.
+    by_object = not jsonl and hasattr(found, "to_rows")
     rows = [
         {
             name: round(value, 6) if isinstance(value, float) else value
             for name, value in row.items()
         }
-        for row in found
+        for row in (found.to_rows() if by_object else found)
     ]
     if jsonl:
         return Reply(None, "\n".join(json_line(row) for row in rows))
     text = io.StringIO()
-    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
+    names = found.columns if by_object else list(rows[0])
+    writer = csv.DictWriter(text, names, lineterminator="\n")
     writer.writeheader()
     writer.writerows(map(csv_row, rows))
     return Reply(None, text.getvalue().rstrip("\n"))

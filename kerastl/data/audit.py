@@ -9,6 +9,8 @@ import numpy as np
 
 from kerastl._checks import check_integer, fail
 from kerastl._progress import Progress
+from kerastl.data.annotations import Found, read_annotations
+from kerastl.data.boxes import Boxes
 from kerastl.data.columns import is_table
 from kerastl.data.folders import printable, read_layout
 from kerastl.data.loading import (
@@ -50,6 +52,8 @@ class AuditReport:
         empty_looking: Lines on images of one colour or of hardly any range, and on
             classes whose images all show the same.
         masks: Masks of other sizes or unknown values, and classes without a pixel.
+        boxes: What keeps annotations of boxes from being read, and classes of which
+            there is no object.
         widths: (least, median, most) in pixels, or None without images.
         heights: (least, median, most) in pixels, or None without images.
         modes: Images of each mode, such as `"RGB"` or `"L"`.
@@ -77,6 +81,7 @@ class AuditReport:
     leaks: tuple[tuple[str, ...], ...]
     empty_looking: tuple[str, ...] = ()
     masks: tuple[str, ...] = ()
+    boxes: tuple[str, ...] = ()
     widths: tuple[float, float, float] | None
     heights: tuple[float, float, float] | None
     modes: dict[str, int]
@@ -87,7 +92,7 @@ class AuditReport:
         """Whether nothing was found that spoils training or its score."""
         faults = (self.layout, self.unreadable, self.small_classes)
         faults += (self.missing_classes, self.conflicts, self.leaks, self.empty_looking)
-        faults += (self.masks,)
+        faults += (self.masks, self.boxes)
         return self.num_images > 0 and not any(faults)
 
     def to_dict(self) -> dict[str, Any]:
@@ -132,6 +137,7 @@ class AuditReport:
             "copies with different labels": [" = ".join(c) for c in self.conflicts],
             "copies in several parts": [" = ".join(same) for same in self.leaks],
             "masks": list(self.masks),
+            "boxes": list(self.boxes),
             "nothing to see": list(self.empty_looking),
         }
 
@@ -191,11 +197,22 @@ def audit(
     if not isinstance(folder_or_set, (str, Path)):
         kind = type(folder_or_set).__name__
         fail("folder_or_set", "a path or an ImageSet", kind, error=TypeError)
-    root = existing_folder(folder_or_set)
+    return _audit_folder(existing_folder(folder_or_set), smallest_class, progress)
+
+
+def _audit_folder(
+    root: Path, smallest_class: int, progress: Progress | None
+) -> AuditReport:
+    """The report on a folder: of masks, of annotated boxes, or of class folders."""
     found = read_mask_folder(root)
     if found is not None:
         given = smallest_class, progress, found.where.tolist()
         return replace(_audit_set(found.images, *given), notes=tuple(found.said))
+    annotated, fault = _annotations(root)
+    if annotated is not None:
+        given = smallest_class, progress, annotated.where.tolist()
+        told = _audit_set(annotated.images, *given)
+        return replace(told, notes=(*told.notes, *annotated.said))
     layout = read_layout(root)
     places, paths, counts = [], [], {}
     for part, name, folder in layout.classes:
@@ -215,7 +232,11 @@ def audit(
         for part, classes in layout.parts.items()
         for name in sorted(every - classes.keys())
     ]
-    fault = (f"It must be {'. '.join(layout.fault)}",) if layout.fault else ()
+    wrong = (f"It must be {'. '.join(layout.fault)}",) if layout.fault else ()
+    if fault:
+        # The images are looked at, whatever is wrong with their boxes.
+        paths = [str(path) for path in layout.top.files("images")]
+        places, counts, wrong, missing = [("", "")] * len(paths), {}, (), []
     records = inspect_files(paths, progress=progress)
     return _report(
         str(layout.top.path),
@@ -226,7 +247,8 @@ def audit(
         ignored=tuple(sorted(printable(str(path)) for path in ignored)),
         missing_classes=tuple(missing),
         notes=tuple(layout.said),
-        layout=fault,
+        layout=wrong,
+        boxes=fault,
     )
 
 
@@ -249,15 +271,29 @@ def _text_parts(
     return whole.name, parts, empty
 
 
+def _annotations(root: Path) -> tuple[Found | None, tuple[str, ...]]:
+    """The images with boxes of a folder, or the line on why they cannot be read."""
+    try:
+        return read_annotations(root), ()
+    except (ValueError, TypeError, FileNotFoundError) as error:
+        return None, (str(error),)
+
+
 def _audit_set(
     image_set: ImageSet,
     smallest_class: int,
     progress: Progress | None,
     parts: list[str] | None = None,
 ) -> AuditReport:
-    labels, masks, counts = image_set.labels, (), {}
+    labels, masks, counts, told = image_set.labels, (), {}, ()
     if isinstance(labels, Masks):
         masks = tuple(mask_faults(image_set))
+    boxes: tuple[str, ...] = ()
+    if isinstance(labels, Boxes):
+        kinds = labels.counts().items()
+        boxes = tuple(f"no object of class {name!r}" for name, n in kinds if not n)
+        empty = sum(1 for row in labels.boxes if not len(row))
+        told = (f"{empty} of {len(labels)} images have no object",) if empty else ()
     if image_set.dense:
         labels = labels.digests()
     else:
@@ -283,7 +319,8 @@ def _audit_set(
     name = image_set.name or "image set"
     if image_set.dense and not masks:
         counts, smallest_class = image_set.counts(), 0
-    return _report(name, records, places, counts, smallest_class, masks=masks)
+    found = {"masks": masks, "boxes": boxes, "notes": told}
+    return _report(name, records, places, counts, smallest_class, **found)
 
 
 def _report(

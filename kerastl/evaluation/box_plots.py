@@ -17,6 +17,7 @@ from kerastl.evaluation.figures import (
     plural,
     short_name,
 )
+from kerastl.evaluation.mask_plots import class_colours
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -128,6 +129,37 @@ def plot_boxes(
         _legend(figure)
     describe(axes[0], _sentence(len(images), total, truth, told))
     return figure
+
+
+def box_overlay(
+    image: np.ndarray, boxes: np.ndarray, classes: np.ndarray, texts: Sequence[str]
+) -> np.ndarray:
+    """An image with boxes drawn on it, each in its class's colour, named at its top.
+
+    Args:
+        image: uint8 `(h, w, 3)`.
+        boxes: Pixels xyxy `(k, 4)`.
+        classes: Integers `(k,)`.
+        texts: What to write at each.
+
+    Returns:
+        uint8 `(h, w, 3)`.
+    """
+    from PIL import Image, ImageDraw
+
+    # The first colour is a background's.
+    colours = class_colours(2 + int(max(classes, default=0)))[1:]
+    drawn = Image.fromarray(np.asarray(image, np.uint8)).convert("RGB")
+    pen = ImageDraw.Draw(drawn)
+    line = max(1, round(min(drawn.size) / 150))
+    for box, kind, text in zip(boxes.tolist(), classes, texts, strict=True):
+        colour = tuple(colours[int(kind)].tolist())
+        pen.rectangle(box, outline=colour, width=line)
+        left, top, right, bottom = pen.textbbox((box[0], box[1]), text)
+        up = min(top, bottom - top + 2)
+        pen.rectangle((left, top - up, right, bottom - up), fill=colour)
+        pen.text((box[0], box[1] - up), text, fill=(255, 255, 255))
+    return np.asarray(drawn)
 
 
 def _draw(

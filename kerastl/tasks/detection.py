@@ -12,8 +12,9 @@ import numpy as np
 from kerastl._checks import check_number, fail, passed_on, warn
 from kerastl._files import whole_file
 from kerastl.data.boxes import Boxes, clip_boxes, convert_boxes, placing_matrix
+from kerastl.data.decoding import own_size
 from kerastl.data.sets import ImageSet, Splits
-from kerastl.evaluation.box_plots import judge_boxes, plot_boxes
+from kerastl.evaluation.box_plots import box_overlay, judge_boxes, plot_boxes
 from kerastl.evaluation.detection import average_precision, non_maximum_suppression
 from kerastl.models.decoders import DecoderStyle, feature_maps
 from kerastl.tasks.anchors import Anchors, as_targets, check_levels, decode_boxes
@@ -34,6 +35,8 @@ _OVERLAP = 0.5
 #: Share of a class's objects that anchors should fit.
 _ENOUGH = 0.5
 _EXAMPLES = 6
+#: What the four numbers of a box are.
+_SIDES = ("left", "top", "right", "bottom")
 #: Pixels of the longer side that `transfer` trains on.
 _USUAL = 256
 
@@ -62,6 +65,9 @@ class Detections:
     paths: tuple[str, ...] | None = None
     threshold: float = 0.3
     left_out: tuple[str, ...] = ()
+
+    #: Names of the columns of `to_rows`.
+    columns: ClassVar[tuple[str, ...]] = ("path", "name", "score", *_SIDES)
 
     def __len__(self) -> int:
         """Number of images."""
@@ -96,6 +102,55 @@ class Detections:
                     for kind, score, box in rows
                 ],
             }
+
+    def to_rows(self) -> list[dict[str, Any]]:
+        """One dictionary an object: `path`, `name`, `score`, and the box's four sides.
+
+        They are in pixels of the file; an image without an object has no row.
+        """
+        return [
+            {"path": image["path"], "name": one["name"], "score": one["score"]}
+            | dict(zip(_SIDES, one["box"], strict=True))
+            for image in self
+            for one in image["objects"]
+        ]
+
+    def draw(self, folder: str | Path) -> tuple[Path, ...]:
+        """Write each image with its objects drawn on it: `NAME-boxes.png`.
+
+        Args:
+            folder: Made if it does not exist.
+
+        Returns:
+            The files, in order.
+
+        Raises:
+            ValueError: If these are objects in arrays, or two files have one name.
+        """
+        from PIL import Image
+
+        if self.paths is None:
+            fail("predictions", "those of files", "predictions for arrays")
+        names = [f"{Path(path).stem}-boxes.png" for path in self.paths]
+        if len(set(names)) < len(names):
+            twice = next(name for name in names if names.count(name) > 1)
+            fail("predictions", "for files of different names", twice)
+        told, written = self.above(self.threshold), []
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        for number, (path, name) in enumerate(zip(self.paths, names, strict=True)):
+            texts = [
+                f"{self.class_names[kind]} {score:.2f}"
+                for kind, score in zip(
+                    told.classes[number], told.scores[number], strict=True
+                )
+            ]
+            drawn = box_overlay(
+                own_size(path), told.boxes[number], told.classes[number], texts
+            )
+            with whole_file(Path(folder) / name) as draft:
+                Image.fromarray(drawn).save(draft, format="PNG")
+            written.append(Path(folder) / name)
+        return tuple(written)
 
     def to_coco(self, image_sizes: Sequence[tuple[int, int]] | None = None) -> dict:
         """The objects as COCO's json has them, with scores; `load_images` reads it.

@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from kerastl.cli.commands import csv_row
+from kerastl.tasks import Detections
 
 
 def test_csv_has_a_header_and_a_line_for_each_file_in_order(command, trained):
@@ -154,3 +155,37 @@ def test_a_table_has_no_files_to_write(command, stand_in, tmp_path):
     assert done.status == 1 and "left out for this model" in done.err
     done = command("predict", "m", "x", "--pictures")
     assert done.status == 1 and "--output" in done.err
+
+
+def test_objects_are_one_row_each_and_one_line_an_image(command, stand_in, tmp_path):
+    Image.fromarray(np.zeros((40, 60, 3), "uint8")).save(tmp_path / "a.png")
+    Image.fromarray(np.zeros((40, 60, 3), "uint8")).save(tmp_path / "b.png")
+    found = Detections(
+        ("mug", "pen"),
+        (np.array([[1, 2, 30, 20.5]], "float32"), np.zeros((0, 4), "float32")),
+        (np.array([1]), np.zeros(0, int)),
+        (np.array([0.75], "float32"), np.zeros(0, "float32")),
+        (str(tmp_path / "a.png"), str(tmp_path / "b.png")),
+    )
+    stand_in("load_model", lambda path: SimpleNamespace())
+    stand_in("predict", lambda model, paths, *, progress: found)
+    done = command("predict", "m", "x", "--output", tmp_path / "out", "--pictures")
+    assert done.lines == [
+        "path,name,score,left,top,right,bottom",
+        f"{tmp_path / 'a.png'},pen,0.75,1.0,2.0,30.0,20.5",
+    ]
+    lines = [json.loads(line) for line in command("predict", "m", "x", "--jsonl").lines]
+    assert [len(line["objects"]) for line in lines] == [1, 0]
+    written = sorted(path.name for path in (tmp_path / "out").iterdir())
+    assert written == ["a-boxes.png", "b-boxes.png", "detections.json"]
+    drawn = np.asarray(Image.open(tmp_path / "out" / "a-boxes.png"))
+    assert drawn.shape == (40, 60, 3)
+    # The frame's lower edge is drawn, what lies far from it is not.
+    assert drawn[20, 5:29].any(axis=-1).all()
+    assert not drawn[30:].any()
+    assert not np.asarray(Image.open(tmp_path / "out" / "b-boxes.png")).any()
+    nothing = found.above(0.9)
+    stand_in("predict", lambda model, paths, *, progress: nothing)
+    assert command("predict", "m", "x").lines == [
+        "path,name,score,left,top,right,bottom"
+    ]

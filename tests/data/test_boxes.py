@@ -10,6 +10,7 @@ from PIL import Image
 
 from kerastl import Augmentation, ImageSet, batches
 from kerastl.data.annotations import read_coco, read_data_yaml, read_voc, read_yolo
+from kerastl.data.audit import audit
 from kerastl.data.augmentation import PRESETS
 from kerastl.data.boxes import BOX_FORMATS, Boxes, convert_boxes, move_boxes
 from kerastl.data.loading import load_images
@@ -404,3 +405,43 @@ def test_the_parts_of_voc_are_those_of_its_lists(root):
     train, validation, test = load_images(root / "voc")
     assert [Path(path).stem for path in (*train.paths, *validation.paths)] == ["a", "b"]
     assert test is None
+
+
+@pytest.mark.parametrize("kind", ["coco", "voc"])
+def test_an_audit_counts_objects_and_images_without(root, kind):
+    found = audit(root / kind, smallest_class=1)
+    assert (found.num_images, found.boxes) == (2, ())
+    assert found.counts == {"mug": 1, "pen": 1} or found.counts == {"pen": 1, "mug": 1}
+    assert "1 of 2 images have no object" in found.notes
+
+
+def test_an_audit_names_a_class_without_an_object(root):
+    extra = {"id": 5, "name": "cup"}
+    write_coco(
+        root / "coco" / "labels.json", lambda data: data["categories"].append(extra)
+    )
+    found = audit(root / "coco")
+    assert found.boxes == ("no object of class 'cup'",)
+    assert not found.ok
+    assert "no object of class 'cup'" in str(found)
+
+
+@pytest.mark.parametrize(
+    ("box", "said"),
+    [
+        ([10, 10, -4, 5], "wider and higher than 0"),
+        ([100, 10, 20, 20], "inside their images"),
+        ([0.1, 0.1, 0.2, 0.2], "in pixels"),
+    ],
+)
+def test_an_audit_tells_what_keeps_boxes_from_being_read(root, box, said):
+    def change(data):
+        for each in data["annotations"]:
+            each["bbox"] = box
+
+    write_coco(root / "coco" / "labels.json", change)
+    found = audit(root / "coco")
+    assert len(found.boxes) == 1
+    assert said in found.boxes[0]
+    assert not found.ok
+    assert (found.num_images, found.layout) == (2, ())
