@@ -306,8 +306,7 @@ def transfer(
         strategy: `"auto"`, `"cpu"`, `"mirrored"`, `"tpu"`, or what `device_strategy`
             gives; None: the one device.
         best_size: Whether a classifier ends at the image size, up to 1.5 times that of
-            training, at which its validation loss is least: see
-            `kerastl.selection.choose_image_size`.
+            training, at which its validation loss is lower by more than chance.
         seed: Splits, order, augmentation and dropout follow from it.
         output: Folder for model, report and pictures; None: nothing is written.
         overwrite: Whether files of an earlier run in `output` may be replaced.

@@ -46,7 +46,7 @@ def train(
     result = kerastl.transfer(data, output=folder, overwrite=overwrite, **options)
     from kerastl.models.weights import is_model_file
 
-    images = "image_size" in result.report["settings"]
+    images = result.report["settings"].get("sequence_length") is None
     bundled = "weights" not in options and not is_model_file(options.get("backbone"))
     if images and bundled:
         say(

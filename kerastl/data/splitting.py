@@ -48,9 +48,9 @@ def split_set(
         ValueError: If a class has too few images or groups for the parts.
 
     Example:
-        >>> import numpy as np
+        >>> import numpy as np, kerastl
         >>> pixels = np.arange(10, dtype="uint8").repeat(64).reshape(10, 8, 8)
-        >>> ten = ImageSet(pixels, np.arange(10) % 2, ("even", "odd"))
+        >>> ten = kerastl.ImageSet(pixels, np.arange(10) % 2, ("even", "odd"))
         >>> train, validation, _ = split_set(ten, validation=0.4)
         >>> len(train), validation.counts()
         (6, {'even': 2, 'odd': 2})

@@ -256,6 +256,9 @@ def score_tokens(
 
     Raises:
         ValueError: If it is no language model, or no text has two tokens.
+
+    Example:
+        >>> score_tokens(model, encoder(texts)).perplexity  # doctest: +SKIP
     """
     task = _language_task(model)
     targets = check_token_targets(next_tokens(inputs), task.units)
@@ -306,6 +309,9 @@ def generate(
 
     Raises:
         ValueError: If a prompt is empty, or the texts would be longer than the network.
+
+    Example:
+        >>> generate(model, [[2, 17, 5]], length=10)  # doctest: +SKIP
 
     Reference:
         Fan et al. (2018), Hierarchical neural story generation, arXiv:1805.04833,

@@ -222,6 +222,9 @@ def score_tags(
         seconds: What the predictions took.
         seed: Of the bootstrap.
 
+    Returns:
+        Report that prints as a table.
+
     Raises:
         ValueError: If the lengths differ, or there is no tag.
 

@@ -221,7 +221,8 @@ def test_a_presets_name_tells_the_family(preset, family):
 
 def test_a_presets_folder_is_read(tmp_path):
     hub_backbone().save_to_preset(str(tmp_path / "own"))
-    network = kerastl.build_backbone(tmp_path / "own")
+    with pytest.warns(UserWarning, match="brings no tokenizer"):
+        network = kerastl.build_backbone(tmp_path / "own")
     rows = token_rows(network)
     assert equal(network(rows), hub_backbone()(rows))
     assert find_tokens(network).weights_source == "own"
