@@ -118,11 +118,11 @@ def build_text_backbone(
         ValueError: If it is of another family, or there is no such preset.
 
     Example:
-        >>> import keras_hub
+        >>> from keras_hub import models  # doctest: +SKIP
         >>> size = dict(num_layers=2, num_heads=2, hidden_dim=8, intermediate_dim=16)
-        >>> bert = keras_hub.models.BertBackbone(vocabulary_size=30, **size)
-        >>> backbone = build_text_backbone(bert)
-        >>> sorted(backbone.input), sorted(backbone.output)
+        >>> bert = models.BertBackbone(vocabulary_size=30, **size)  # doctest: +SKIP
+        >>> backbone = build_text_backbone(bert)  # doctest: +SKIP
+        >>> sorted(backbone.input), sorted(backbone.output)  # doctest: +SKIP
         (['padding_mask', 'segment_ids', 'token_ids'],
         ['pooled_output', 'sequence_output'])
     """

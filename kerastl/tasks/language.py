@@ -216,10 +216,10 @@ def build_language_model(
         ValueError: If it is a network of another family.
 
     Example:
-        >>> import keras_hub
+        >>> from keras_hub import models  # doctest: +SKIP
         >>> size = dict(num_layers=1, num_heads=2, hidden_dim=8, intermediate_dim=16)
-        >>> gpt = keras_hub.models.GPT2Backbone(vocabulary_size=30, **size)
-        >>> build_language_model(gpt).output_shape
+        >>> gpt = models.GPT2Backbone(vocabulary_size=30, **size)  # doctest: +SKIP
+        >>> build_language_model(gpt).output_shape  # doctest: +SKIP
         (None, None, 30)
 
     Reference:

@@ -392,10 +392,10 @@ def build_tagger(
         ValueError: If an argument is out of range or does not fit the backbone.
 
     Example:
-        >>> import keras_hub
+        >>> from keras_hub import models  # doctest: +SKIP
         >>> size = dict(num_layers=1, num_heads=2, hidden_dim=8, intermediate_dim=16)
-        >>> bert = keras_hub.models.BertBackbone(vocabulary_size=30, **size)
-        >>> build_tagger(bert, ["O", "B-name", "I-name"]).output_shape
+        >>> bert = models.BertBackbone(vocabulary_size=30, **size)  # doctest: +SKIP
+        >>> build_tagger(bert, ["O", "B-name", "I-name"]).output_shape  # doctest: +SKIP
         (None, None, 3)
     """
     task = TaggingTask(tuple(class_names))
