@@ -120,6 +120,8 @@ def predict(
     if place and place.is_dir() and any(place.iterdir()) and not overwrite:
         hint = "Pass --overwrite to write into it."
         fail("--output", "a new or an empty folder", output, hint)
+    from kerastl.data.sets import counted
+
     classifier = kerastl.load_model(model)
     with ProgressLine("predicting") as progress:
         found = kerastl.predict(classifier, paths, progress=progress, **options)
@@ -129,7 +131,7 @@ def predict(
             fail("--output", "left out for this model", output, hint)
         if wanted:
             written = getattr(found, method)(place)
-            say(f"wrote {len(written)} files to {output}")
+            say(f"wrote {counted(len(written), 'file')} to {output}")
     # Of objects one row each; as JSON one line an image.
     by_object = not jsonl and hasattr(found, "to_rows")
     rows = [
@@ -193,16 +195,14 @@ def images_to_score(data: str, **columns: Any) -> "ImageSet":
     if splits.validation is not None:
         say(f"{data} has no test part; scoring its validation part")
         return splits.validation
+    from kerastl.data.sets import counted
+
+    every = counted(len(splits.train), splits.train.noun)
     say(
-        f"{data} has no test part; scoring all of its {counted(splits.train)}, "
+        f"{data} has no test part; scoring all of its {every}, "
         "those that the model may have been trained on included"
     )
     return splits.train
-
-
-def counted(examples: Any) -> str:
-    """How many examples a set has, in words."""
-    return f"{len(examples)} {examples.noun}s"
 
 
 def calibrate(
