@@ -14,7 +14,7 @@ from kerastl._checks import fail, warn
 from kerastl.data.boxes import Boxes, convert_boxes
 from kerastl.data.decoding import is_image, upright_size
 from kerastl.data.folders import PARTS, Folder, few, part_of, walk
-from kerastl.data.sets import ImageSet, counted, natural_key
+from kerastl.data.sets import FolderImages, ImageSet, counted, natural_key
 
 _CROWD = "Left out {} that are marked as crowds or as difficult, in {}."
 
@@ -491,22 +491,7 @@ def _yolo_line(
     return tuple(values), names[int(number)]
 
 
-@dataclass(frozen=True)
-class Found:
-    """The annotations of a folder: its images with boxes, and the part of each.
-
-    Attributes:
-        images: All of them.
-        where: `"train"`, `"validation"`, `"test"` or `""` for each image.
-        said: Lines on what is not used.
-    """
-
-    images: ImageSet
-    where: np.ndarray
-    said: list[str]
-
-
-def read_annotations(root: Path) -> Found | None:
+def read_annotations(root: Path) -> FolderImages | None:
     """The images with boxes of a folder of COCO, VOC or YOLO files, or None.
 
     YOLO is a folder with a `data.yaml`; COCO one with a json of images, annotations and
@@ -538,7 +523,7 @@ def _looks_coco(path: Path) -> bool:
         return False
 
 
-def _found(parts: Mapping[str, ImageSet], root: Path, top: Folder) -> Found:
+def _found(parts: Mapping[str, ImageSet], root: Path, top: Folder) -> FolderImages:
     """The parts as one set, and a line on the images that no file speaks of."""
     names = tuple(path for part in parts.values() for path in part.paths)
     where = np.repeat(list(parts), [len(part) for part in parts.values()])
@@ -556,7 +541,7 @@ def _found(parts: Mapping[str, ImageSet], root: Path, top: Folder) -> Found:
     if unused:
         listed = few(path.relative_to(root).as_posix() for path in unused)
         said.append(f"Not used: {counted(len(unused))} without annotations ({listed}).")
-    return Found(ImageSet(names, boxes, name=root.resolve().name), where, said)
+    return FolderImages(ImageSet(names, boxes, name=root.resolve().name), where, said)
 
 
 def _part(path: Path, root: Path) -> str:

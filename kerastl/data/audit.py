@@ -9,7 +9,7 @@ import numpy as np
 
 from kerastl._checks import check_integer, fail
 from kerastl._progress import Progress
-from kerastl.data.annotations import Found, read_annotations
+from kerastl.data.annotations import read_annotations
 from kerastl.data.boxes import Boxes
 from kerastl.data.columns import is_table
 from kerastl.data.folders import printable, read_layout
@@ -21,7 +21,7 @@ from kerastl.data.loading import (
 )
 from kerastl.data.mask_folders import mask_faults, read_mask_folder
 from kerastl.data.masks import Masks
-from kerastl.data.sets import ImageSet, Splits, copies
+from kerastl.data.sets import FolderImages, ImageSet, Splits, copies
 from kerastl.data.text_audit import TextAuditReport, audit_texts
 from kerastl.data.texts import TextSet, is_text_data, read_texts
 
@@ -271,7 +271,7 @@ def _text_parts(
     return whole.name, parts, empty
 
 
-def _annotations(root: Path) -> tuple[Found | None, tuple[str, ...]]:
+def _annotations(root: Path) -> tuple[FolderImages | None, tuple[str, ...]]:
     """The images with boxes of a folder, or the line on why they cannot be read."""
     try:
         return read_annotations(root), ()

@@ -12,7 +12,7 @@ import numpy as np
 from kerastl._checks import check_choice, fail, warn
 from kerastl._files import regular_bytes
 from kerastl._progress import Progress
-from kerastl.data.annotations import Found, read_annotations
+from kerastl.data.annotations import read_annotations
 from kerastl.data.decoding import (
     as_rgb,
     decoding_errors,
@@ -22,9 +22,10 @@ from kerastl.data.decoding import (
 )
 from kerastl.data.folders import Layout, empty_classes, few, printable, read_layout
 from kerastl.data.images import for_each
-from kerastl.data.mask_folders import MaskFolder, check_masks, read_mask_folder
+from kerastl.data.mask_folders import check_masks, read_mask_folder
 from kerastl.data.sets import (
     Examples,
+    FolderImages,
     ImageSet,
     Splits,
     counted,
@@ -248,7 +249,7 @@ def load_images(
 
 def _annotated(
     root: Path,
-    found: Found | MaskFolder,
+    found: FolderImages,
     groups: Groups | None,
     progress: Progress | None,
     *,

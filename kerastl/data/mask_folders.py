@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,7 @@ import numpy as np
 from kerastl._checks import fail
 from kerastl.data.folders import Folder, few, part_of, walk
 from kerastl.data.masks import IGNORE, Masks
-from kerastl.data.sets import ImageSet, counted, natural_key, warn_user
+from kerastl.data.sets import FolderImages, ImageSet, counted, natural_key, warn_user
 
 #: What folders of images and of masks are called, in small letters.
 _IMAGES = ("images", "image", "imgs", "img", "jpegimages")
@@ -20,22 +19,7 @@ _MASKS = ("masks", "mask", "annotations", "annots", "labels", "segmentationclass
 _ENDINGS = ("_mask", "_masks", "_label", "_labels", "_seg", "_gt", "_L")
 
 
-@dataclass(frozen=True)
-class MaskFolder:
-    """The images with masks of a folder, and the part of each.
-
-    Attributes:
-        images: All of them.
-        where: `"train"`, `"validation"`, `"test"` or `""` for each image.
-        said: Lines on what is not used.
-    """
-
-    images: ImageSet
-    where: np.ndarray
-    said: list[str]
-
-
-def read_mask_folder(root: Path) -> MaskFolder | None:
+def read_mask_folder(root: Path) -> FolderImages | None:
     """The images with masks of a folder of `images` and `masks`, or None.
 
     The two lie side by side, in the folder or in each of its parts, or hold the parts.
@@ -68,7 +52,7 @@ def read_mask_folder(root: Path) -> MaskFolder | None:
     labels = _masks(root, [masks[key] for key in kept])
     paths = tuple(str(images[key]) for key in kept)
     found = ImageSet(paths, labels, name=root.resolve().name)
-    return MaskFolder(found, np.array([key[0] for key in kept]), said)
+    return FolderImages(found, np.array([key[0] for key in kept]), said)
 
 
 def _side_by_side(folder: Folder) -> Iterable[tuple[Folder, Folder]]:

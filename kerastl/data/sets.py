@@ -260,6 +260,21 @@ class Splits:
         return self.train.class_names
 
 
+@dataclass(frozen=True)
+class FolderImages:
+    """The labelled images of a folder, and the part of each.
+
+    Attributes:
+        images: All of them.
+        where: `"train"`, `"validation"`, `"test"` or `""` for each image.
+        said: Lines on what is not used.
+    """
+
+    images: ImageSet
+    where: np.ndarray
+    said: list[str]
+
+
 def _as_images(images: Any) -> tuple[str, ...] | np.ndarray:
     if isinstance(images, (str, Path)):
         fail("images", "a sequence of paths, not one path", str(images))
