@@ -252,8 +252,8 @@ def transfer(
     at the end; everything is chosen by the validation part.
 
     Args:
-        data: A folder (see `load_images`), a table (see `load_table`), a data set's
-            name (see `load_dataset`), or `Splits`, or its three parts.
+        data: A folder, a table, a data set's name, an `ImageSet`, `(images, labels)`,
+            or parts of such: see `open_data`.
         images: Column of file names, for a table: see `load_table`.
         text: Column of texts, for a table of such.
         targets: Columns of numbers, for a table.

@@ -1,8 +1,8 @@
 """Whatever a user gives as data: one way in for all of it, and samples of it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -13,7 +13,8 @@ from kerastl.data.columns import Table, is_table, read_table
 from kerastl.data.decoding import as_pixels, promised_formats
 from kerastl.data.folders import list_files
 from kerastl.data.images import resize_images
-from kerastl.data.loading import Groups, load_images
+from kerastl.data.loading import Groups, inspect_files, load_images, without_bad
+from kerastl.data.pairs import parts_at_hand
 from kerastl.data.sets import (
     Examples,
     ImageSet,
@@ -45,16 +46,20 @@ def open_data(
     on_leak: str = "drop",
     progress: Progress | None = None,
 ) -> Splits:
-    """The three parts of a folder, a table, a named data set, or sets at hand.
+    """The three parts of a folder, a table, a named data set, or examples at hand.
 
     It is what `transfer` and every command use. A folder of that name goes before a
     data set of that name. A table that names no image files, and has a column of
-    several words a cell, is one of texts.
+    several words a cell, is one of texts. Streams of batches are for `fine_tune`: they
+    cannot be cut and compared.
 
     Args:
         data: A folder (see `load_images`), a .csv file or DataFrame (see `load_table`),
-            either of texts (see `load_texts`), a name in `load_dataset`, `Splits`, or
-            two or three sets.
+            either of texts (see `load_texts`), a name in `load_dataset`; an `ImageSet`
+            or `TextSet`; `(images, labels)`: an array, files, PIL images or texts, and
+            names, integers, or rows of 0 and 1; `(images, labels, names)`, the names of
+            the classes in order, or of what the numbers measure; or `Splits`, or train,
+            validation and test, of such.
         images: Column of file names, for a table: see `load_table`.
         text: Column of texts, for a table of such.
         targets: Columns of numbers, for a table.
@@ -67,7 +72,7 @@ def open_data(
         validation: Share to choose by, where the data bring no such part.
         test: Share to score at the end, where the data bring none.
         seed: Non-negative integer, for the cut.
-        on_bad: `"error"` or `"skip"`, for a folder's unreadable files.
+        on_bad: `"error"` or `"skip"`, for files that cannot be read.
         on_leak: `"drop"` or `"error"`, for training copies of held-out images.
         progress: Called with (done, total), or None.
 
@@ -84,6 +89,9 @@ def open_data(
         >>> train, validation, test = kerastl.open_data("digits", validation=0.2)
         >>> train.num_classes, test is None
         (10, True)
+        >>> pixels = np.arange(10, dtype="uint8").repeat(64).reshape(10, 8, 8)
+        >>> kerastl.open_data((pixels, ["odd", "even"] * 5)).validation.counts()
+        {'even': 1, 'odd': 1}
     """
     shares = {"validation": validation, "test": test, "seed": seed}
     columns = {"images": images, "targets": targets, "labels": labels}
@@ -100,19 +108,13 @@ def open_data(
     for name, given in columns.items():
         if given is not None:
             fail(name, "None for data that are no table", given)
-    if isinstance(data, (tuple, list)) and 2 <= len(data) <= 3:
-        for part in data:
-            if part is not None and not isinstance(part, Examples):
-                kind = type(part).__name__
-                fail("data", "made of ImageSets or TextSets", kind, error=TypeError)
-        data = Splits(*data, *[None] * (3 - len(data)))
-    if isinstance(data, Splits):
+    splits = parts_at_hand(data)
+    if splits is not None:
         if groups is not None:
-            fail("groups", "None for parts at hand", type(groups).__name__)
-        return _checked(data, validation, test, seed, on_leak)
+            fail("groups", "None for examples at hand", type(groups).__name__)
+        return _checked(splits, on_bad, validation, test, seed, on_leak)
     if not isinstance(data, (str, Path)):
-        kinds = "a folder, a table, a data set's name or Splits"
-        fail("data", kinds, type(data).__name__, error=TypeError)
+        _refuse(data)
     if groups is None and is_text_data(data):
         leaving.pop("progress")
         return load_texts(data, **leaving, **shares)
@@ -128,6 +130,21 @@ def open_data(
         expected = f"an existing folder or one of {listed}"
         fail("data", expected, data, hint, FileNotFoundError)
     return load_dataset(data, progress=progress, **shares)
+
+
+def _refuse(data: Any) -> NoReturn:
+    """Say what data of another kind would have to be."""
+    kinds, received = "a folder, a table, a data set's name, sets or pairs", type(data)
+    hint = ""
+    if hasattr(data, "shape"):
+        hint = "Pass (images, labels)."
+    elif not isinstance(data, Mapping) and (
+        hasattr(data, "__iter__") or hasattr(data, "__getitem__")
+    ):
+        kinds = "examples that can be counted, compared and cut into parts"
+        hint = "Train on batches with kerastl.fine_tune(model, train, validation), or "
+        hint += "pass the files or arrays behind them."
+    fail("data", kinds, received.__name__, hint, TypeError)
 
 
 def _is_of_texts(table: Table) -> bool:
@@ -148,11 +165,17 @@ def _texts(table: Table, text: str | None, **options: Any) -> Splits:
 
 
 def _checked(
-    splits: Splits, validation: float, test: float, seed: int, on_leak: str
+    splits: Splits,
+    on_bad: str,
+    validation: float,
+    test: float,
+    seed: int,
+    on_leak: str,
 ) -> Splits:
     """Parts that are at hand, less what leaks, and those that are missing cut."""
+    check_choice("on_bad", on_bad, ("error", "skip"))
     check_choice("on_leak", on_leak, ("drop", "error"))
-    train, check, last = splits
+    train, check, last = (_readable(part, on_bad) for part in splits)
     for part in (check, last):
         if part is None:
             continue
@@ -169,6 +192,16 @@ def _checked(
     if check is None and validation:
         train, check, _ = split_set(train, validation=validation, test=0.0, seed=seed)
     return Splits(train, check, last)
+
+
+def _readable(part: Examples | None, on_bad: str) -> Examples | None:
+    """A part without the files that cannot be decoded, where these are to be skipped.
+
+    By default nothing is decoded here: who decodes them for training names them.
+    """
+    if on_bad == "error" or part is None or part.paths is None:
+        return part
+    return part.subset(without_bad(inspect_files(part.paths), on_bad))
 
 
 def _apart(part: Examples, later: list[Examples | None], on_leak: str) -> Examples:

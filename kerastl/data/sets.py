@@ -45,7 +45,7 @@ class Examples:
             if self.target_names:
                 labels = _as_numbers(self.labels, len(items), self.target_names)
             else:
-                given = _as_array(self.labels)
+                given = as_array(self.labels)
                 if given.dtype.kind in "OU" and not self.class_names:
                     object.__setattr__(self, "class_names", _sorted_names(given))
                 labels = _as_labels(given, len(items), self.class_names)
@@ -355,7 +355,8 @@ def _as_numbers(numbers: Any, num_images: int, names: tuple[str, ...]) -> np.nda
     return columns.astype(np.float32)
 
 
-def _as_array(labels: Any) -> np.ndarray:
+def as_array(labels: Any) -> np.ndarray:
+    """Labels as an array; raises in a sentence for rows of many lengths."""
     try:
         return np.asarray(labels)
     except ValueError:
@@ -394,11 +395,12 @@ def _indices(labels: list[Any], names: tuple[str, ...]) -> np.ndarray:
     """Class names, or numbers among objects, as indices."""
     if all(isinstance(label, int) for label in labels):
         return np.array(labels, np.int64)
-    unknown = [label for label in labels if label not in names]
+    places = {name: place for place, name in enumerate(names)}
+    unknown = [label for label in labels if label not in places]
     if unknown:
         hint = "Pass class indices, or names in `class_names`."
         fail("labels", f"of the classes {names}", unknown[:_NAMED], hint, TypeError)
-    return np.array([names.index(label) for label in labels], np.int64)
+    return np.array([places[label] for label in labels], np.int64)
 
 
 def _refuse(labels: np.ndarray) -> None:
