@@ -25,6 +25,7 @@ from kerastl.features.network import (
     run_batches,
     text_outputs,
 )
+from kerastl.features.sources import labelled_examples
 from kerastl.models.record import set_temperature
 from kerastl.models.text_layers import find_tokens
 from kerastl.tasks.task import BoundModel, bind_known
@@ -247,8 +248,8 @@ def evaluate(
 
     Args:
         model: From `build_classifier`, `build_regressor` or `load_model`.
-        image_set: Labelled images whose classes, or numbers, are the model's; a
-            `TextSet` for a model of texts.
+        image_set: Labelled images whose classes, or numbers, are the model's, as an
+            `ImageSet` or `(images, labels)`; of texts likewise for a model of texts.
         batch_size: Images at a time.
         views: Views of each image to average over: see `predict`.
         augment: What the other views come from: see `predict`.
@@ -281,6 +282,7 @@ def scored(
     bound: BoundModel, image_set: ImageSet, *given: Any, **options: Any
 ) -> tuple[Any, Any]:
     """Report and predictions of labelled images, from one pass: see `evaluate`."""
+    image_set = labelled_examples(bound, image_set, "image_set")
     targets = check_scorable(bound, image_set)
     began = time.perf_counter()
     predictions, kept = _predict(bound, image_set, *given, **options)
@@ -353,7 +355,7 @@ def calibrate(
 
     Args:
         model: A classifier from `build_classifier` or `load_model`.
-        validation: Labelled images whose classes are the model's.
+        validation: As `evaluate` takes them.
         batch_size: Images at a time.
         progress: Called with (done, total).
 
@@ -388,6 +390,7 @@ def calibrate(
     if not task.has_temperature:
         expected = "a classifier, whose probabilities a temperature can mend"
         fail("model", expected, f"a model for {task.name}")
+    validation = labelled_examples(bound, validation, "validation")
     labels = check_scorable(bound, validation)
     options = {"batch_size": batch_size, "progress": progress}
     if isinstance(validation, TextSet):

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from networks import CLASSES, coloured, small_classifier
+from PIL import Image
 from sklearn.metrics import accuracy_score, confusion_matrix, log_loss
 
 import kerastl
@@ -14,6 +15,45 @@ ALL = kerastl.ImageSet(IMAGES, LABELS, CLASSES)
 @pytest.fixture(scope="module")
 def model():
     return small_classifier(learnt=True)
+
+
+NAMES = [CLASSES[label] for label in LABELS]
+PAIRS = {
+    "integers": (IMAGES, LABELS),
+    "names": (IMAGES, NAMES),
+    "objects": [list(IMAGES), np.array(NAMES, object)],
+    "pictures": ([Image.fromarray(image) for image in IMAGES], NAMES),
+}
+
+
+@pytest.mark.parametrize("pair", PAIRS.values(), ids=PAIRS)
+def test_a_pair_is_scored_as_a_set(model, pair):
+    report, expected = kerastl.evaluate(model, pair), kerastl.evaluate(model, ALL)
+    np.testing.assert_array_equal(report.confusion, expected.confusion)
+    assert report.metrics == pytest.approx(expected.metrics)
+
+
+def test_a_pair_calibrates_as_a_set():
+    found = [
+        kerastl.calibrate(small_classifier(learnt=True), data).temperature
+        for data in (ALL, (IMAGES, NAMES))
+    ]
+    assert found[0] == found[1] != 1
+
+
+@pytest.mark.parametrize("score", [kerastl.evaluate, kerastl.calibrate])
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        ((IMAGES, ["yew"] * 12), r"of the model's classes.*\['yew'\]"),
+        ((IMAGES, NAMES[:5]), "as many labels as images"),
+        (["a.png", "b.png"], r"an \(images, labels\) pair"),
+        ((IMAGES, LABELS, np.ones(12)), "three parts"),
+    ],
+)
+def test_a_pair_that_does_not_fit_is_refused(model, score, data, words):
+    with pytest.raises(ValueError, match=words):
+        score(model, data)
 
 
 def test_scores_are_scikit_learns(model):

@@ -72,17 +72,16 @@ def has_rows(part: Any) -> bool:
 
 def are_names(labels: np.ndarray) -> bool:
     """Whether labels are names; raises where some are and some are missing."""
-    if labels.dtype.kind == "U":
-        return True
-    if labels.dtype.kind != "O" or labels.ndim != 1:
-        return False
-    named = np.array([isinstance(label, str) for label in labels], bool)
+    if labels.dtype.kind != "O":
+        return labels.dtype.kind == "U" and labels.size > 0
+    cells = labels.ravel().tolist()
+    named = np.array([isinstance(label, str) for label in cells], bool)
     # Of a table's column, where an empty cell is a number that is none.
-    missing = np.array([label is None or label != label for label in labels], bool)
+    missing = np.array([label is None or label != label for label in cells], bool)
     if named.any() and missing.any():
         rows = np.flatnonzero(missing)[:_NAMED].tolist()
         fail("labels", "a name for each example", f"none at {rows}")
-    return bool(named.all())
+    return bool(named.any())
 
 
 def name_indices(
@@ -91,7 +90,7 @@ def name_indices(
     """Class names as indices into `names`.
 
     Args:
-        labels: Strings `(n,)`.
+        labels: Strings, `(n,)` or `(n, 1)`.
         names: The classes, in order.
         name: The argument's name, for the error.
         whose: Whose classes they are, as `"the model"`.
@@ -99,12 +98,15 @@ def name_indices(
     Raises:
         ValueError: If a label is none of them.
     """
+    if labels.ndim != 1 and labels.shape[1:] != (1,):
+        fail(name, "labelled by one name an example", f"names of {labels.shape}")
     places = {each: place for place, each in enumerate(names)}
-    unknown = sorted({label for label in labels.tolist() if label not in places})
+    given = labels.ravel().tolist()
+    unknown = sorted({str(label) for label in given if label not in places})
     if unknown:
         hint = f"{whose[0].upper()}{whose[1:]}'s classes are {', '.join(names[:12])}."
         fail(name, f"of {whose}'s classes", unknown[:_NAMED], hint)
-    return np.array([places[label] for label in labels.tolist()], np.int64)
+    return np.array([places[label] for label in given], np.int64)
 
 
 def _are_indices(part: Any) -> bool:

@@ -358,10 +358,12 @@ def _as_numbers(numbers: Any, num_images: int, names: tuple[str, ...]) -> np.nda
 def as_array(labels: Any) -> np.ndarray:
     """Labels as an array; raises in a sentence for rows of many lengths."""
     try:
-        return np.asarray(labels)
+        found = np.asarray(labels)
     except ValueError:
         hint = "Of images with several, pass one row of 0 and 1 for each."
-        return fail("labels", "one label for each image", "rows of many lengths", hint)
+        fail("labels", "one label for each image", "rows of many lengths", hint)
+    whole = found.dtype.kind == "O" and all(isinstance(n, int) for n in found.ravel())
+    return found.astype(np.int64) if whole else found
 
 
 def _sorted_names(labels: np.ndarray) -> tuple[str, ...]:
@@ -392,9 +394,7 @@ def _as_labels(labels: np.ndarray, count: int, names: tuple[str, ...]) -> np.nda
 
 
 def _indices(labels: list[Any], names: tuple[str, ...]) -> np.ndarray:
-    """Class names, or numbers among objects, as indices."""
-    if all(isinstance(label, int) for label in labels):
-        return np.array(labels, np.int64)
+    """Class names as indices."""
     places = {name: place for place, name in enumerate(names)}
     unknown = [label for label in labels if label not in places]
     if unknown:

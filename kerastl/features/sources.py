@@ -11,7 +11,8 @@ from kerastl._checks import check_integer, fail
 from kerastl.data.dense import DenseLabels
 from kerastl.data.images import MEMORY_LIMIT, PixelStore
 from kerastl.data.inputs import training_images
-from kerastl.data.sets import Examples, ImageSet
+from kerastl.data.pairs import are_names
+from kerastl.data.sets import Examples, ImageSet, as_array
 from kerastl.data.sources import (
     ArraySource,
     ImageSource,
@@ -38,7 +39,7 @@ def make_source(
 
     Args:
         model: What it will be fed to.
-        data: `ImageSet`, `(images, labels)` arrays, or batches.
+        data: `ImageSet`, `(images, labels)`, the labels perhaps names, or batches.
         name: The argument's name, for errors.
         keep_pixels: Whether decoded images may stay in memory.
 
@@ -52,35 +53,10 @@ def make_source(
     if isinstance(data, (tuple, list)) and any(isinstance(p, Examples) for p in data):
         hint = "Pass training and validation parts as two arguments."
         fail(name, "one ImageSet or TextSet", "several", hint, TypeError)
-    pair = isinstance(data, (tuple, list)) and len(data) > 0
-    if pair and isinstance(data[-1], DenseLabels):
-        data = ImageSet(*data)
     if isinstance(data, (tuple, list)):
-        _check_pair(data, name)
-        if find_tokens(bound.model) is not None and _are_strings(data[0]):
-            return _text_source(bound, _labelled_texts(bound, *data), name)
-        if isinstance(data[0], Mapping):
-            inputs, known = data[0], find_preprocessing(bound.model) is not None
-            if len(inputs) > 1 or not known:
-                return _named_arrays(bound, *data, name)
-            data = next(iter(inputs.values())), data[1]
-        first = data[0][0] if isinstance(data[0], (list, tuple)) and data[0] else None
-        if hasattr(first, "convert"):
-            data = ImageSet(data[0], None).images, data[1]
-        inputs, labels = (np.asarray(part) for part in data)
-        if len(inputs) != len(labels):
-            shapes = f"{inputs.shape} and {labels.shape}"
-            fail(name, "as many labels as images", shapes)
-        whole = labels.dtype.kind in "iu" and labels.ndim == 1
-        if find_preprocessing(bound.model) is None or (
-            bound.task is None and not whole
-        ):
-            return _check_length(ArraySource(inputs, labels), name)
-        if bound.task is not None:
-            data = bound.task.labelled(inputs, labels)
-        else:
-            names = tuple(str(number) for number in range(int(labels.max()) + 1))
-            data = ImageSet(inputs, labels, names)
+        data = _read_pair(bound, data, name)
+    if isinstance(data, ArraySource):
+        return _check_length(data, name)
     if isinstance(data, TextSet):
         return _text_source(bound, data, name)
     if isinstance(data, ImageSet):
@@ -95,17 +71,72 @@ def make_source(
     return StreamSource(data)
 
 
+def labelled_examples(bound: BoundModel, data: Any, name: str) -> Any:
+    """A pair of examples and labels as a set, as for training; others as they are."""
+    if not isinstance(data, (tuple, list)) or any(
+        isinstance(p, Examples) for p in data
+    ):
+        return data
+    found = _read_pair(bound, data, name)
+    if isinstance(found, ArraySource) and isinstance(found.inputs, np.ndarray):
+        return bound.task.labelled(found.inputs, found.targets)
+    return found
+
+
+def _read_pair(bound: BoundModel, data: Sequence[Any], name: str) -> Any:
+    """A pair as a set, or as arrays for a model that says nothing of its inputs."""
+    if data and isinstance(data[-1], DenseLabels):
+        return ImageSet(*data)
+    _check_pair(data, name)
+    inputs, labels = data
+    if find_tokens(bound.model) is not None and _are_strings(inputs):
+        return _labelled_texts(bound, inputs, _numbered(bound, labels, name))
+    labels = _numbered(bound, labels, name)
+    known = find_preprocessing(bound.model) is not None
+    if isinstance(inputs, Mapping):
+        if len(inputs) > 1 or not known:
+            return _named_arrays(bound, inputs, labels, name)
+        (inputs,) = inputs.values()
+    first = inputs[0] if isinstance(inputs, (list, tuple)) and inputs else None
+    whole = labels.dtype.kind in "iu" and labels.ndim == 1
+    raw = not known or (bound.task is None and not whole)
+    if hasattr(first, "convert") or (hasattr(first, "shape") and not raw):
+        inputs = ImageSet(inputs, None).images
+    inputs = np.asarray(inputs)
+    if len(inputs) != len(labels):
+        shapes = f"{inputs.shape} and {labels.shape}"
+        fail(name, "as many labels as images", shapes)
+    if raw:
+        return ArraySource(inputs, labels)
+    if bound.task is not None:
+        return bound.task.labelled(inputs, labels)
+    names = tuple(str(number) for number in range(int(labels.max()) + 1))
+    return ImageSet(inputs, labels, names)
+
+
+def _numbered(bound: BoundModel, labels: Any, name: str) -> np.ndarray:
+    """Labels as numbers: names as the model's task has them."""
+    labels = as_array(labels)
+    if bound.task is not None:
+        return bound.task.numbered(labels, name)
+    if are_names(labels):
+        expected = "labelled by numbers for a model without class names"
+        hint = "kerastl.adapt_model(model, class_names) attaches names."
+        fail(name, expected, sorted(set(labels.ravel().tolist()))[:5], hint)
+    return labels
+
+
 def _are_strings(part: Any) -> bool:
     """Whether the first part of a pair holds texts."""
     return not isinstance(part, Mapping) and isinstance(next(iter(part), None), str)
 
 
-def _labelled_texts(bound: BoundModel, texts: Any, labels: Any) -> TextSet:
+def _labelled_texts(bound: BoundModel, texts: Any, labels: np.ndarray) -> TextSet:
     """Texts and labels as a set, with the model's names."""
     task = bound.task
     numbers = getattr(task, "target_names", ())
     names = () if numbers else getattr(task, "class_names", ())
-    return TextSet(tuple(texts), np.asarray(labels), names, target_names=numbers)
+    return TextSet(tuple(texts), labels, names, target_names=numbers)
 
 
 def _text_source(bound: BoundModel, data: TextSet, name: str) -> TextSource:
@@ -151,18 +182,17 @@ def _is_batch(item: Any) -> bool:
 
 
 def _named_arrays(
-    bound: BoundModel, inputs: Mapping[str, Any], labels: Any, name: str
+    bound: BoundModel, inputs: Mapping[str, Any], labels: np.ndarray, name: str
 ) -> ArraySource:
     """Several inputs by name, all of one length, as the network takes them."""
     arrays = {key: np.asarray(rows) for key, rows in inputs.items()}
     check_inputs(bound.model, arrays, name)
-    labels = np.asarray(labels)
     lengths = {key: len(rows) for key, rows in arrays.items()}
     if set(lengths.values()) != {len(labels)}:
         fail(name, f"of {len(labels)} rows each, as the labels", lengths)
     if bound.task is not None and len(labels):
         bound.task.check(labels)
-    return _check_length(ArraySource(arrays, labels), name)
+    return ArraySource(arrays, labels)
 
 
 def _image_source(

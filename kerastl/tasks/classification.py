@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike
 
 from kerastl._checks import check_choice, check_integer, check_number, fail
 from kerastl.data.dense import check_not_dense
+from kerastl.data.pairs import are_names, name_indices
 from kerastl.data.sets import ImageSet
 from kerastl.evaluation import metrics
 from kerastl.evaluation.grids import most_confident_mistakes, plot_mistakes
@@ -191,6 +192,12 @@ class ClassificationTask(Task):
         if self.single_class and not np.allclose(sums, 1, atol=_ROUNDING):
             worst = float(sums[np.abs(sums - 1).argmax()])
             fail("labels", "rows that sum to 1", f"a row of sum {worst:.4g}")
+
+    def numbered(self, targets: np.ndarray, name: str) -> np.ndarray:
+        """Labels as numbers, where they are names of the model's classes."""
+        if not are_names(targets):
+            return targets
+        return name_indices(targets, self.class_names, name, "the model")
 
     def labelled(self, images: Any, targets: Any) -> ImageSet:
         """Arrays of images and labels as a set."""

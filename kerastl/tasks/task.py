@@ -16,6 +16,7 @@ import numpy as np
 from kerastl._checks import fail, nearest
 from kerastl._compat import note_process
 from kerastl.data.dense import check_not_dense
+from kerastl.data.pairs import are_names
 from kerastl.data.sets import ImageSet
 from kerastl.models.layers import TaskOutputs
 from kerastl.models.record import Record, find_record, read_record
@@ -120,6 +121,13 @@ class Task(ABC):
     def check_names(self, names: tuple[str, ...], name: str) -> None:
         """Raise unless a set's class names are the model's, in the model's order."""
         return
+
+    def numbered(self, targets: np.ndarray, name: str) -> np.ndarray:
+        """Targets as numbers: names of classes, where there are such, as indices."""
+        if are_names(targets):
+            named = sorted(set(targets.ravel().tolist()))[:5]
+            fail(name, f"labelled by numbers for the {self.name} task", named)
+        return targets
 
     def labelled(self, images: Any, targets: Any) -> ImageSet:
         """Arrays of images and targets as a set."""

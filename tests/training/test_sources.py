@@ -158,6 +158,62 @@ def test_whole_floats_and_columns_are_labels(model):
     np.testing.assert_array_equal(source.targets, LABELS)
 
 
+BY_NAME = [CLASSES[label] for label in LABELS]
+NAMED = {
+    "list": BY_NAME,
+    "strings": np.array(BY_NAME),
+    "objects": np.array(BY_NAME, object),
+    "column": np.array(BY_NAME)[:, None],
+    "integers among objects": LABELS.astype(object),
+}
+
+
+@pytest.mark.parametrize("labels", NAMED.values(), ids=NAMED)
+def test_names_are_labels_of_a_pair(model, labels):
+    source = make_source(model, (IMAGES, labels), "train")
+    np.testing.assert_array_equal(source.targets, LABELS)
+    np.testing.assert_array_equal(source.rows(np.arange(9))["images"], IMAGES)
+
+
+def test_names_are_labels_of_every_kind_of_task_and_input():
+    binary = small_classifier(("no", "yes"), task="binary")
+    source = make_source(binary, (IMAGES[:2], ["yes", "no"]), "train")
+    assert source.targets.tolist() == [1, 0]
+    network = small_network()
+    x = keras.layers.GlobalAveragePooling2D()(network.output)
+    own = keras.Model(network.input, keras.layers.Dense(3)(x))
+    source = make_source(kerastl.adapt_model(own, CLASSES), (IMAGES, BY_NAME), "train")
+    np.testing.assert_array_equal(source.targets, LABELS)
+    named = make_source(small_classifier(), ({"images": IMAGES}, BY_NAME), "validation")
+    np.testing.assert_array_equal(named.targets, LABELS)
+
+
+@pytest.mark.parametrize(
+    ("labels", "words"),
+    [
+        (["ash", "yew", "oak"], r"\['oak', 'yew'\].*classes are ash, beech, cedar"),
+        (np.array(["Ash", "ash", "ash"]), r"\['Ash'\]"),
+        (np.array(["yew"] * 3, object), r"\['yew'\]"),
+    ],
+)
+def test_names_of_other_classes_are_refused_before_training(model, labels, words):
+    phase = kerastl.Phase("head", trainable="head", epochs=1, learning_rate=0.1)
+    train, other = (IMAGES, BY_NAME), (IMAGES[:3], labels)
+    for name, parts in (("train", (other, train)), ("validation", (train, other))):
+        with pytest.raises(ValueError, match=f"`{name}` must be of the model.*{words}"):
+            kerastl.run_phases(model, *parts, phases=[phase])
+
+
+def test_names_say_nothing_to_a_model_without_names():
+    for model in (small_network(), kerastl.build_regressor(small_network(), ("age",))):
+        with pytest.raises(ValueError, match=r"`train` must be labelled by numbers"):
+            make_source(model, (IMAGES, BY_NAME), "train")
+    with pytest.raises(ValueError, match=r"`labels` must be a name for each.*\[1\]"):
+        make_source(small_classifier(), (IMAGES[:2], ["ash", None]), "train")
+    with pytest.raises(ValueError, match="`train` must be labelled by one name"):
+        make_source(small_classifier(), (IMAGES[:2], [["ash", "yew"]] * 2), "train")
+
+
 def test_labels_of_a_model_without_a_task_are_left_as_they_are():
     backbone = kerastl.build_backbone(
         "MobileNet", alpha=0.25, image_size=32, weights=None
