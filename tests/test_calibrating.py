@@ -178,3 +178,11 @@ def test_images_without_labels_or_of_other_classes_are_refused():
     with pytest.raises(ValueError, match="of the model's classes"):
         calibrate(model, strange)
     assert read_record(model).temperature == 1.0
+
+
+def test_a_pair_calibrates_as_a_set():
+    names = [CLASSES[label] for label in labels_of("multiclass")]
+    given = image_set(), (IMAGES, labels_of("multiclass")), (list(IMAGES), names)
+    found = {calibrate(classifier(), data).temperature for data in given}
+    assert len(found) == 1
+    assert found != {1.0}

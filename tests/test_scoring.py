@@ -33,14 +33,6 @@ def test_a_pair_is_scored_as_a_set(model, pair):
     assert report.metrics == pytest.approx(expected.metrics)
 
 
-def test_a_pair_calibrates_as_a_set():
-    found = [
-        kerastl.calibrate(small_classifier(learnt=True), data).temperature
-        for data in (ALL, (IMAGES, NAMES))
-    ]
-    assert found[0] == found[1] != 1
-
-
 @pytest.mark.parametrize("score", [kerastl.evaluate, kerastl.calibrate])
 @pytest.mark.parametrize(
     ("data", "words"),

@@ -205,7 +205,9 @@ def test_names_of_other_classes_are_refused_before_training(model, labels, words
 
 
 def test_names_say_nothing_to_a_model_without_names():
-    for model in (small_network(), kerastl.build_regressor(small_network(), ("age",))):
+    ages = np.linspace(20, 80, 9)
+    numbers = kerastl.build_regressor(small_network(), ages, preprocessing="tf")
+    for model in (small_network(), numbers):
         with pytest.raises(ValueError, match=r"`train` must be labelled by numbers"):
             make_source(model, (IMAGES, BY_NAME), "train")
     with pytest.raises(ValueError, match=r"`labels` must be a name for each.*\[1\]"):
