@@ -67,6 +67,16 @@ def test_every_file_is_there_and_nothing_else(run):
     assert sorted(path.name for path in run[1].iterdir()) == FILES
 
 
+def test_the_report_has_scores_of_training_images_as_they_are(run):
+    result, output = run
+    (phase,) = report_of(output)["phases"]
+    model, train = result.model, result.splits.train
+    assert phase["clean"]["images"] == len(train)
+    assert phase["clean"]["accuracy"] == pytest.approx(
+        kerastl.evaluate(model, train).accuracy
+    )
+
+
 def test_the_saved_model_is_the_returned_one(run, photos):
     result, output = run
     loaded = kerastl.load_model(output / "model.keras")

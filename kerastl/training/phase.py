@@ -264,9 +264,21 @@ class TrainingHistory:
                     f"  {clean['images']} training images without augmentation and "
                     f"dropout: {', '.join(shown)}"
                 )
+                lines += self._explained(record)
         if self.best is not None:
             lines.append(
                 f"best {self.best.monitor} {self.best.value:.4f} "
                 f"in {self.best.phase}, epoch {self.best.epoch + 1}"
             )
         return "\n".join(lines)
+
+    def _explained(self, record: PhaseRecord) -> list[str]:
+        """Why a phase may end with a training loss above that of validation."""
+        last = record.stop - 1
+        ends = [self.history[name][last] for name in ("loss", "val_loss")]
+        if not ends[0] > ends[1]:
+            return []
+        return [
+            f"  its training loss, {ends[0]:.4f}, is above that of validation, "
+            f"{ends[1]:.4f}, as it is taken under both, while the weights still move"
+        ]

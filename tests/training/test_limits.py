@@ -1,5 +1,7 @@
 """A run within its limits: a full memory, minutes, and what it says at the end."""
 
+import re
+
 import keras
 import numpy as np
 import pytest
@@ -147,6 +149,37 @@ def test_training_images_are_scored_as_they_are(settings, options):
     assert clean["loss"] == pytest.approx(loss, rel=1e-4)
     assert clean["accuracy"] == pytest.approx(accuracy)
     assert "12 training images without augmentation and dropout" in str(history)
+
+
+WORSE = "is above that of validation, .*, as it is taken under both"
+
+
+@pytest.mark.parametrize(
+    ("build", "settings", "options"),
+    [
+        ({"dropout": 0.95}, {}, {}),
+        ({}, {"mixup": 5.0, "trainable": 1}, {}),
+        ({}, {"trainable": "all", "learning_rate": 0.02}, {"cache": "off"}),
+    ],
+)
+def test_a_training_loss_above_that_of_validation_is_explained(
+    build, settings, options
+):
+    keras.utils.set_random_seed(0)
+    model = small_classifier(**build)
+    history = run(model, phase(**settings), batch_size=4, **options)
+    last = {name: history.history[name][-1] for name in ("loss", "val_loss")}
+    # All three are as usual; what is scored as it is agrees with validation.
+    assert last["loss"] > last["val_loss"]
+    assert history.phases[0].clean["loss"] == pytest.approx(last["val_loss"], rel=1e-4)
+    assert re.search(WORSE, str(history))
+
+
+def test_a_training_loss_below_that_of_validation_needs_no_words():
+    others = DATA[0], (DATA[1] + 1) % 3
+    history = run(timid_classifier(), phase(epochs=3), validation=others)
+    assert history.history["loss"][-1] < history.history["val_loss"][-1]
+    assert "above that of validation" not in str(history)
 
 
 def test_without_validation_there_is_nothing_to_compare_with():
