@@ -1,29 +1,55 @@
-"""Does a trained network answer better at another image size than it was trained at?
+"""A better default? Fewer open blocks, kept views, another size of scoring.
 
-For each cell and seed a network is trained by the default recipe; the images that
-chose its best epoch then choose its image size (`kerastl.selection.choose_image_size`),
-and the test images, which choose nothing, score it at both sizes. Cells, seeds and
-images are those of `recipes.py`.
+For each cell and seed a network is trained by `lp_ft` and by candidates, from the same
+weights, on the same images, with the same seed. The images that chose the best epoch
+then choose the image size (`kerastl.selection.choose_image_size`); the test images,
+which choose nothing, score both sizes. Cells, seeds and images are those of
+`recipes.py`. Seconds are processor time, which other work on the machine disturbs less.
 
     python benchmarks/scoring_size.py --cells flowers-500 photo-600 --seeds 0 1 2
+    python benchmarks/scoring_size.py --report
 
 Results are added to a file in `results/`; what is there is not run again.
 """
 
 import argparse
 import json
+import time
 import warnings
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
-from cells import augmentation
+from recipe_jobs import Job
 from recipes import CELLS, SEEDS, make_job
 
 import kerastl
-from kerastl.selection import choose_image_size
 
 RESULTS = Path(__file__).parent / "results" / "scoring_size.json"
+
+
+PAIR = ("lp_ft", "upper 10 blocks, 8 views")
+#: Sizes of scoring, as shares of the size of training.
+SHARES = (1.0, 1.125, 1.25, 1.5)
+
+
+def tuned(job: Job, **changes: Any) -> keras.Model:
+    """A classifier trained by a probe, then by a changed last phase."""
+    model = job.model()
+    head, fine = job.phases(model, as_it_is=True)
+    return job.run(model, [head, replace(fine, **changes)])
+
+
+#: Name -> what trains a classifier.
+CANDIDATES: dict[str, Callable[[Job], keras.Model]] = {
+    "lp_ft": tuned,
+    "upper 10 blocks, 4 views": lambda job: tuned(job, trainable=10, views=4),
+    "upper 10 blocks, 8 views": lambda job: tuned(job, trainable=10, views=8),
+    "upper 10 blocks": lambda job: tuned(job, trainable=10),
+}
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -31,66 +57,63 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--cells", nargs="+", default=CELLS, metavar="NAME-SIZE")
     parser.add_argument("--weights", nargs="+", default=("tiny", "imagenet"))
     parser.add_argument("--seeds", type=int, nargs="+", default=SEEDS)
-    parser.add_argument("--results", type=Path, default=RESULTS)
+    parser.add_argument(
+        "--candidates", nargs="+", default=("lp_ft", "upper 10 blocks, 8 views")
+    )
+    parser.add_argument("--report", action="store_true", help="only print the tables")
+    parser.add_argument("--results", type=Path, nargs="+", default=[RESULTS])
     return parser.parse_args()
 
 
-def run(cell: str, weights: str, seed: int) -> dict[str, object]:
-    """Test accuracy in percent at the size of training and at the chosen one."""
-    job = make_job(cell, weights, seed)
-    model = job.model()
-    options = {"augment": augmentation(job.train), "seed": seed, "verbose": 0}
-    kerastl.fine_tune(model, job.train, job.check, **options)
-    choice = choose_image_size(model, job.check)
-    own, best = (kerastl.evaluate(m, job.test) for m in (model, choice.model))
-    return {
-        "trained": model.input_shape[1],
-        "chosen": choice.image_size[0],
-        "accuracy": 100 * own.accuracy,
-        "accuracy_chosen": 100 * best.accuracy,
-        "loss": own.metrics["log_loss"],
-        "loss_chosen": best.metrics["log_loss"],
-    }
+def losses_and_score(model: keras.Model, job: Job) -> tuple[np.ndarray, float]:
+    """The loss of each validation image, and the share of test images right."""
+    said = kerastl.predict(model, job.check).probabilities
+    given = said[np.arange(len(said)), job.check.labels]
+    return -np.log(np.clip(given, 1e-7, 1)), kerastl.evaluate(model, job.test).accuracy
 
 
-def table(results: dict[str, dict[str, float]]) -> str:
-    """Markdown: one row a run, then the mean difference over cells."""
-    lines = ["| cell, weights, seed | trained at | chosen | % right | points gained |"]
-    lines.append("| --- | --- | --- | --- | --- |")
-    cells: dict[str, list[float]] = {}
-    for name, row in sorted(results.items()):
-        gain = row["accuracy_chosen"] - row["accuracy"]
-        cells.setdefault(name.split("/")[0], []).append(gain)
-        sizes = f"{row['trained']} | {row['chosen']}"
-        lines.append(f"| {name} | {sizes} | {row['accuracy']:.1f} | {gain:+.1f} |")
-    means = np.array([np.mean(gains) for gains in cells.values()])
-    spread = means.std(ddof=1) / np.sqrt(len(means)) if len(means) > 1 else np.nan
-    lines.append("")
-    lines.append(
-        f"Mean over {len(means)} cells: {means.mean():+.1f} points, standard error "
-        f"{spread:.1f}; runs ahead {sum(g > 0 for c in cells.values() for g in c)}, "
-        f"behind {sum(g < 0 for c in cells.values() for g in c)}, of {len(results)}."
-    )
-    return "\n".join(lines)
+def run(job: Job, train: Callable[[Job], keras.Model]) -> dict[str, object]:
+    """Test accuracy in percent by the size of scoring, and what validation says."""
+    begun = time.process_time()
+    model = train(job)
+    seconds = time.process_time() - begun
+    rows, own = {}, None
+    for share in SHARES:
+        side = max(job.side, round(job.side * share / 8) * 8)
+        sized = kerastl.with_image_size(model, side) if side != job.side else model
+        losses, right = losses_and_score(sized, job)
+        own = losses if own is None else own
+        gains = own - losses
+        rows[str(share)] = {
+            "side": side,
+            "accuracy": round(100 * right, 2),
+            "validation_gain": round(float(gains.mean()), 5),
+            "standard_error": round(float(gains.std(ddof=1)) / len(gains) ** 0.5, 5),
+        }
+    return {"seconds": round(seconds, 2), "images": len(job.check), "sizes": rows}
 
 
 def main() -> None:
     arguments = parse_arguments()
     warnings.filterwarnings("ignore", message="Dropped")
-    results = {}
-    if arguments.results.exists():
-        results = json.loads(arguments.results.read_text("utf-8"))
-    for seed in arguments.seeds:
+    results: dict = {}
+    for file in arguments.results:
+        if file.exists():
+            results.update(json.loads(file.read_text("utf-8")))
+    for seed in () if arguments.report else arguments.seeds:
         for cell in arguments.cells:
             for weights in arguments.weights:
-                name = f"{cell} {weights}/{seed}"
-                if name in results:
-                    continue
-                results[name] = run(cell, weights, seed)
-                text = json.dumps(results, indent=1) + "\n"
-                arguments.results.write_text(text, "utf-8")
-                keras.backend.clear_session()
-    print(table(results))
+                record = results.setdefault(f"{cell} {weights}/{seed}", {})
+                job = None
+                for name in arguments.candidates:
+                    if name in record:
+                        continue
+                    job = job or make_job(cell, weights, seed)
+                    record[name] = run(job, CANDIDATES[name])
+                    print(cell, weights, seed, name, record[name], flush=True)
+                    text = json.dumps(results, indent=1) + "\n"
+                    arguments.results[0].write_text(text, "utf-8")
+                    keras.backend.clear_session()
 
 
 if __name__ == "__main__":

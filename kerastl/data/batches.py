@@ -113,6 +113,8 @@ class Epochs:
         classes: Class of each example, where each epoch is to have as many of each.
         augmentation: Random changes of images; all zeros change nothing.
         mixing: How the examples of a batch are mixed, or None.
+        versions: Of how many augmented versions of each example the epochs are made;
+            0: each epoch has new ones.
     """
 
     source: Any
@@ -122,6 +124,7 @@ class Epochs:
     augmentation: Augmentation
     mixing: Mixing | None
     classes: np.ndarray | None = None
+    versions: int = 0
 
     @property
     def size(self) -> tuple[int, ...]:
@@ -140,14 +143,28 @@ class Epochs:
         if self.source.views > 1:
             versions = epoch_views(total, self.source.views, self.seed, number)
             drawn["view"] = versions[order]
-        changes = draw_changes(self.augmentation, total, self.size, self.seed, number)
-        drawn |= {name: rows[order] for name, rows in changes.items()}
+        drawn |= {name: rows[order] for name, rows in self._changes(number).items()}
         if self.mixing is not None:
             # By place, not by example: partners meet in a batch.
             drawn |= self.mixing.draw(
                 total, self.batch_size, self.size, self.seed, number
             )
         return drawn
+
+    def _changes(self, number: int) -> dict[str, np.ndarray]:
+        """How each example is changed in an epoch."""
+        total = len(self.source)
+        given = self.augmentation, total, self.size, self.seed
+        if not self.versions:
+            return draw_changes(*given, number)
+        # Those that the features of kept versions were computed of.
+        chosen = epoch_views(total, self.versions, self.seed, number)
+        changes: dict[str, np.ndarray] = {}
+        for version in np.unique(chosen):
+            mine = chosen == version
+            for name, rows in draw_changes(*given, int(version)).items():
+                changes.setdefault(name, np.empty_like(rows))[mine] = rows[mine]
+        return changes
 
     def signature(self) -> "dict[str, tf.TensorSpec]":
         """Shapes and types of what `draw` makes."""

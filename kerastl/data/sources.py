@@ -111,10 +111,12 @@ class Source:
         drop_remainder: bool = False,
         epoch: int | Callable[[], int] = 0,
         classes: np.ndarray | None = None,
+        versions: int = 0,
     ) -> Any:
         """Batches of `(inputs, targets)`, anew at each pass: see `batches`.
 
         With the class of each example an epoch has as many of each: `balanced_order`.
+        With `versions` each example comes in that many augmented versions.
         """
         epochs = Epochs(
             self,
@@ -124,6 +126,7 @@ class Source:
             augmentation=self.check_augment(augment) or Augmentation(),
             mixing=self.mixed(mixing),
             classes=classes,
+            versions=versions,
         )
         return source_batches(epochs, drop_remainder=drop_remainder, epoch=epoch)
 

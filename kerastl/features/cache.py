@@ -349,6 +349,7 @@ class FrozenPart:
         plan: What is kept, or why nothing is.
         augmented: Whether augmentation is done with: the rows are views already, or
             of images as they are.
+        prefix: What computed the rows; None where nothing is kept.
     """
 
     part: keras.Model
@@ -356,11 +357,24 @@ class FrozenPart:
     validation: Source | None
     plan: CachePlan
     augmented: bool = False
+    prefix: keras.Model | None = None
 
     @property
     def cached(self) -> bool:
         """Whether activations are kept."""
         return self.plan.mode != "off"
+
+    def plain_rows(self, source: Source, places: np.ndarray, batch_size: int) -> Any:
+        """What `part` takes for examples of the source as they are, not augmented."""
+        parts = range(0, len(places), batch_size)
+        given = (only_or_all(source.rows(places[i : i + batch_size])) for i in parts)
+        made = [
+            keras.tree.flatten(block)
+            for block in output_blocks(self.prefix, given, batch_size)
+        ]
+        arrays = [np.concatenate(each) for each in zip(*made, strict=True)]
+        names = [x.name for x in self.part.inputs]
+        return only_or_all(dict(zip(names, arrays, strict=True)))
 
 
 def cached_part(
@@ -418,7 +432,7 @@ def cached_part(
         # A full disk must not end a training that needs no disk.
         warn(f"Nothing is cached: {error}", RuntimeWarning)
         return off("the disk could not be used")
-    return FrozenPart(part, features, checked, plan, augmented=True)
+    return FrozenPart(part, features, checked, plan, augmented=True, prefix=prefix)
 
 
 def _sample(source: Source) -> Any:
@@ -450,7 +464,8 @@ def _plan_frozen_part(
     plan = plan_cache(
         cuts,
         rows=rows,
-        epochs=epochs,
+        # How often each row is passed: the versions come by turns.
+        epochs=epochs / views.count,
         input_size=sum(math.prod(shape) for shape, _ in train.spec.values()),
         cache=where,
         memory=int(share * available_memory()),

@@ -91,7 +91,7 @@ def plan_cache(
     cuts: Sequence[Cut],
     *,
     rows: int,
-    epochs: int,
+    epochs: float,
     input_size: int,
     cache: str = "auto",
     memory: int,
@@ -108,7 +108,7 @@ def plan_cache(
         cuts: Possible cuts from input to output; the last has all that is frozen
             below it.
         rows: Images, those of the validation and all views included.
-        epochs: How often each is passed.
+        epochs: How often each is passed; several views come by turns.
         input_size: Numbers in one image.
         cache: `"auto"`, `"off"`, or where to keep the activations.
         memory: Bytes that may be taken of the memory.

@@ -15,8 +15,8 @@ from kerastl.models.adapting import with_image_size
 from kerastl.prediction import pixel_store, scored
 from kerastl.tasks.task import BoundModel, bind_known
 
-#: A step up, then either a further one or half of the first.
-_UP, _FURTHER, _HALF = 1.25, 1.5, 1.125
+#: What is tried, as shares of the model's own size.
+_SHARES = (1.125, 1.25, 1.5)
 #: Sides are multiples of this many pixels, as strides halve them.
 _STEP = 8
 #: A probability that is said to be impossible.
@@ -70,15 +70,16 @@ def choose_image_size(
     The weights stay what they are: only the size of the images changes. Networks
     trained on photos often gain some points at a size a fifth to a half larger; others
     lose many, as on letters that fill their frame (`benchmarks/scoring_size.md`). So
-    another size must win by more than one standard error of the difference, image by
-    image: of few images none does. It costs time in proportion to its pixels.
+    another size must beat the model's own by more than one standard error of the
+    difference, image by image: of few images none does. Of those that do the one of
+    least loss is taken. A larger size costs time in proportion to its pixels.
 
     Args:
         model: A trained classifier.
         images: Labelled images that it was not trained on. They choose the size, so
             their score says a little too much: judge by others.
-        sizes: Sizes to try besides the model's own. None: 1.25 times as large; then 1.5
-            times if that is better, 1.125 times if not; in multiples of 8.
+        sizes: Sizes to try besides the model's own. None: 1.125, 1.25 and 1.5 times as
+            large, in multiples of 8.
         store: The decoded images at the model's size, where they are at hand.
         progress: Called with (done, total) for each size.
 
@@ -108,19 +109,18 @@ def choose_image_size(
         fail("images", "labelled images", images)
     if not bound.task.any_size:
         fail("model", "a classifier", f"a model for {bound.task.name}")
-    best = _scored_at(bound, images, store, progress)
-    if sizes is not None:
-        for size in sizes:
-            best = _better(best, bound, images, size, progress)
-        return best
-    try:
-        best = _better(best, bound, images, _larger(own, _UP), progress)
-        further = _HALF if best.image_size == own else _FURTHER
-        return _better(best, bound, images, _larger(own, further), progress)
-    except ValueError as error:
-        # A head that flattens, or layers of one size.
-        warn(f"No other image size was tried: {error}")
-        return best
+    best = first = _scored_at(bound, images, store, progress)
+    usual = sizes is None
+    for size in [_larger(own, share) for share in _SHARES] if usual else sizes:
+        try:
+            best = _better(best, first, bound, images, size, progress)
+        except ValueError as error:
+            if not usual:
+                raise
+            # A head that flattens, or layers of one size.
+            warn(f"No other image size was tried: {error}")
+            break
+    return best
 
 
 def _larger(size: tuple[int, int], ratio: float) -> tuple[int, int]:
@@ -143,20 +143,21 @@ def _scored_at(
 
 def _better(
     best: SizeChoice,
+    first: SizeChoice,
     bound: BoundModel,
     images: ImageSet,
     size: int | tuple[int, int],
     progress: Progress | None,
 ) -> SizeChoice:
-    """The better of the best so far and of the model at another size."""
+    """The best so far, or the model at another size that beats this and the first."""
     size = image_size_pair("sizes", size)
     if size in best.losses:
         return best
     model = with_image_size(bound.model, size)
     other = _scored_at(bind_known(model), images, None, progress)
-    gains = _losses(best, images) - _losses(other, images)
-    winner = other if _is_more_than_chance(gains) else best
-    return replace(winner, losses={**best.losses, **other.losses})
+    own, so_far, new = (_losses(each, images) for each in (first, best, other))
+    won = new.mean() < so_far.mean() and _is_more_than_chance(own - new)
+    return replace(other if won else best, losses={**best.losses, **other.losses})
 
 
 def _is_more_than_chance(gains: np.ndarray) -> bool:

@@ -200,6 +200,12 @@ class Run:
         self.records[-1] = replace(last, stopped=stopped)
         warn(f"The minutes are over, and phases are left out: {names}.")
 
+    def versions(self, phase: Phase) -> int | None:
+        """Augmented versions of each image in a phase; None: new ones each epoch."""
+        if self.augment is None or not phase.augment:
+            return None
+        return self.views
+
     def obstacle(self, phase: Phase) -> str:
         """Why the frozen part must not be computed once; empty if nothing is known.
 
@@ -210,7 +216,8 @@ class Run:
         if self.watched.want_training:
             kinds = " and ".join(dict.fromkeys(self.watched.want_training))
             return f"callbacks are promised the whole model: {kinds} may look at it"
-        if self.augment is not None and phase.augment and self.views is None:
+        augmented = self.augment is not None and phase.augment
+        if augmented and self.versions(phase) is None:
             return "each epoch augments anew"
         if phase.mixing.is_on:
             return "each epoch mixes anew"
@@ -313,16 +320,18 @@ class Run:
 
         Only where validation results stand beside those of training.
         """
-        train = frozen.train
+        train = self.train
         told = self.validation is not None and not watch.diverged
-        views = self.views is not None and phase.augment
-        if not told or views or self.replicas > 1 or isinstance(train, StreamSource):
+        if not told or self.replicas > 1 or isinstance(train, StreamSource):
             return {}
         count = min(len(train), _SAMPLE)
         # Whole batches, that nothing is compiled anew for.
         count = count // self.batch_size * self.batch_size or count
         places = np.linspace(0, len(train) - 1, count).astype(int)
-        inputs = as_fed(frozen.part, only_or_all(train.rows(places)))
+        if frozen.cached and self.versions(phase) is not None:
+            inputs = frozen.plain_rows(train, places, self.batch_size)
+        else:
+            inputs = as_fed(frozen.part, only_or_all(frozen.train.rows(places)))
         given = {"batch_size": self.batch_size, "verbose": 0, "return_dict": True}
         labels = train.targets[places]
         if isinstance(self.settings["loss"], DistilledCrossentropy):
@@ -352,6 +361,7 @@ class Run:
             # On JAX `fit` begins the data once more than it passes them.
             epoch=lambda: watch.epoch,
             classes=self.classes,
+            versions=self.versions(phase) or 0 if augment else 0,
         )
         if isinstance(train, StreamSource):
             data = labels_checked(self.bound.task, data, self.raised)
@@ -409,9 +419,10 @@ class Run:
         obstacle = self.obstacle(phase)
         if obstacle and self.cache.where != "off":
             return FrozenPart(*plain, CachePlan("off", reason=obstacle))
-        views = None
-        if self.augment is not None and phase.augment and self.views is not None:
-            views = Views(self.views, self.augment, seed)
+        count, views = self.versions(phase), None
+        if count:
+            # No more than there are epochs to show them in.
+            views = Views(min(count, phase.epochs), self.augment, seed)
         with ProgressLine("computing features") as progress:
             return cached_part(
                 *plain,
@@ -556,10 +567,10 @@ def run_phases(
             `"memory"` and `"disk"` say where; `"off"` never does. With `"disk"` no
             decoded image stays in memory either. A `FeatureCache` brings what was
             computed before.
-        views: With augmentation, how many augmented versions of each image to keep:
-            as many epochs are what they would be without, then the versions come
-            again, each image's in an order of its own. None: nothing augmented is
-            kept.
+        views: With augmentation, of how many augmented versions of each image all
+            epochs are made: as many epochs are what they would be without, then the
+            versions come again, each image's in an order of its own. The frozen part
+            is computed once for each. None: every epoch has new ones.
         callbacks: Keras callbacks. They see one training, whose epochs go on over
             the phases, and end with the best weights in the model; `EarlyStopping`
             and `ReduceLROnPlateau` wait anew in each phase. They see the whole model.

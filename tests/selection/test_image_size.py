@@ -121,12 +121,13 @@ def stand_in(monkeypatch, losses):
     [
         ({32: 1.0, 40: 0.8, 48: 0.9}, [32, 40, 48], 40),
         ({32: 1.0, 40: 0.8, 48: 0.7}, [32, 40, 48], 48),
-        ({32: 0.5, 40: 0.8, 36: 0.4}, [32, 40], 32),
-        ({64: 0.5, 80: 0.8, 72: 0.4}, [64, 80, 72], 72),
-        ({64: 0.5, 80: 0.5, 72: 0.5}, [64, 80, 72], 64),
+        # Worse a step up says nothing of the next.
+        ({32: 0.5, 40: 0.8, 48: 0.4}, [32, 40, 48], 48),
+        ({64: 0.5, 72: 0.4, 80: 0.8, 96: 0.9}, [64, 72, 80, 96], 72),
+        ({64: 0.5, 72: 0.5, 80: 0.5, 96: 0.5}, [64, 72, 80, 96], 64),
     ],
 )
-def test_one_step_up_decides_on_the_next(monkeypatch, images, losses, tried, best):
+def test_the_size_of_least_loss_is_taken(monkeypatch, images, losses, tried, best):
     stand_in(monkeypatch, losses)
     choice = choose_image_size(classifier(tried[0]), images)
     assert list(choice.losses) == [(side, side) for side in tried]
@@ -142,6 +143,19 @@ def test_a_size_wins_by_more_than_a_standard_error(model, monkeypatch, images, w
     choice = choose_image_size(model, images, sizes=[40])
     assert choice.image_size == ((40, 40) if wins else (32, 32))
     assert choice.losses[(40, 40)] < choice.losses[(32, 32)]
+
+
+@pytest.mark.parametrize(("spread", "best"), [(1.0, 48), (4.0, 40)])
+def test_each_size_is_compared_with_the_models_own(
+    model, monkeypatch, images, spread, best
+):
+    # The larger gains 0.9 over the own size, 0.3 over the next; of twelve gains of
+    # `spread` in turn the standard error is spread / 11 ** 0.5: 0.302 or 1.2.
+    large = 5.0 - (0.9 + spread * np.tile([1.0, -1.0], 6))
+    stand_in(monkeypatch, {32: 5.0, 40: 4.4, 48: large})
+    choice = choose_image_size(model, images, sizes=[40, 48])
+    assert choice.losses[(48, 48)] < choice.losses[(40, 40)]
+    assert choice.image_size == (best, best)
 
 
 def test_a_network_of_one_size_stays_as_it_is(images):

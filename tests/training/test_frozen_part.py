@@ -215,9 +215,12 @@ def test_as_many_views_as_epochs_are_ordinary_augmentation(start):
     given = {"augment": "standard"}
     plain, record = run(start, **given)
     assert record.cache == "not cached: each epoch augments anew"
-    cached, record = run(start, **given, views=HEAD.epochs)
+    cached, record = run(start, **given, views=HEAD.epochs, cache="disk")
     assert record.cached
     assert_alike(cached, plain)
+    # To keep what is seen once saves nothing.
+    _, record = run(start, **given, views=HEAD.epochs)
+    assert record.cache == "not cached: each image is passed once"
 
 
 def test_the_image_itself_is_no_view(start):
@@ -231,6 +234,29 @@ def test_few_views_are_computed_once_for_many_epochs(start, monkeypatch):
     _, record = run(start, augment="standard", views=2)
     assert record.cached
     assert sum(passed) == 2 * len(IMAGES)
+
+
+def test_without_a_cache_few_views_are_the_same_ones(start):
+    given = {"augment": "standard", "views": 2}
+    cached, record = run(start, **given)
+    plain, uncached = run(start, cache="off", **given)
+    assert record.cached and not uncached.cached
+    assert_alike(cached, plain)
+
+
+def test_no_more_views_are_computed_than_there_are_epochs(start, monkeypatch):
+    passed = counted(monkeypatch)
+    run(start, augment="standard", views=20, cache="disk")
+    assert sum(passed) == HEAD.epochs * len(IMAGES)
+
+
+def test_images_as_they_are_are_scored_beside_kept_views(start):
+    given = {"augment": "standard", "views": 2, "validation": (IMAGES, LABELS)}
+    _, cached = run(start, **given)
+    _, plain = run(start, cache="off", **given)
+    assert cached.clean["images"] == len(IMAGES)
+    for name, value in plain.clean.items():
+        np.testing.assert_allclose(cached.clean[name], value, rtol=1e-5)
 
 
 def test_views_on_disk_are_the_views_in_memory(start):
