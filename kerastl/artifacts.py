@@ -3,6 +3,8 @@
 import csv
 import io
 import json
+import platform
+import sys
 from collections.abc import Callable
 from contextlib import suppress
 from itertools import chain
@@ -14,13 +16,15 @@ import numpy as np
 
 from kerastl._files import OutputFolder, whole_file
 from kerastl.data.images import load_pixels
+from kerastl.data.sets import ImageSet
 from kerastl.data.texts import TextSet
 from kerastl.evaluation.figures import save_figure
 from kerastl.evaluation.plots import plot_history
+from kerastl.models.record import read_record
 from kerastl.prediction import predict
 from kerastl.tasks.building import save_model
 from kerastl.tasks.task import bind, bind_known, picture_names
-from kerastl.training.phase import TrainingHistory
+from kerastl.training.phase import PhaseRecord, TrainingHistory
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -103,6 +107,74 @@ def rescue(
     return "The weights could be kept nowhere."
 
 
+def run_settings(model: keras.Model, given: dict[str, Any]) -> dict[str, Any]:
+    """What a second run needs to repeat the first.
+
+    Args:
+        model: The classifier: what it knows of itself goes before what was given.
+        given: The arguments of the run.
+    """
+    record = read_record(model)
+    known: dict[str, Any] = {"backbone": record.backbone, "weights": record.weights}
+    if record.text is not None:
+        names = ("sequence_length", "truncate", "lowercase")
+        known |= {name: record.text[name] for name in names}
+        given = {k: v for k, v in given.items() if k not in _OF_IMAGES}
+    else:
+        known |= {"image_size": list(record.trained_size or record.image_size)}
+        known |= {"resize": record.resize, "channels": record.channels}
+    others = {name: _plain(value) for name, value in given.items() if name not in known}
+    return {**known, **others, **_versions()}
+
+
+#: Settings that texts have none of.
+_OF_IMAGES = (
+    "image_size",
+    "channels",
+    "resize",
+    "alpha",
+    "preprocessing",
+    "augment",
+    "views",
+)
+
+
+def _versions() -> dict[str, str]:
+    """Of all that the numbers of a run depend on."""
+    backend = keras.backend.backend()
+    names = ("kerastl", "keras", backend, "tensorflow", "numpy")
+    loaded = {name: sys.modules[name] for name in names if name in sys.modules}
+    found = {name: module.__version__ for name, module in loaded.items()}
+    return {**found, "backend": backend, "python": platform.python_version()}
+
+
+def _plain(value: Any) -> Any:
+    """A setting as JSON can hold it."""
+    if isinstance(value, (tuple, list)):
+        return list(value)
+    if isinstance(value, keras.Model):
+        return value.name
+    if callable(value):
+        # A recipe of the user's own: its address would differ in every run.
+        return getattr(value, "__name__", type(value).__name__)
+    known = value is None or isinstance(value, (str, int, float, dict))
+    return value if known else str(value)
+
+
+def split_counts(images: ImageSet | None) -> dict[str, Any] | None:
+    """How many images of each class a part holds."""
+    if images is None:
+        return None
+    return {"images": len(images), "classes": images.counts()}
+
+
+def phase_row(record: PhaseRecord) -> dict[str, Any]:
+    """A phase's record, with counts in place of lists of weights."""
+    row = {**vars(record), "moved": len(record.moved)}
+    row["trainable"] = len(record.trainable)
+    return row
+
+
 def _report_text(report: dict[str, Any]) -> str:
     return json.dumps(report, indent=2, ensure_ascii=False, default=str) + "\n"
 
@@ -113,8 +185,12 @@ def _pictures(
     """The task's pictures of labelled images, by name."""
     bound, shown = bind_known(result.model), getattr(result.splits, result.shown)
     record = bound.record
-    if isinstance(shown, TextSet):
-        said = result.predictions.get(result.shown) or predict(result.model, shown)
+    said = result.predictions.get(result.shown) or predict(result.model, shown)
+    # Neither texts nor bands other than red, green and blue can be shown.
+    bands = isinstance(shown, ImageSet) and record.channels not in (1, 3)
+    if bands and bound.task.dense:
+        return {}
+    if bands or isinstance(shown, TextSet):
         return bound.task.pictures(shown.labels, said, None)
 
     def read(indices: np.ndarray) -> np.ndarray:
@@ -125,7 +201,6 @@ def _pictures(
     if bound.task.dense:
         # Beside what is said of places in the image, the image at its own size.
         pixels = lambda indices: [shown.image(i) for i in indices.tolist()]  # noqa: E731
-    said = result.predictions.get(result.shown) or predict(result.model, shown)
     return bound.task.pictures(shown.labels, said, pixels or read)
 
 

@@ -1,8 +1,6 @@
 """From data to a saved, scored model in one call."""
 
 import json
-import platform
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
@@ -22,7 +20,14 @@ from kerastl._checks import (
 )
 from kerastl._files import OutputFolder
 from kerastl._progress import ProgressLine
-from kerastl.artifacts import output_folder, rescue, write_artifacts
+from kerastl.artifacts import (
+    output_folder,
+    phase_row,
+    rescue,
+    run_settings,
+    split_counts,
+    write_artifacts,
+)
 from kerastl.data.columns import is_table
 from kerastl.data.images import RESIZES
 from kerastl.data.inputs import open_data
@@ -34,7 +39,7 @@ from kerastl.features.cache import FeatureCache
 from kerastl.features.network import STRATEGIES, device_strategy
 from kerastl.features.sources import make_source
 from kerastl.models.backbones import PRECISIONS, check_backbone
-from kerastl.models.record import read_encoder, read_record
+from kerastl.models.record import read_encoder
 from kerastl.models.text_backbones import (
     build_text_backbone,
     bundled_text_backbone,
@@ -55,7 +60,7 @@ from kerastl.tasks.task import (
     task_of_set,
 )
 from kerastl.tasks.text_models import open_text_backbone
-from kerastl.training.phase import PhaseRecord, TrainingHistory
+from kerastl.training.phase import TrainingHistory
 from kerastl.training.rate_finder import RateCurve, find_learning_rate
 from kerastl.training.recipes import (
     DEFAULT_RECIPE,
@@ -88,64 +93,6 @@ class Clock:
         total = self._last - self._start
         stages = {name: round(value, 3) for name, value in self._stages.items()}
         return {**stages, "total": round(total, 3)}
-
-
-def run_settings(model: keras.Model, given: dict[str, Any]) -> dict[str, Any]:
-    """What a second run needs to repeat the first.
-
-    Args:
-        model: The classifier: what it knows of itself goes before what was given.
-        given: The arguments of the run.
-    """
-    record = read_record(model)
-    known: dict[str, Any] = {"backbone": record.backbone, "weights": record.weights}
-    if record.text is not None:
-        names = ("sequence_length", "truncate", "lowercase")
-        known |= {name: record.text[name] for name in names}
-        given = {k: v for k, v in given.items() if k not in _OF_IMAGES}
-    else:
-        known |= {"image_size": list(record.trained_size or record.image_size)}
-        known["resize"] = record.resize
-    others = {name: _plain(value) for name, value in given.items() if name not in known}
-    return {**known, **others, **_versions()}
-
-
-#: Settings that texts have none of.
-_OF_IMAGES = ("image_size", "resize", "alpha", "preprocessing", "augment", "views")
-
-
-def _versions() -> dict[str, str]:
-    """Of all that the numbers of a run depend on."""
-    backend = keras.backend.backend()
-    names = ("kerastl", "keras", backend, "tensorflow", "numpy")
-    loaded = {name: sys.modules[name] for name in names if name in sys.modules}
-    found = {name: module.__version__ for name, module in loaded.items()}
-    return {**found, "backend": backend, "python": platform.python_version()}
-
-
-def _plain(value: Any) -> Any:
-    """A setting as JSON can hold it."""
-    if isinstance(value, (tuple, list)):
-        return list(value)
-    if callable(value):
-        # A recipe of the user's own: its address would differ in every run.
-        return getattr(value, "__name__", type(value).__name__)
-    known = value is None or isinstance(value, (str, int, float, dict))
-    return value if known else str(value)
-
-
-def split_counts(images: ImageSet | None) -> dict[str, Any] | None:
-    """How many images of each class a part holds."""
-    if images is None:
-        return None
-    return {"images": len(images), "classes": images.counts()}
-
-
-def phase_row(record: PhaseRecord) -> dict[str, Any]:
-    """A phase's record, with counts in place of lists of weights."""
-    row = {**vars(record), "moved": len(record.moved)}
-    row["trainable"] = len(record.trainable)
-    return row
 
 
 @dataclass(frozen=True, eq=False)
@@ -216,6 +163,7 @@ def transfer(
     alpha: float | None = None,
     weights: str | Path | None = "tiny",
     image_size: int | tuple[int, int] | None = None,
+    channels: int | None = None,
     resize: str = "stretch",
     preprocessing: Any = None,
     sequence_length: int | None = None,
@@ -232,6 +180,7 @@ def transfer(
     class_weight: str | Mapping[str, float] | None = None,
     sampling: str | None = None,
     label_smoothing: float = 0.0,
+    teacher: str | Path | keras.Model | None = None,
     minutes: float | None = None,
     validation: float = 0.15,
     test: float = 0.0,
@@ -269,6 +218,8 @@ def transfer(
         alpha: Width of a MobileNet; None: the widest bundled, or 1.
         weights: `"tiny"` (bundled), `"imagenet"`, a file, or None for random ones.
         image_size: Pixels, one number or `(height, width)`; None: the backbone's.
+        channels: Of the images, for a backbone by name: 1 for grey; None: 3, or as many
+            as an array of other than 1, 3 or 4 has. See `build_backbone`.
         resize: `"stretch"`, `"crop"` or `"pad"`.
         preprocessing: For a foreign model: see `build_classifier`.
         sequence_length: Ids in a row of texts; None: what all but a twentieth of the
@@ -293,6 +244,8 @@ def transfer(
         class_weight: By name, or `"balanced"`.
         sampling: `"balanced"` draws as many images of each class: see `run_phases`.
         label_smoothing: In [0, 1).
+        teacher: A classifier's `.keras` file, or `keras.Model`, of the same classes in
+            order, whose answers are learnt beside the labels; None: the labels alone.
         minutes: Time for training, above 0: the best weights by then stay; None: no
             limit.
         validation: Share of the training images to choose by, where the data bring
@@ -336,6 +289,7 @@ def transfer(
         "alpha": alpha,
         "weights": weights,
         "image_size": image_size,
+        "channels": channels,
         "resize": resize,
         "preprocessing": preprocessing,
         "sequence_length": sequence_length,
@@ -390,6 +344,7 @@ class Run:
         if isinstance(self.backbone, (str, Path)) and not texts:
             names = ("alpha", "image_size", "weights")
             check_backbone(self.backbone, **{name: building[name] for name in names})
+        self._check_channels()
         check_choice("resize", building["resize"], RESIZES)
         check_number("dropout", building["dropout"], 0.0, below=1.0)
         if building["precision"] is not None:
@@ -397,6 +352,19 @@ class Run:
         if isinstance(self.strategy, str):
             check_choice("strategy", self.strategy, STRATEGIES)
         check_training(**training)
+
+    def _check_channels(self) -> None:
+        """Raise where a number of channels was given that no backbone can have."""
+        channels = self.building["channels"]
+        if channels is None:
+            return
+        check_integer("channels", channels, 1)
+        if isinstance(self.backbone, keras.Model):
+            hint = "It has the channels it was built for: see build_backbone."
+            fail("channels", "None beside a network", channels, hint)
+        if channels != 3 and self.training["recipe"] == "auto":
+            hint = "Advice is for RGB images: take a recipe by name."
+            fail("channels", "3 with recipe='auto'", channels, hint)
 
     def result(self, data: Any, output: OutputFolder | None = None) -> TransferResult:
         """Read, train, score, write; what was learnt is kept, whatever goes wrong."""
@@ -522,7 +490,10 @@ def _model(
 ) -> keras.Model:
     """The classifier, its random parts drawn from the seed."""
     texts = {name: options.pop(name, None) for name in ("sequence_length", "truncate")}
+    channels = options.pop("channels", None)
     if isinstance(splits.train, TextSet):
+        if channels is not None:
+            fail("channels", "left out for texts", channels)
         network = _text_network(backbone, splits.train, **texts, **options)
         options = {k: v for k, v in options.items() if k in ("dropout", "precision")}
         asked = task_of_set(splits.train, task)
@@ -533,10 +504,20 @@ def _model(
         fail("backbone", "a network of images for images", str(backbone))
     if isinstance(backbone, keras.Model):
         options.update(weights=None, alpha=None)
+    else:
+        options["channels"] = channels or _bands(splits.train) or 3
     asked = task_of_set(splits.train, task)
     if isinstance(backbone, str) and not is_model_file(backbone):
         options["image_size"] = options["image_size"] or asked.usual_size(splits.train)
     return build_model(backbone, asked, seed=seed, **options)
+
+
+def _bands(images: ImageSet) -> int | None:
+    """The channels of an array that no network for RGB takes; None: of another."""
+    pixels = images.images
+    if isinstance(pixels, tuple) or pixels.ndim < 4 or pixels.shape[3] in (1, 3, 4):
+        return None
+    return pixels.shape[3]
 
 
 def _text_network(

@@ -13,7 +13,7 @@ from networks import CLASSES, coloured, small_network
 from PIL import Image
 
 import kerastl
-from kerastl import artifacts, workflow
+from kerastl import artifacts
 from kerastl.training.watching import BestWeights
 
 QUICK = {
@@ -445,5 +445,5 @@ def test_a_recipe_of_ones_own_is_reported_by_its_name():
     def my_recipe(model):
         return []
 
-    assert workflow._plain(my_recipe) == "my_recipe"
-    assert workflow._plain((1, 2)) == [1, 2]
+    assert artifacts._plain(my_recipe) == "my_recipe"
+    assert artifacts._plain((1, 2)) == [1, 2]

@@ -207,6 +207,7 @@ def _followed(text: str, name: str, depth: int = 3) -> str:
 _FOR_PYTHON = (
     ", or a `kerastl.tasks.Task`",
     ", or a functional `keras.Model`",
+    ", or `keras.Model`",
     " Or a function of the model that returns a list of phases",
     ", or an `Augmentation`",
     " A `FeatureCache` brings what was computed before.",

@@ -139,6 +139,7 @@ def build_model(
     resize: str = "stretch",
     weights: str | Path | None = "imagenet",
     alpha: float | None = None,
+    channels: int = 3,
     preprocessing: str | keras.layers.Layer | None = None,
     precision: str | None = None,
     seed: int | None = None,
@@ -157,6 +158,7 @@ def build_model(
         resize: How images of another size are brought to it.
         weights: For a backbone given by name.
         alpha: Width multiplier.
+        channels: Of the images, for a backbone given by name.
         preprocessing: For a foreign model.
         precision: Keras's dtype policy.
         seed: For everything random.
@@ -227,6 +229,7 @@ def assemble(
     precision: str | None,
     seed: int | None,
     learning_rate: float,
+    channels: int = 3,
 ) -> keras.Model:
     """A compiled model: a frozen backbone, and what `attach` puts on it.
 
@@ -239,7 +242,7 @@ def assemble(
         named = isinstance(backbone, (str, Path))
         new = named and weights is None and not is_model_file(backbone)
         backbone = _resolve_backbone(
-            backbone, image_size, weights, alpha, preprocessing
+            backbone, image_size, weights, alpha, channels, preprocessing
         )
         if new and seed is not None:
             draw_weights(backbone, seed)
@@ -301,6 +304,7 @@ def _resolve_backbone(
     image_size: int | tuple[int, int] | None,
     weights: str | Path | None,
     alpha: float | None,
+    channels: int,
     preprocessing: str | keras.layers.Layer | None,
 ) -> keras.Model:
     """A flat backbone behind its preprocessing, from whatever was given."""
@@ -309,9 +313,8 @@ def _resolve_backbone(
             hint = nearest(backbone, REGISTRY) or "See kerastl.list_backbones()."
             expected = "a network of keras.applications or a .keras file"
             fail("backbone", expected, str(backbone), hint)
-        return build_backbone(
-            backbone, image_size=image_size, weights=weights, alpha=alpha
-        )
+        options = {"weights": weights, "alpha": alpha, "channels": channels}
+        return build_backbone(backbone, image_size=image_size, **options)
     if not isinstance(backbone, keras.Model):
         kinds = "a backbone's name or a keras.Model"
         fail("backbone", kinds, type(backbone).__name__, error=TypeError)

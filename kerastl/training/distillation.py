@@ -1,6 +1,7 @@
 """What a student learns from a teacher's answers, beside the labels."""
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -8,9 +9,11 @@ import numpy as np
 from keras import ops
 
 from kerastl._checks import check_number, fail
-from kerastl.data.sources import ArraySource, ImageSource, Source
+from kerastl.data.sources import ArraySource, ImageSource, Source, TextSource
 from kerastl.features.cache import FeatureCache
 from kerastl.features.sources import make_source
+from kerastl.models.weights import is_model_file
+from kerastl.tasks.building import load_model
 from kerastl.tasks.task import BoundModel, bind_known
 
 
@@ -89,6 +92,24 @@ class DistilledCrossentropy(keras.losses.Loss):
         return cls(**{**config, "base": base})
 
 
+def check_teacher(teacher: Any, class_weight: Any) -> None:
+    """Raise for a teacher that can be none, whatever the model and data are."""
+    if teacher is None:
+        return
+    if isinstance(teacher, (str, Path)):
+        if not is_model_file(teacher):
+            hint = "Pass what kerastl.save_model or `kerastl train` wrote."
+            fail("teacher", "a classifier or its .keras file", str(teacher), hint)
+        if not Path(teacher).expanduser().is_file():
+            fail("teacher", "a file that exists", str(teacher), error=FileNotFoundError)
+    elif not isinstance(teacher, keras.Model):
+        kinds, kind = "a classifier or its .keras file", type(teacher).__name__
+        hint = "Rows of probabilities are for `fine_tune`, whose images you order."
+        fail("teacher", kinds, kind, hint, TypeError)
+    if class_weight is not None:
+        fail("class_weight", "None beside a teacher", class_weight)
+
+
 def check_teaching(
     bound: BoundModel, train: Source, distillation: Any, **others: Any
 ) -> tuple[float, float]:
@@ -118,6 +139,9 @@ def teach(
 ) -> Source:
     """The training data with the teacher's logits beside the labels."""
     shape = len(train), bound.task.units
+    if isinstance(teacher, (str, Path)):
+        check_teacher(teacher, None)
+        teacher = load_model(Path(teacher).expanduser())
     if isinstance(teacher, keras.Model):
         logits = _answers(bound, train, teacher, cache, batch_size)
     else:
@@ -149,8 +173,10 @@ def _answers(
         hint = f"The model's classes are {', '.join(bound.task.class_names[:12])}."
         fail("teacher", "of the model's classes, in order", received, hint)
     source = train
+    # At the teacher's own size, or by its own encoder.
     if isinstance(train, ImageSource):
-        # At the teacher's own size.
         source = make_source(known, train.images, "train", keep_pixels=False)
+    elif isinstance(train, TextSource):
+        source = make_source(known, train.texts, "train")
     blocks = cache.outputs(teacher, source, batch_size=batch_size)
     return np.concatenate(list(blocks))

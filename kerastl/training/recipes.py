@@ -21,6 +21,7 @@ from kerastl.data.sources import Source, StreamSource
 from kerastl.features.cache import FeatureCache
 from kerastl.models.freezing import model_blocks
 from kerastl.models.record import has_loaded_weights, is_pretrained
+from kerastl.training.distillation import check_teacher
 from kerastl.training.phase import Phase, TrainingHistory
 from kerastl.training.run import run_phases
 
@@ -287,6 +288,7 @@ def check_training(
     class_weight: Any,
     sampling: Any,
     label_smoothing: Any,
+    teacher: Any,
     minutes: Any,
     seed: Any,
 ) -> None:
@@ -313,6 +315,7 @@ def check_training(
         check_number("class_weight", weight, 0.0)
     if class_weight is not None and not isinstance(class_weight, Mapping):
         check_choice("class_weight", class_weight, ("balanced",))
+    check_teacher(teacher, class_weight)
     if sampling is not None:
         check_choice("sampling", sampling, ("balanced",))
     if minutes is not None:
@@ -371,7 +374,8 @@ def fine_tune(
         class_weight: By name, or `"balanced"`.
         sampling: `"balanced"`, or None.
         label_smoothing: For the task's loss.
-        teacher: A classifier, or probabilities, to learn from beside the labels.
+        teacher: A classifier, its file, or probabilities, to learn from beside the
+            labels.
         distillation: Share of the labels, and temperature.
         minutes: Time for all phases.
         strategy: A `tf.distribute` strategy.

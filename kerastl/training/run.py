@@ -549,10 +549,10 @@ def run_phases(
             small ones several times, and is as long as without. Not with
             `class_weight`.
         label_smoothing: For the task's loss, in [0, 1).
-        teacher: A classifier of the same classes, or probabilities `(n, classes)` of
-            the training images, to learn from beside the labels: what it says of each
-            image as it is, computed once. For one class of several; not with mixup,
-            CutMix, class weights, or a loss or metrics of your own.
+        teacher: A classifier of the same classes or its `.keras` file, or probabilities
+            `(n, classes)` of the training images, to learn from beside the labels: what
+            it says of each image as it is, computed once. For one class of several; not
+            with mixup, CutMix, class weights, or a loss or metrics of your own.
         distillation: Share `alpha` of the labels in the loss, and temperature `T` of
             `alpha CE + (1 - alpha) T² KL`, see Hinton et al. (2015), §2. Validation
             losses are those of the labels.

@@ -146,3 +146,41 @@ def test_colours_that_are_none_are_not_augmented():
 def test_channels_are_counted(channels):
     with pytest.raises((ValueError, TypeError), match="`channels`"):
         tiny(channels)
+
+
+QUICK = {"alpha": 0.25, "image_size": 32, "recipe": "linear_probe", "epochs": 1}
+QUICK |= {"augment": None, "verbose": 0, "validation": 0.25}
+
+
+@pytest.mark.parametrize(
+    ("given", "asked", "channels"),
+    [(5, None, 5), (4, None, 3), (4, 4, 4)],
+)
+def test_transfer_takes_images_of_any_channels(tmp_path, given, asked, channels):
+    data, out = (bands(given, 16), ["a", "b"] * 8), tmp_path / "run"
+    options = {"channels": asked, "output": out, "best_size": given == 5}
+    result = kerastl.transfer(data, **QUICK, **options)
+    # The size is the best one's, which is chosen for bands too.
+    assert result.model.input_shape[-1] == channels
+    assert result.report["settings"]["channels"] == channels
+    stem = result.model.get_layer("conv1").kernel
+    np.testing.assert_array_equal(stem, tiny(channels).get_layer("conv1").kernel)
+    again = kerastl.load_model(out / "model.keras")
+    np.testing.assert_allclose(
+        kerastl.predict(again, data[0]).probabilities,
+        kerastl.predict(result.model, data[0]).probabilities,
+        atol=1e-6,
+    )
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"channels": 0}, "at least 1"),
+        ({"channels": 1, "recipe": "auto"}, "3 with recipe='auto'"),
+        ({"channels": 1, "backbone": small_network()}, "None beside a network"),
+    ],
+)
+def test_channels_that_do_not_fit_are_refused_before_the_data(options, words):
+    with pytest.raises(ValueError, match=f"`channels` must be {words}"):
+        kerastl.transfer("nowhere", **options)

@@ -13,10 +13,16 @@ from networks import (
     values,
 )
 from scipy.special import log_softmax, softmax
+from text_sets import NAMES, PIECES, classifier, text_set
+from texts import hub_backbone
 
 import kerastl
+from kerastl.features.cache import FeatureCache
+from kerastl.features.sources import make_source
+from kerastl.models.text_backbones import build_text_backbone
 from kerastl.tasks.classification import MulticlassTask
-from kerastl.training.distillation import DistilledCrossentropy
+from kerastl.tasks.task import bind
+from kerastl.training.distillation import DistilledCrossentropy, teach
 
 DATA = coloured(4)
 RNG = np.random.default_rng(0)
@@ -123,3 +129,19 @@ def test_a_yes_or_no_is_not_taught():
     model = small_classifier(("no", "yes"), task="binary")
     with pytest.raises(ValueError, match="`teacher` must be None for this model"):
         run(model, (DATA[0], DATA[1] % 2), teacher=EVEN)
+
+
+def test_a_teacher_of_texts_reads_them_by_its_own_encoder():
+    texts = text_set(8)
+    other = [*PIECES[:5], *PIECES[:4:-1]]
+    encoder = kerastl.TextEncoder(other, sequence_length=12)
+    network = build_text_backbone(hub_backbone(), encoder=encoder)
+    teacher = kerastl.build_classifier(network, NAMES, dropout=0.0)
+    dense = teacher.get_layer("head_dense")
+    dense.set_weights([RNG.normal(size=w.shape) for w in dense.get_weights()])
+    student = bind(classifier())
+    train = make_source(student, texts, "train")
+    taught = teach(student, train, teacher, FeatureCache("off"), 4).targets
+    np.testing.assert_array_equal(taught[:, 0], texts.labels)
+    answers = kerastl.predict(teacher, texts.texts).probabilities
+    np.testing.assert_allclose(softmax(taught[:, 1:], axis=1), answers, rtol=1e-4)
