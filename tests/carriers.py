@@ -1,5 +1,7 @@
 """Four small networks that carry the invariants, and images for them."""
 
+from functools import cache
+
 import keras
 import numpy as np
 from keras import layers
@@ -25,7 +27,8 @@ def residual_network():
     return keras.Model(inputs, x, name="residual")
 
 
-def efficientnet_start():
+@cache
+def first_efficientnet_start():
     """The first blocks of EfficientNetB0, its drop-connect among them."""
     whole = kerastl.build_backbone("EfficientNetB0", image_size=SIZE, weights=None)
     return truncate(whole, "block2b_add")
@@ -37,7 +40,8 @@ def mobilenet():
     )
 
 
-def convnext_start():
+@cache
+def first_convnext_start():
     """The first stage of ConvNeXt: LayerNorm, no BatchNorm."""
     whole = kerastl.build_backbone("ConvNeXtTiny", image_size=SIZE, weights=None)
     # The additions are named by Keras, differently in each session.
@@ -50,11 +54,24 @@ def convnext_start():
     return start
 
 
+def copy(network):
+    """Another network with the same layers and weights, and seeds of its dropout."""
+    other = keras.models.clone_model(network)
+    for new, old in zip(other.variables, network.variables, strict=True):
+        new.assign(old)
+    for layer in other.layers:
+        if isinstance(layer, layers.Normalization):
+            # It computes with constants that are made of its weights.
+            layer.finalize_state()
+    return other
+
+
+# The start of a large network is cut off once: the rest of it is most of the work.
 BACKBONES = {
     "residual": residual_network,
     "mobilenet": mobilenet,
-    "efficientnet": efficientnet_start,
-    "convnext": convnext_start,
+    "efficientnet": lambda: copy(first_efficientnet_start()),
+    "convnext": lambda: copy(first_convnext_start()),
 }
 
 
