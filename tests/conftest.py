@@ -1,5 +1,6 @@
 """What every test starts from: quiet backends, one seed, tiny images."""
 
+import gc
 import os
 
 # Before anything imports TensorFlow or Matplotlib.
@@ -12,6 +13,11 @@ os.environ.setdefault("NVIDIA_TF32_OVERRIDE", "0")
 import keras
 import numpy as np
 import pytest
+
+# Python's search for cycles goes through all that the backends made when imported, and
+# begins anew every few hundred objects: each traced function has many thousand.
+gc.freeze()
+gc.set_threshold(20_000, 10, 10)
 
 
 @pytest.fixture(autouse=True)
