@@ -1,9 +1,12 @@
-"""What the examples share: the bundled pictures, and a network for `--tiny`."""
+"""What the examples share: pictures, boxes, and a network for `--tiny`."""
 
 from pathlib import Path
 
 import keras
+import numpy as np
 from keras import layers
+
+import kerastl
 
 SIZE = 32
 
@@ -34,3 +37,18 @@ def network(input_tensor=None):
         x = layers.ReLU(name=f"relu{number}")(x)
         x = layers.Dropout(0.1, name=f"drop{number}")(x)
     return keras.Model(inputs, x, name="tiny")
+
+
+def boxes(count, size):
+    """Drawn shapes as detectors take them: images, padded boxes and classes, names."""
+    images, _ = kerastl.make_shapes(count, objects=(1, 3), image_size=size)
+    most = max(len(boxes) for boxes in images.labels.boxes)
+    labels = {
+        "boxes": np.full((count, most, 4), -1.0, "float32"),
+        "labels": np.full((count, most), -1.0, "float32"),
+    }
+    pairs = zip(images.labels.boxes, images.labels.classes, strict=True)
+    for row, (found, classes) in enumerate(pairs):
+        labels["boxes"][row, : len(found)] = found
+        labels["labels"][row, : len(found)] = classes
+    return images.images.astype("float32"), labels, images.class_names

@@ -74,3 +74,31 @@ def test_a_classifier_of_keras_hub(phases):
     block = [x for x in model.backbone.layers if x.name.startswith("stack1_")]
     assert first == paths(head)
     assert second == paths(head, *block)
+
+
+@pytest.mark.skipif(
+    keras.backend.backend() != "tensorflow", reason="keras-cv is for TensorFlow"
+)
+def test_yolov8_of_keras_cv(phases):
+    pytest.importorskip("keras_cv")
+    model, first, second = phases("keras_cv_yolov8")
+    assert_only_the_top_was_opened(model, model.backbone, first, second)
+
+
+def test_retinanet_of_keras_hub(phases):
+    pytest.importorskip("keras_hub")
+    model, first, second = phases("keras_hub_retinanet")
+    assert_only_the_top_was_opened(model, model.backbone.image_encoder, first, second)
+
+
+def assert_only_the_top_was_opened(model, encoder, first, second):
+    """First all but the encoder moves; then of it the weights that train, no others."""
+    inside = {w.path for w in encoder.weights}
+    opened = {w.path for w in encoder.trainable_weights}
+    assert opened and opened < inside
+    assert not first & inside
+    assert second & inside == opened
+    # Levels at which no object lies train no boxes; every class is scored everywhere.
+    scores = {w.path for w in model.weights if "class" in w.path or "cls" in w.path}
+    scores = {path for path in scores if "moving_" not in path}
+    assert scores and scores <= first and scores <= second
