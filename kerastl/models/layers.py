@@ -268,6 +268,23 @@ def is_noise(layer: keras.Layer) -> bool:
     )
 
 
+def assign_weights(model: keras.Model, values: Sequence[np.ndarray]) -> None:
+    """Give a model weights, as `get_weights` returns them.
+
+    `set_weights` leaves a `Normalization` with what it computed of its first mean and
+    variance: it went on with these.
+
+    Args:
+        model: Any model.
+        values: An array for each of `model.weights`.
+    """
+    for weight, value in zip(model.weights, values, strict=True):
+        weight.assign(value)
+    for layer in sublayers(model):
+        if isinstance(layer, layers.Normalization) and layer.built:
+            layer.finalize_state()
+
+
 def make_freezable(layer: keras.Layer) -> None:
     """Make a dropout-like layer respect `trainable=False`; leave any other alone.
 

@@ -19,6 +19,7 @@ import numpy as np
 from kerastl._checks import fail, nearest
 from kerastl._compat import applications_fetch_with, keras_home, note_process
 from kerastl._files import READ_ERRORS, one_line
+from kerastl.models.layers import assign_weights
 from kerastl.models.registry import BackboneSpec
 
 MODEL_SUFFIX = ".keras"
@@ -55,7 +56,7 @@ def load_weights_file(model: keras.Model, path: Path, *, network: str) -> None:
             difference = difference or not_finite([array])
         difference = _difference(model, shapes) or difference
         if npz and not difference:
-            model.set_weights(list(_arrays(path)))
+            assign_weights(model, list(_arrays(path)))
         elif not difference:
             model.load_weights(path)
     except READ_ERRORS as error:

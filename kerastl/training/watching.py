@@ -17,6 +17,7 @@ from kerastl._compat import (
     sublayers,
 )
 from kerastl.models.freezing import Trainable, leaf_layers, resolve_trainable
+from kerastl.models.layers import assign_weights
 from kerastl.models.record import find_record, set_temperature
 from kerastl.tasks.compiling import compiled_paths, objective, trainable_paths
 from kerastl.tasks.task import BoundModel
@@ -374,8 +375,7 @@ def snapshot(
 
 def restore(model: keras.Model, values: list[np.ndarray]) -> None:
     """Put back what `snapshot` took."""
-    for weight, value in zip(model.weights, values, strict=True):
-        weight.assign(value)
+    assign_weights(model, values)
 
 
 def moved_paths(model: keras.Model, before: list[np.ndarray]) -> tuple[str, ...]:

@@ -14,6 +14,7 @@ from networks import (
 )
 
 import kerastl
+from kerastl.models.adapting import adapt_backbone
 from kerastl.models.freezing import unfreeze
 from kerastl.models.layers import adapted_parts, factors
 from kerastl.models.lora import add_lora
@@ -52,6 +53,32 @@ def test_a_soup_of_one_or_of_copies_is_that_model():
     (model,) = cousins(1)
     for models in ([model], [model] * 3):
         assert_same_weights(uniform_soup(models), values(model))
+
+
+def normalising():
+    """A classifier whose network begins with statistics of its own."""
+    images = keras.Input((16, 16, 3))
+    scaling = keras.layers.Normalization(name="scaling")
+    x = keras.layers.Conv2D(4, 3, name="conv")(scaling(images))
+    network = keras.Model(images, x, name="own")
+    scaling.adapt(pixels(8, 16).astype("float32"))
+    model = kerastl.build_classifier(
+        adapt_backbone(network, preprocessing="none"), ("a", "b"), seed=0
+    )
+    dense = model.get_layer("head_dense")
+    kernel = np.random.default_rng(0).normal(size=dense.kernel.shape)
+    dense.set_weights([kernel, np.ones(2)])
+    return model
+
+
+def test_what_a_network_computed_of_its_statistics_is_in_the_soup(tmp_path):
+    model = normalising()
+    soup = uniform_soup([model, model])
+    save_model(soup, tmp_path / "soup.keras")
+    for same in (soup, load_model(tmp_path / "soup.keras")):
+        np.testing.assert_allclose(
+            outputs(same, pixels(4, 16)), outputs(model, pixels(4, 16)), rtol=1e-5
+        )
 
 
 def test_a_uniform_soup_is_the_mean_of_the_weights():
