@@ -1,6 +1,7 @@
 """Batches of examples in an order that a seed fixes."""
 
-from collections.abc import Callable, Mapping
+import weakref
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count
 from typing import TYPE_CHECKING, Any
@@ -70,6 +71,33 @@ def epoch_views(total: int, views: int, seed: int, epoch: int) -> np.ndarray:
     return generator.permuted(np.tile(np.arange(views), (total, 1)), axis=1)[:, place]
 
 
+class PythonCalls:
+    """The Python functions that a dataset's steps call, kept as long as the dataset.
+
+    TensorFlow keeps what `tf.numpy_function` is given for the life of the process, and
+    with it all that the function knows: the images, and the whole model of a training.
+    """
+
+    def __init__(self) -> None:
+        """See the class."""
+        self._functions: list[Callable[..., Any]] = []
+
+    def call(
+        self, function: Callable[..., Any], inputs: "Sequence[tf.Tensor]", types: Any
+    ) -> Any:
+        """What a function of arrays returns, as tensors of these types."""
+        import tensorflow as tf
+
+        self._functions.append(function)
+        known = weakref.ref(function)
+        return tf.numpy_function(lambda *arrays: known()(*arrays), inputs, types)
+
+    def kept_by(self, data: "tf.data.Dataset") -> "tf.data.Dataset":
+        """The dataset, which and whatever is made of it keep the functions."""
+        data.python_calls = self
+        return data
+
+
 def in_batches(
     epoch: Callable[[], dict[str, np.ndarray]],
     signature: "dict[str, tf.TensorSpec]",
@@ -85,18 +113,17 @@ def in_batches(
     import tensorflow as tf
 
     steps = total // batch_size if drop_remainder else -(-total // batch_size)
-    specs = tf.nest.flatten(signature)
+    specs, python = tf.nest.flatten(signature), PythonCalls()
 
     def rows(_: "tf.Tensor") -> Any:
-        found = tf.numpy_function(
-            lambda: tf.nest.flatten(epoch()), [], [spec.dtype for spec in specs]
-        )
+        types = [spec.dtype for spec in specs]
+        found = python.call(lambda: tf.nest.flatten(epoch()), [], types)
         for array, spec in zip(found, specs, strict=True):
             array.set_shape(spec.shape)
         return tf.nest.pack_sequence_as(signature, found)
 
     # Not from_generator, which costs ten milliseconds each time it begins.
-    data = tf.data.Dataset.range(1).map(rows)
+    data = python.kept_by(tf.data.Dataset.range(1).map(rows))
     data = data.unbatch().batch(batch_size, drop_remainder=drop_remainder)
     return data.apply(tf.data.experimental.assert_cardinality(steps))
 
@@ -191,18 +218,21 @@ def source_batches(
         epochs.batch_size,
         drop_remainder,
     )
-    calls = tf.data.AUTOTUNE if source.is_pixels else 1
-    data = data.map(_finisher(epochs), num_parallel_calls=calls, deterministic=True)
-    return data.prefetch(tf.data.AUTOTUNE)
+    calls, python = tf.data.AUTOTUNE if source.is_pixels else 1, PythonCalls()
+    finish = _finisher(epochs, python)
+    data = data.map(finish, num_parallel_calls=calls, deterministic=True)
+    return python.kept_by(data).prefetch(tf.data.AUTOTUNE)
 
 
-def _finisher(epochs: Epochs) -> "Callable[[dict[str, tf.Tensor]], Any]":
+def _finisher(
+    epochs: Epochs, python: PythonCalls
+) -> "Callable[[dict[str, tf.Tensor]], Any]":
     """The step from what was drawn to a batch: fetch, move, recolour, mix."""
     import tensorflow as tf
 
     source, mixing = epochs.source, epochs.mixing
-    fetch = _fetcher(source)
-    asked = _target_fetcher(epochs)
+    fetch = _fetcher(source, python)
+    asked = _target_fetcher(epochs, python)
 
     def finish(drawn: "dict[str, tf.Tensor]") -> Any:
         inputs = fetch(drawn)
@@ -225,7 +255,7 @@ def _finisher(epochs: Epochs) -> "Callable[[dict[str, tf.Tensor]], Any]":
 
 
 def _target_fetcher(
-    epochs: Epochs,
+    epochs: Epochs, python: PythonCalls
 ) -> "Callable[[dict[str, tf.Tensor]], tf.Tensor] | None":
     """What fetches targets; those of places in an image move as the image does."""
     import tensorflow as tf
@@ -245,7 +275,7 @@ def _target_fetcher(
         none = tf.zeros((tf.shape(drawn["row"])[0], 0), tf.float32)
         view = drawn.get("view", tf.zeros_like(drawn["row"]))
         given = [drawn["row"], view, drawn.get("geometry", none)]
-        found = tf.numpy_function(read, given, tf.as_dtype(targets.dtype))
+        found = python.call(read, given, tf.as_dtype(targets.dtype))
         found.set_shape((drawn["row"].shape[0], *targets.shape[1:]))
         return found
 
@@ -253,7 +283,7 @@ def _target_fetcher(
 
 
 def _fetcher(
-    source: Any,
+    source: Any, python: PythonCalls
 ) -> "Callable[[dict[str, tf.Tensor]], dict[str, tf.Tensor]]":
     """What fetches rows in a dataset: gathered in TensorFlow, if few and in memory."""
     import tensorflow as tf
@@ -279,7 +309,7 @@ def _fetcher(
 
     def fetch(drawn: "dict[str, tf.Tensor]") -> "dict[str, tf.Tensor]":
         given = [drawn["row"], drawn.get("view", drawn["row"])]
-        found = dict(zip(spec, tf.numpy_function(read, given, types), strict=True))
+        found = dict(zip(spec, python.call(read, given, types), strict=True))
         for name, (shape, _) in spec.items():
             found[name].set_shape((drawn["row"].shape[0], *shape))
         return found

@@ -10,6 +10,7 @@ import keras
 import numpy as np
 
 from kerastl._checks import fail, nearest, warn
+from kerastl.data.batches import PythonCalls
 from kerastl.data.sources import Source, StreamSource
 from kerastl.features.network import check_inputs
 from kerastl.models.freezing import resolve_trainable
@@ -153,14 +154,14 @@ def labels_checked(task: Task | None, data: Any, raised: list[Exception]) -> Any
         return _CheckedBatches(data, look)
     if not hasattr(data, "element_spec"):
         return data
-    import tensorflow as tf
+    python = PythonCalls()
 
     def checked(inputs: Any, labels: Any, *rest: Any) -> tuple[Any, ...]:
-        seen = tf.numpy_function(look, [labels], labels.dtype)
+        seen = python.call(look, [labels], labels.dtype)
         seen.set_shape(labels.shape)
         return (inputs, seen, *rest)
 
-    return data.map(checked)
+    return python.kept_by(data.map(checked))
 
 
 def check_end(source: Source | None, name: str) -> None:

@@ -1,5 +1,8 @@
 """The order of an epoch: everything once, and each version before any again."""
 
+import gc
+import weakref
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -79,3 +82,19 @@ def test_a_readers_shape_is_known_beforehand():
     source = ArraySource(Reader(np.zeros((9, 2, 3), "uint8")), np.arange(9))
     data = source.dataset(3, drop_remainder=True)
     assert data.element_spec[0].shape.as_list() == [3, 2, 3]
+
+
+def test_what_a_dataset_calls_lives_as_long_as_what_is_made_of_it():
+    inputs = np.arange(12, dtype="float32").reshape(6, 2)
+    source = ArraySource(Reader(inputs), np.arange(6))
+    kept = weakref.ref(source)
+    batches = iter(source.dataset(4).map(lambda x, y: (2 * x, y)))
+    del source
+    gc.collect()
+    assert [x.numpy().tolist() for x, _ in batches] == [
+        (2 * inputs[:4]).tolist(),
+        (2 * inputs[4:]).tolist(),
+    ]
+    del batches
+    gc.collect()
+    assert kept() is None

@@ -1,7 +1,10 @@
 """The run itself, on a small network: order, best weights, what is kept and told."""
 
 import csv
+import gc
 import math
+import weakref
+from dataclasses import replace
 
 import keras
 import numpy as np
@@ -343,3 +346,29 @@ def test_each_phase_is_announced_by_its_number(capsys):
     told = [line for line in lines if line.startswith("Phase")]
     two = "Phase 2/2: two, 3 weights train"
     assert told == ["Phase 1/2: one, 2 weights train", two]
+
+
+def streamed(images, labels):
+    """The arrays as a dataset of batches, whose labels are checked as they come."""
+    import tensorflow as tf
+
+    return tf.data.Dataset.from_tensor_slices((images, labels)).batch(6)
+
+
+@pytest.mark.parametrize("cache", ["auto", "off"])
+@pytest.mark.parametrize("kind", ["pairs", "sets", "streams"])
+def test_a_run_leaves_neither_its_model_nor_its_images_in_memory(kind, cache):
+    (images, labels), model = coloured(6), small_classifier()
+    data, augment = (images, labels), "light"
+    if kind == "sets":
+        data = kerastl.ImageSet(images, labels, CLASSES)
+    if kind == "streams":
+        data, augment = streamed(images, labels), None
+    head = kerastl.Phase("head", trainable="head", epochs=2, learning_rate=0.01)
+    rest = replace(head, name="all", trainable="all")
+    given = {"phases": [head, rest], "augment": augment, "cache": cache, "verbose": 0}
+    kerastl.run_phases(model, data, data, **given)
+    left = [weakref.ref(model), weakref.ref(images)]
+    del model, images, data
+    gc.collect()
+    assert [each() for each in left] == [None, None]
