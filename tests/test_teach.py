@@ -3,6 +3,7 @@
 import base64
 import io
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -387,3 +388,15 @@ def test_a_caption_stands_below_its_figure(monkeypatch, record):
     assert "<figcaption>It rises &amp; stays.</figcaption>" in shown[0]["text/html"]
     assert shown[0]["text/plain"] == "A line.\nIt rises & stays."
     assert record()[0]["caption"] == "It rises & stays."
+
+
+def test_photographs_are_four_of_each_and_all_on_the_card():
+    photos = teach.photographs()
+    assert photos.images.shape == (28, 96, 96, 3)
+    assert photos.images.dtype == np.uint8
+    np.testing.assert_array_equal(np.bincount(photos.labels), [4] * 7)
+    assert len({image.tobytes() for image in photos.images}) == 28
+    folder = Path(teach.__file__).parent / "photographs"
+    card = (folder / "README.md").read_text(encoding="utf-8")
+    assert re.findall(r"^\| `(\w+)` \|", card, flags=re.M) == photos.class_names
+    assert sum(file.stat().st_size for file in folder.iterdir()) < 600_000
