@@ -263,8 +263,8 @@ def _cell_json(lesson: Lesson, cell: Cell, seen: dict[str, int]) -> dict[str, An
 
 
 def _slide(cell: Cell) -> str:
-    """What a cell is when a lesson is shown as slides."""
-    if cell.tag in {"check", "install", "plumbing"}:
+    """What a cell is when a lesson is shown as slides; plumbing may draw a figure."""
+    if cell.tag in {"check", "install"}:
         return "skip"
     if cell.markdown and re.search("^#{1,2} ", cell.text, flags=re.M):
         return "slide"

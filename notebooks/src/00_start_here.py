@@ -79,11 +79,54 @@ for package in ("kerastl", "keras", "tensorflow", "jax", "numpy", "scikit-learn"
     except importlib.metadata.PackageNotFoundError:
         print(f"{package:<14}not installed")
 
-# %%
+# %% [markdown]
+# ## Photographs first
+#
+# What is such a network good for? Below are pieces of seven photographs, four of each.
+# The network turns each into a list of numbers, its *features*, and we look up the
+# piece with the most similar list. Then we do the same with the bare pixels. (Pieces of
+# one photograph share light and colours.)
+
+# %% tags=["plumbing"]
 import numpy as np
 from matplotlib import pyplot as plt
 
 import kerastl
+
+photos = teach.photographs()
+reading = {"alpha": L.alpha, "weights": L.weights, "image_size": L.image_size}
+extractor = kerastl.features.FeatureExtractor(L.backbone, **reading)
+views = {"features": extractor.fit_transform(photos.images), "pixels": photos.images}
+
+
+def most_similar(rows):  # for each piece, which other one
+    rows = rows.reshape(len(rows), -1).astype("float32")
+    rows = rows - rows.mean(axis=0)
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    alike = rows @ rows.T - 2 * np.eye(len(rows))
+    return alike.argmax(axis=1)
+
+
+twins = {name: most_similar(rows) for name, rows in views.items()}
+own = {name: photos.labels[twin] == photos.labels for name, twin in twins.items()}
+said = (
+    "Features find a piece of the same photograph more often than pixels: {points:+}."
+)
+teach.compare("00.alike", said, own["features"], own["pixels"], low=0.1, high=0.9)
+asked = np.arange(0, len(photos.labels), 4)
+figure, grid = plt.subplots(3, len(asked), figsize=(8.4, 3.9))
+rows = {"a piece": asked, **{f"by {name}": each[asked] for name, each in twins.items()}}
+for line, (name, which) in zip(grid, rows.items(), strict=True):
+    line[0].set_ylabel(name)
+    for axes, k in zip(line, which, strict=True):
+        axes.imshow(photos.images[k])
+        axes.set(xticks=[], yticks=[])
+        axes.set_title(photos.class_names[photos.labels[k]], fontsize=8)
+figure.tight_layout()
+counts = [f"{each.sum()} of {len(each)} by {name}" for name, each in own.items()]
+caption = f"The most similar piece is of the same photograph: {', '.join(counts)}."
+alt = "Seven pieces of photographs, below each the most similar one. " + caption
+teach.show(figure, caption=caption, alt=alt)
 
 # %% [markdown] tags=["quiz"]
 # ## The pictures
@@ -138,8 +181,6 @@ teach.show(figure, caption="Two images of five classes, with their names.")
 # features into one number for each class, its *logits*. *Softmax* makes probabilities
 # of them: positive numbers that sum to one, in the same order. The head knows nothing
 # yet.
-#
-# How sure will the whole be of its first answer?
 
 # %%
 teach.predict(
@@ -248,10 +289,9 @@ teach.show(figure, caption="Training turns equal guesses into an opinion.", alt=
 # `predictions` holds one row for each test image. Which image is the classifier least
 # sure of? Give its position. `predictions.confidences` is a good place to start.
 #
-# The check does not compare your answer with a stored one. It asks for *properties*,
-# from coarse to fine, and stops with one hint at the first that does not hold. Run it
-# as often as you like; it never stops the notebook. Open the folded cell to read what
-# it asks: that is no cheating, for the properties do not say how to get there.
+# The check asks for *properties*, from coarse to fine, and stops with one hint at the
+# first that does not hold. Run it as often as you like; it never stops the notebook.
+# You may open the folded cell: the properties do not say how to get there.
 
 # %% tags=["stub"]
 doubtful = ...
@@ -432,8 +472,8 @@ teach.check(
 # %% [markdown] tags=["quiz"]
 # ## Look at what goes wrong
 #
-# One number hides which images fail, and how. Look at the mistakes before you believe
-# or blame a network: below are those that it was most certain of.
+# One number hides which images fail, and how. Below are the mistakes that the network
+# was most certain of.
 #
 # **Quick question.** After the head has learnt, which numbers of the backbone differ
 # from those it came with?
@@ -455,9 +495,8 @@ teach.show(kerastl.plots.mistakes(*seen, count=8), caption=caption)
 # ## At full scale
 #
 # With `scale="full"` the same cells load photographs of flowers and a network that was
-# trained on ImageNet. The first run downloads both, and each step takes longer. The
-# pictures are harder, but the network has seen far more of the world: look at whether
-# the gain over the rule is larger or smaller, and guess before you run.
+# trained on ImageNet. The first run downloads both, and each step takes longer. Is the
+# gain over the rule larger or smaller there? Guess before you run.
 
 # %% [markdown] tags=["quiz"]
 # ## What we saw

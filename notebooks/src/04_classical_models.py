@@ -44,6 +44,7 @@ teach.claim(
 # model below works on the same small table. As always, a baseline comes first.
 
 # %%
+import keras
 import numpy as np
 
 extractor = kerastl.features.FeatureExtractor(
@@ -54,20 +55,6 @@ print("rows and columns:", features.shape)
 baseline = np.bincount(labels).max() / len(labels)
 words = "Always naming the most frequent class is right for {value:.1%}."
 teach.claim("04.baseline", words, baseline, low=0.1, high=0.35)
-
-# %%
-from matplotlib import pyplot as plt
-from sklearn.decomposition import PCA
-
-flat, (figure, axes) = PCA(2).fit_transform(features), plt.subplots(figsize=(7, 4))
-for c, name in enumerate(train.class_names):
-    style = {"marker": teach.MARKS[c], "color": teach.COLOURS[c], "label": name}
-    axes.scatter(*flat[labels == c].T, s=12, alpha=0.5, **style)
-axes.set(xlabel="first component", ylabel="second component")
-axes.legend()
-caption = "The two directions that vary most do not tell the classes apart."
-alt = f"Scatter plot of {len(flat)} images by their first two components, all mixed."
-teach.show(figure, caption=caption, alt=alt)
 
 # %% [markdown] tags=["quiz"]
 # ## Four models, one table
@@ -147,7 +134,7 @@ teach.predict(
     guess=3,  # guess: 1, 2, 3 or 4
 )
 
-# %%
+# %% tags=["plumbing"]
 from sklearn.model_selection import cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -162,7 +149,6 @@ def three_draws(kind, normalize, **options):
     return [cross_val_score(head, wider, labels, cv=each).mean() for each in folds]
 
 
-# %%
 ways = (None, "standard")
 gains = {
     "RBF SVM": np.array([three_draws("svm", way, kernel="rbf") for way in ways]),
@@ -307,6 +293,8 @@ teach.check(
 # - [ ] All of them :: It has no argument for labels that it would use.
 
 # %%
+from sklearn.decomposition import PCA
+
 components = PCA().fit(StandardScaler().fit_transform(features))
 kept = np.cumsum(components.explained_variance_ratio_)
 enough = int(np.argmax(kept >= 0.95)) + 1
@@ -319,6 +307,18 @@ by_count = np.array(
 )
 
 # %% tags=["plumbing"]
+from matplotlib import pyplot as plt
+
+flat, (figure, axes) = PCA(2).fit_transform(features), plt.subplots(figsize=(7, 4))
+for c, name in enumerate(train.class_names):
+    style = {"marker": teach.MARKS[c], "color": teach.COLOURS[c], "label": name}
+    axes.scatter(*flat[labels == c].T, s=12, alpha=0.5, **style)
+axes.set(xlabel="first component", ylabel="second component")
+axes.legend()
+caption = "The two directions that vary most do not tell the classes apart."
+alt = f"Scatter plot of {len(flat)} images by their first two components, all mixed."
+teach.show(figure, caption=caption, alt=alt)
+
 figure, axes = plt.subplots(figsize=(6, 3))
 blue, _, green = teach.COLOURS[:3]
 axes.plot(np.arange(1, len(kept) + 1), kept, "--", color=green, label="variance kept")
@@ -476,8 +476,6 @@ teach.claim("04.leak", words, lift, low=0.08, high=0.3)
 words = "The honest pipeline is {points:+} from chance."
 chance = 1 / len(train.class_names)
 teach.claim("04.honest", words, np.mean(honest) - chance, low=-0.08, high=0.08)
-
-# %%
 rows = {"chosen before": leaky, "chosen inside": honest}
 options = {"baseline": chance, "label": "accuracy on shuffled labels"}
 figure = teach.dots(rows, mark="one draw", **options)
@@ -610,6 +608,110 @@ words = "On the test images the folded SVM is {points} above the baseline."
 teach.claim("04.test", words, gain, low=0.35, high=0.75)
 
 # %% [markdown]
+# ## Exercise 04.4: an SVM on half a network
+#
+# Sketches, drawings on paper, are far from photographs. Do features from the middle
+# serve them better than those of the top? Write `cut_score(backbone, layer, train,
+# check)`. `train` and `check` are pairs of images and labels. Build a `keras.Model`
+# from `backbone.input` to `backbone.get_layer(layer).output`, averaged over the places
+# by `keras.layers.GlobalAveragePooling2D()`. Its `predict(images, verbose=0)` gives the
+# table. Fit `kerastl.features.classical_head("svm")` on `train`, and return its `score`
+# on `check`.
+
+
+# %% tags=["stub"]
+def cut_score(backbone, layer, train, check):
+    raise NotImplementedError("your code here")
+
+
+# %% tags=["wrong"]
+def cut_score(backbone, layer, train, check):  # never cuts
+    row = keras.layers.GlobalAveragePooling2D()(backbone.output)
+    network = keras.Model(backbone.input, row)
+    tables = [network.predict(part[0], verbose=0) for part in (train, check)]
+    head = kerastl.features.classical_head("svm").fit(tables[0], train[1])
+    return head.score(tables[1], check[1])
+
+
+# %% tags=["wrong"]
+def cut_score(backbone, layer, train, check):  # judged by the rows it was fitted on
+    row = keras.layers.GlobalAveragePooling2D()(backbone.get_layer(layer).output)
+    network = keras.Model(backbone.input, row)
+    table = network.predict(train[0], verbose=0)
+    head = kerastl.features.classical_head("svm").fit(table, train[1])
+    return head.score(table, train[1])
+
+
+# %% tags=["wrong"]
+def cut_score(backbone, layer, train, check):  # the SVM, not its score
+    row = keras.layers.GlobalAveragePooling2D()(backbone.get_layer(layer).output)
+    network = keras.Model(backbone.input, row)
+    table = network.predict(train[0], verbose=0)
+    return kerastl.features.classical_head("svm").fit(table, train[1])
+
+
+# %% tags=["solution"]
+def cut_score(backbone, layer, train, check):
+    row = keras.layers.GlobalAveragePooling2D()(backbone.get_layer(layer).output)
+    network = keras.Model(backbone.input, row)
+    tables = [network.predict(part[0], verbose=0) for part in (train, check)]
+    head = kerastl.features.classical_head("svm").fit(tables[0], train[1])
+    return head.score(tables[1], check[1])
+
+
+# %% tags=["check"]
+def sketched(number):
+    drawn, _ = kerastl.make_shapes(number, image_size=32, style="sketch", seed=number)
+    stream = kerastl.batches(drawn, image_size=32, batch_size=number)
+    return np.array(next(iter(stream))[0], "uint8"), drawn.labels
+
+
+sketches, check_sketches = sketched(60), sketched(96)
+
+
+@functools.cache
+def cut_answer(answer):
+    return answer(small_backbone(), "conv_pw_5_relu", sketches, check_sketches)
+
+
+@functools.cache
+def cut_scores(layer):  # on the training images, and on the others
+    output = small_backbone().get_layer(layer).output
+    row = keras.layers.GlobalAveragePooling2D()(output)
+    network = keras.Model(small_backbone().input, row)
+    tables = [network.predict(p[0], verbose=0) for p in (sketches, check_sketches)]
+    head = kerastl.features.classical_head("svm").fit(tables[0], sketches[1])
+    return head.score(tables[0], sketches[1]), head.score(tables[1], check_sketches[1])
+
+
+def is_near(answer, score):
+    return abs(float(cut_answer(answer)) - score) < 1e-6
+
+
+teach.check(
+    "04.4",
+    cut_score,
+    [
+        (
+            lambda f: not hasattr(cut_answer(f), "predict"),
+            "Return the score, a number, not the SVM.",
+        ),
+        (
+            lambda f: not is_near(f, cut_scores("conv_pw_13_relu")[1]),
+            "That is the score of the whole backbone. Cut it at `layer`.",
+        ),
+        (
+            lambda f: not is_near(f, cut_scores("conv_pw_5_relu")[0]),
+            "That is the score on the images it was fitted on. Judge by `check`.",
+        ),
+        (
+            lambda f: is_near(f, cut_scores("conv_pw_5_relu")[1]),
+            "Another score comes out. Average over the places, then fit the SVM.",
+        ),
+    ],
+)
+
+# %% [markdown]
 # ## At full scale
 #
 # With `scale="full"` the rows are photographs of flowers, described by a network that
@@ -646,7 +748,7 @@ teach.claim("04.test", words, gain, low=0.35, high=0.75)
 #
 # 50 minutes: 15 for the table and the four models, 10 for scaling, 10 for PCA, 15 for
 # the leak. The leak is the heart of the lesson: let the class commit to 04.c before it
-# runs, and leave time for the silence after it.
+# runs, and leave time for the silence after it. Exercise 04.4 is for who is quick.
 #
 # ## Misconceptions
 #

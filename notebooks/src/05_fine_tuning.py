@@ -4,38 +4,41 @@
 # A frozen backbone has given what it has. How do you let it learn your task without
 # losing what it already knows?
 #
-# You train the new head first, then a part of the backbone with it, slowly. Three
-# mistakes in this are so common that they stand in published material. Not one of them
-# raises an error everywhere. You will meet each, measure it and repair it.
+# You train the new head first, then everything, at a low learning rate. That is this
+# library's default recipe, `lp_ft`: a *linear probe*, then *fine-tuning*. Some mistakes
+# in it are so common that they stand in published material, and often they raise no
+# error. You will repair them, and then measure what the recipe gains at equal cost.
 #
 # ## You will be able to
 #
 # - fine-tune in two phases, and prove which weights moved in which phase;
 # - keep BatchNorm statistics still on the Keras that you have, whatever a guide says;
-# - choose a learning rate for the second phase, from several seeds.
+# - compare ways of fine-tuning at equal cost, over several seeds.
 
 # %%
 from kerastl import teach
 
-data = {"dataset": ("shapes", "flowers")}
-data |= {"licence": ("Apache-2.0; weights non-commercial", "CC BY")}
-network = {"backbone": ("MobileNet", "MobileNet"), "alpha": (0.5, 0.25)}
-weights = {"weights": ("tiny", "imagenet"), "image_size": (64, 144)}
-costs = {"download": ("nothing", "about 220 MB"), "minutes": (2, 12)}
-tuning = {"depth": (4, 4), "cut": ("conv_pw_9_relu", "conv_pw_9_relu")}
-rates = {"rates": ((1e-5, 5e-4, 2e-2), (1e-5, 5e-4, 2e-2)), "epochs": (3, 3)}
-bands = {"least_gain": (0.01, -0.06), "least_lead": (-0.01, -0.05)}
-rows = {**data, **network, **weights, **costs, **tuning, **rates, **bands}
-L = teach.lesson("05", rows, scale="auto")
+SETTINGS = {
+    "dataset": ("shapes", "flowers"),
+    "licence": ("Apache-2.0; weights non-commercial", "CC BY, see LICENSE.txt"),
+    "backbone": ("MobileNet", "MobileNet"),
+    "alpha": (0.25, 0.25),
+    "weights": ("tiny", "imagenet"),
+    "image_size": (64, 144),
+    "download": ("nothing", "about 220 MB"),
+    "minutes": (2, 15),
+}
 
 # %%
 import kerastl
 
-train, validation, test = kerastl.load_dataset(L.dataset, test=0.2, seed=L.seed)
+L = teach.lesson("05", SETTINGS | {"least_gain": (0.0, -0.05)}, scale="auto")
+parts = kerastl.load_dataset(L.dataset, test=0.2, seed=L.seed)
+validation = parts.validation
 teach.claim(
     "05.shared",
     "{value} images are in more than one part.",
-    teach.shared_images(train, validation, test),
+    teach.shared_images(*parts),
     low=0,
     high=0,
 )
@@ -45,28 +48,39 @@ import keras
 import numpy as np
 
 
-def as_arrays(part):
-    whole = kerastl.batches(part, image_size=L.image_size, batch_size=len(part))
+def as_arrays(part, size=L.image_size):
+    whole = kerastl.batches(part, image_size=size, batch_size=len(part))
     return np.array(next(iter(whole))[0], "uint8"), part.labels
 
 
-learn, watch, names = as_arrays(train), as_arrays(validation), train.class_names
-options = {"labels": watch[1][:10], "class_names": names, "columns": 5}
-teach.show(kerastl.plots.images(watch[0][:10], **options))
+labels, names = parts.train.labels, parts.train.class_names
+own = [np.flatnonzero(labels == c)[:60] for c in range(len(names))]  # 60 a class
+learn, watch = as_arrays(parts.train.subset(np.sort(own, None))), as_arrays(validation)
 
 # %% [markdown] tags=["quiz"]
-# ## Why two phases
+# ## The recipe
 #
-# A new head knows nothing. Whatever it says about an image is wrong in some arbitrary
-# direction, and the correction is passed on to the layers below. Weights that took days
-# to find would be bent to suit a head that is about to change anyway.
+# A new head knows nothing. Its errors are arbitrary, and their correction (the
+# *gradient*) is passed on to the layers below. It can spoil weights that took days to
+# find. So the head learns first, while the backbone is *frozen*. In plain Keras, where
+# `base` is the backbone inside `model`:
 #
-# So, first phase: **freeze** the backbone and **train** the head. Second phase:
-# **unfreeze** some of the top blocks, **compile again**, train on at a **low rate**.
-# The lower blocks stay frozen. What they see, edges and colours, is needed everywhere.
+# ```python
+# base.trainable = False  # first phase: the head
+# model.compile(keras.optimizers.Adam(3e-3), loss)
+# model.fit(images, labels, epochs=40)
 #
-# Accuracy means something beside a *baseline*, so the next but one cell says first how
-# far you get by always naming the most frequent class.
+# base.trainable = True  # second phase: everything but BatchNorm layers
+# for layer in base.layers:
+#     if isinstance(layer, keras.layers.BatchNormalization):
+#         layer.trainable = False
+# model.compile(keras.optimizers.Adam(5e-4), loss)  # again, at a lower rate
+# model.fit(images, labels, epochs=8)
+# ```
+#
+# `kerastl.fine_tune` does this with more care. In its second phase the *learning rate*,
+# the length of a step, climbs for a quarter of the time, up to `5e-4`, and then falls
+# along a cosine to nearly zero; and of a BatchNorm layer it holds only a part.
 #
 # **Quick question.** What is the first phase for?
 #
@@ -88,79 +102,158 @@ teach.predict(
 building = {"alpha": L.alpha, "weights": L.weights, "image_size": L.image_size}
 backbone = kerastl.build_backbone(L.backbone, **building)
 model = kerastl.build_classifier(backbone, names, seed=L.seed)
-fresh, rate = model.get_weights(), L.rates[1]
-first = {"trainable": "head", "epochs": 10, "learning_rate": 3e-3}
-second = {"trainable": L.depth, "epochs": L.epochs, "learning_rate": rate}
-head = kerastl.Phase("head", schedule="cosine", **first)
-top = kerastl.Phase("top blocks", batch_norm="affine", **second)
-history = kerastl.run_phases(
-    model, learn, watch, phases=[head, top], seed=L.seed, verbose=0
+fresh = model.get_weights()
+history = kerastl.fine_tune(
+    model, learn, watch, recipe="lp_ft", epochs=(40, 8), seed=L.seed, verbose=0
 )
-tuned = model.get_weights()
+tuned, few = model.get_weights(), (learn[0][:64], learn[1][:64])
 
 # %%
 baseline = np.bincount(watch[1]).max() / len(watch[1])
 said = "Always naming the most frequent class is right for {value:.1%}."
 teach.claim("05.baseline", said, baseline, low=0.1, high=0.35)
-teach.show(kerastl.plots.history(history))
-record = history.phases[0]
-said = "In the first phase {value} arrays of weights moved: the head's two."
-teach.claim("05.first", said, len(record.moved), low=2, high=2)
 reached = history.history["val_accuracy"]
-risen = reached[-1] - reached[record.stop - 1]
+risen = reached[-1] - reached[history.phases[0].stop - 1]
 teach.reveal("05.a", 100 * risen, form="{:.0f}")
+words = f"from {reached[history.phases[0].stop - 1]:.0%} to {reached[-1]:.0%}"
+caption = f"Once everything trains, the validation accuracy goes {words}."
+teach.show(kerastl.plots.history(history), caption=caption)
 
-# %%
+# %% tags=["plumbing"]
 from matplotlib import pyplot as plt
 
-n = sum(path.endswith("kernel") for path in history.phases[1].moved) - 1  # the head
-teach.claim("05.second", "Then {value} backbone kernels moved.", n, low=8, high=8)
 kernels = [i for i, w in enumerate(model.weights) if w.path.endswith("kernel")][:-1]
 size = np.linalg.norm
 far = np.array([size(tuned[i] - fresh[i]) / size(fresh[i]) for i in kernels])
-figure, axes = plt.subplots(figsize=(7, 2.6))
-axes.bar(range(len(far)), 100 * far, color="#0072B2")
-axes.set(xlabel="kernel, from the image to the head", ylabel="moved, percent of size")
-words = f"{sum(far > 0)} of {len(far)} kernels moved, at most by {max(far):.0%}"
-teach.show(figure, alt=f"Bars from the image to the head: {words}.")
+blocks = [model.weights[i].path.split("/")[-2] for i in kernels]
+figure, axes = plt.subplots(figsize=(7.5, 3))
+kinds = {
+    "mixes channels": "conv_pw",
+    "looks at places": "conv_dw",
+    "does both": "conv1",
+}
+for k, (word, part) in enumerate(kinds.items()):
+    some = [place for place, name in enumerate(blocks) if part in name]
+    style = {"color": teach.COLOURS[k], "label": word}
+    axes.plot(some, 100 * far[some], teach.MARKS[k], **style)
+pointwise = [k for k, name in enumerate(blocks) if "conv_pw" in name]
+axes.set_xticks(pointwise, [blocks[k].removeprefix("conv_") for k in pointwise])
+axes.tick_params("x", rotation=60)
+axes.set(ylabel="moved, percent of its size", ylim=(0, 115 * far.max()))
+axes.set_xlabel("block, from the image to the head")
+axes.legend()
+caption = f"All {len(far)} kernels moved, by {far.min():.0%} to {far.max():.0%}: fine-"
+caption += "tuning bends a backbone, it does not replace it."
+alt = f"Dots from the image to the head: {sum(far > 0)} of {len(far)} kernels moved, "
+teach.show(figure, caption=caption, alt=alt + f"at most by {far.max():.0%}.")
+first, second = (phase.moved for phase in history.phases)
+said = "In the first phase {value} arrays of weights moved: the head's two."
+teach.claim("05.first", said, len(first), low=2, high=2)
+number = sum(path.endswith("kernel") for path in second) - 1  # without the head
+said = "In the second phase {value} kernels of the backbone moved."
+teach.claim("05.second", said, number, low=27, high=27)
+still = sum("moving" in path for path in second)
+said = "And {value} BatchNorm statistics: the recipe holds them."
+teach.claim("05.still", said, still, low=0, high=0)
 
 # %% [markdown] tags=["quiz"]
-# In the curves, left of the dotted line the head learns, right of it the top blocks
-# too. The bars show what was touched. The frozen blocks have not moved by a bit, which
-# is more than "hardly".
+# Left of the dotted line the head learns, right of it everything. The star marks the
+# weights that you have now, the best of both phases: a second phase that fails costs
+# time and nothing else. Whether weights moved, the curves cannot tell. Only a
+# comparison of weights can.
 #
-# The star marks the weights that you have now. `run_phases` compares *all* epochs of
-# both phases. Keras's own `EarlyStopping` forgets, with each new `fit`, how good the
-# last one was, so a failed second phase replaces a good first one.
+# ## First trap: the phase that trains nothing
 #
-# **Quick question.** The second phase has made the validation results worse. Which
-# weights does `run_phases` leave in the model?
+# The first `fit` after a `compile` makes a program that trains what is trainable *at
+# that moment*. A flag that you set later is not read by that program. With TensorFlow
+# nothing happens and nothing is said; with JAX, `fit` stops, and may take the weights
+# with it. So keep this order: set `trainable`, `compile`, `fit`.
 #
-# - [ ] Those of the last epoch :: Only where there are no validation data to compare.
-# - [ ] The best of the second phase :: That is what a new `EarlyStopping` would do.
-# - [x] The best of the first phase :: It looks at all epochs, so a bad second phase
-#   costs time and nothing else.
+# `kerastl.TrainableGuard` compares what trains with what is asked for, and stops before
+# the first step. Give it to your own `fit` as a callback. We try both with a short
+# network: the first layers of our backbone, with a new head.
+#
+# **Quick question.** How would you notice, without the guard?
+#
+# - [ ] The loss stands still :: The head trains on, so it goes on falling.
+# - [ ] `summary` shows it :: It shows the flags, and they are as you set them.
+# - [x] Weights from before and after are the same :: Only the weights themselves tell
+#   what has trained. Compare a few.
+
+# %%
+LOSS = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+
+
+def short_base(blocks=2, image_size=32):  # the first layers of the same backbone
+    options = {**building, "image_size": image_size}
+    whole = kerastl.build_backbone(L.backbone, **options)
+    return keras.Model(whole.input, whole.get_layer(f"conv_pw_{blocks}_relu").output)
+
+
+def add_head(base, classes):
+    row = keras.layers.GlobalAveragePooling2D()(base.output)
+    return keras.Model(base.input, keras.layers.Dense(classes)(row))
+
+
+# %%
+teach.predict(
+    "05.b",
+    "Fitted while frozen, then unfrozen, then `fit` again. What moves in the backbone?",
+    ["what was unfrozen", "nothing, without a word", "nothing: it stops with an error"],
+    guess=1,  # guess: 1, 2 or 3
+)
+base = short_base(image_size=L.image_size)
+base.trainable = False
+careless = add_head(base, len(names))
+careless.compile(keras.optimizers.Adam(1e-3), LOSS)
+guard = kerastl.TrainableGuard(careless)
+head_run = careless.fit(*few, verbose=0)
+
+# %%
+before, moved, outcome = base.get_weights(), 0, 0
+base.trainable = True  # and no compile after it
+try:
+    careless.fit(*few, verbose=0, callbacks=[guard])
+except ValueError as error:
+    print("The guard says:", error)
+try:
+    careless.fit(*few, verbose=0)  # without the guard
+    pairs = zip(before, base.get_weights(), strict=True)
+    moved = sum(not np.array_equal(*pair) for pair in pairs)
+except ValueError:
+    outcome = 3  # with JAX
+
+# %%
+teach.reveal("05.b", outcome or (1 if moved else 2))
+said = "Unfrozen without a new compile, {value} arrays of the backbone moved."
+teach.claim("05.forgotten", said, moved, low=0, high=0)
+other = short_base()
+other.trainable = False
+outer = add_head(other, len(names))
+outer.trainable = True  # but that flag of the whole model is True already
+trains, every = len(outer.trainable_weights), len(outer.weights)
+said = f"After `outer.trainable = True` {{value}} of {every} arrays can train."
+teach.claim("05.flag", said, trains, low=2, high=every)
 
 # %% [markdown]
+# The last line is a trap of its own. The flag of the whole model was True all the
+# time; only `base` was frozen. Setting True again does nothing on TensorFlow, and opens
+# all layers on JAX. Set the flag of the part that you mean.
+#
 # ## Exercise 05.1: the phase that tunes nothing
 #
-# The notebook of a well-known book came with a second phase like this one. The text
-# calls it fine-tuning. `base` is the backbone inside `model`; it was frozen in the
+# The notebook of a well-known book came with a second phase like this one. Its text
+# calls it fine-tuning. `base` is the backbone inside `model`. It was frozen in the
 # first phase, and the head was trained at `1e-3`.
 #
 # ```python
 # def second_phase(model, base):
-#     loss = "sparse_categorical_crossentropy"
-#     model.compile(keras.optimizers.Adam(1e-5), loss)
+#     model.compile(keras.optimizers.Adam(1e-5), LOSS)
 # ```
 #
-# It runs, and the curves look well: the head learns on. Repair it. After your function,
-# `model.fit` is to train the head *and all of* the backbone, at a tenth of the first
-# rate or less. The check calls `fit` on a small hidden model and looks at what has
-# moved.
-#
-# One trap: set the flag of `base`. That of `model` is True already, and setting it
-# again does nothing on TensorFlow.
+# It runs, and the loss falls: the head learns on. Repair it. After your function,
+# `model.fit` is to train the head *and all of* the backbone, at a fifth of the first
+# rate or less.
 
 
 # %% tags=["stub"]
@@ -170,7 +263,7 @@ def second_phase(model, base):
 
 # %% tags=["wrong"]
 def second_phase(model, base):  # as published: nobody unfreezes
-    model.compile(keras.optimizers.Adam(1e-5), "sparse_categorical_crossentropy")
+    model.compile(keras.optimizers.Adam(1e-5), LOSS)
 
 
 # %% tags=["wrong"]
@@ -178,44 +271,33 @@ def second_phase(model, base):  # opens one layer of the backbone alone
     base.trainable = True
     for layer in base.layers[:-1]:
         layer.trainable = False
-    model.compile(keras.optimizers.Adam(1e-5), "sparse_categorical_crossentropy")
+    model.compile(keras.optimizers.Adam(1e-5), LOSS)
 
 
 # %% tags=["wrong"]
 def second_phase(model, base):  # unfreezes, at the rate of the first phase
     base.trainable = True
-    model.compile("adam", "sparse_categorical_crossentropy")
+    model.compile("adam", LOSS)
 
 
 # %% tags=["wrong"]
 def second_phase(model, base):  # takes turns: the head is frozen instead
     base.trainable = True
     model.layers[-1].trainable = False
-    model.compile(keras.optimizers.Adam(1e-5), "sparse_categorical_crossentropy")
+    model.compile(keras.optimizers.Adam(1e-5), LOSS)
 
 
 # %% tags=["solution"]
 def second_phase(model, base):
     base.trainable = True
-    model.compile(keras.optimizers.Adam(1e-5), "sparse_categorical_crossentropy")
+    model.compile(keras.optimizers.Adam(1e-5), LOSS)
 
 
 # %% tags=["check"]
 import functools
 
-LOSS = "sparse_categorical_crossentropy"
 IMAGES = np.random.default_rng(0).uniform(0, 1, (12, 8, 8, 3)).astype("float32")
 LABELS = np.arange(12) % 3
-
-
-def small_pair():
-    keras.utils.set_random_seed(5)
-    image = keras.Input((8, 8, 3))
-    maps = keras.layers.Conv2D(4, 3, activation="relu")(image)
-    base = keras.Model(image, keras.layers.Conv2D(4, 3)(maps))
-    row = keras.layers.GlobalAveragePooling2D()(base.output)
-    base.trainable = False
-    return keras.Model(image, keras.layers.Dense(3, "softmax")(row)), base
 
 
 def differs(before, variables):
@@ -225,7 +307,12 @@ def differs(before, variables):
 
 @functools.cache
 def after_second(answer):
-    model, base = small_pair()
+    keras.utils.set_random_seed(5)
+    image = keras.Input((8, 8, 3))
+    maps = keras.layers.Conv2D(4, 3, activation="relu")(image)
+    base = keras.Model(image, keras.layers.Conv2D(4, 3)(maps))
+    base.trainable = False
+    model = add_head(base, 3)
     model.compile(keras.optimizers.Adam(1e-3), LOSS)
     model.fit(IMAGES, LABELS, verbose=0)
     answer(model, base)
@@ -254,473 +341,536 @@ teach.check(
             "A part of the backbone moves, and a part is as it was. Open all of it.",
         ),
         (
-            lambda f: after_second(f)[2] <= 1.01e-4,
+            lambda f: after_second(f)[2] <= 2.01e-4,
             "The backbone moves, but as fast as a new head. Give a lower rate.",
         ),
     ],
 )
 
-# %%
-teach.predict(
-    "05.b",
-    "Compiled and fitted while frozen, then unfrozen, then `fit` again. What moves in "
-    "the backbone?",
-    ["what was unfrozen", "nothing, without a word", "nothing: it stops with an error"],
-    guess=1,  # guess: 1, 2 or 3
-)
-loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-own = kerastl.build_backbone(L.backbone, **building)
-careless = kerastl.build_classifier(own, names, seed=L.seed)
-few = learn[0][:64], learn[1][:64]
-
-# %%
-kerastl.freeze(careless)
-careless.compile(keras.optimizers.Adam(1e-3), loss)
-guard = kerastl.TrainableGuard(careless)
-careless.fit(*few, verbose=0)
-before = own.get_weights()
-kerastl.unfreeze(careless, L.depth)  # and no compile after it
-try:
-    careless.fit(*few, verbose=0, callbacks=[guard])
-except ValueError as error:
-    print("The guard says:", error)
-
-# %%
-moved, outcome = 0, 3
-try:
-    careless.fit(*few, verbose=0)  # without the guard
-    pairs = zip(before, own.get_weights(), strict=True)
-    moved = sum(not np.array_equal(*pair) for pair in pairs)
-    outcome = 1 if moved else 2
-except ValueError:
-    pass  # with JAX
-teach.reveal("05.b", outcome)
-said = "Unfrozen without a new compile, {value} arrays of the backbone moved."
-teach.claim("05.forgotten", said, moved, low=0, high=0)
-
 # %% [markdown] tags=["quiz"]
-# ## Forgetting to compile again
+# ## Second trap: what the optimizer does not train
 #
-# The first `fit` after a `compile` makes a program that trains what is trainable at
-# that moment. Setting `trainable` afterwards changes a flag that
-# the program does not read. With TensorFlow nothing happens and nothing is said; with
-# JAX, `fit` stops, and may take the weights with it. The order to keep: set
-# `trainable`, `compile`, `fit`. `kerastl.TrainableGuard` compares what
-# trains with what is asked for, and stops before the first step. Give it to your own
-# `fit` as a callback.
+# A *BatchNorm* layer scales each channel by its *statistics*, a running mean and a
+# running variance of what passes by, and then by two trained arrays, *gamma* and
+# *beta*. No gradient moves the statistics. They follow the batches whenever the layer
+# is in training mode, and the network needs them when it predicts.
 #
-# **Quick question.** How would you notice, without the guard?
-#
-# - [ ] The loss stands still :: The head trains on, so it goes on falling.
-# - [ ] `summary` shows it :: It shows the flags, and they are as you set them.
-# - [x] Weights from before and after are the same :: Only the weights themselves tell
-#   what has trained. Compare a few.
-
-# %% [markdown]
-# ## Exercise 05.2: two phases of your own
-#
-# Write `train_twice(model, base, images, labels)`, in plain Keras. `base` is the
-# backbone inside `model`; nothing is frozen or compiled yet. Two calls of `fit`: in the
-# first only the head moves, in the second the backbone too, at a tenth of the rate or
-# less. The loss is `"sparse_categorical_crossentropy"`. The check watches each `fit`.
-
-
-# %% tags=["stub"]
-def train_twice(model, base, images, labels):
-    raise NotImplementedError("your code here")
-
-
-# %% tags=["wrong"]
-def train_twice(model, base, images, labels):  # one phase, all at once
-    model.compile(keras.optimizers.Adam(1e-4), LOSS)
-    model.fit(images, labels, epochs=2, verbose=0)
-
-
-# %% tags=["wrong"]
-def train_twice(model, base, images, labels):  # changes flag and rate, but no compile
-    base.trainable = False
-    model.compile(keras.optimizers.Adam(1e-3), LOSS)
-    model.fit(images, labels, verbose=0)
-    base.trainable = True
-    model.optimizer.learning_rate = 1e-5
-    model.fit(images, labels, verbose=0)
-
-
-# %% tags=["wrong"]
-def train_twice(model, base, images, labels):  # takes turns: head, then backbone
-    head = model.layers[-1]
-    for flag, rate in ((False, 1e-3), (True, 1e-5)):
-        base.trainable, head.trainable = flag, not flag
-        model.compile(keras.optimizers.Adam(rate), LOSS)
-        model.fit(images, labels, verbose=0)
-
-
-# %% tags=["wrong"]
-def train_twice(model, base, images, labels):  # compiles again at the same rate
-    for flag in (False, True):
-        base.trainable = flag
-        model.compile("adam", LOSS)
-        model.fit(images, labels, verbose=0)
-
-
-# %% tags=["solution"]
-def train_twice(model, base, images, labels):
-    for flag, rate in ((False, 1e-3), (True, 1e-5)):
-        base.trainable = flag
-        model.compile(keras.optimizers.Adam(rate), LOSS)
-        model.fit(images, labels, verbose=0)
-
-
-# %% tags=["check"]
-@functools.cache
-def watched(answer):
-    model, base = small_pair()
-    base.trainable = True
-    plain_fit, seen, count = model.fit, [], len(base.weights)
-
-    def fit(*arguments, **options):
-        before, moved = model.get_weights(), [False] * len(model.weights)
-        rate = float(model.optimizer.learning_rate)
-        try:
-            plain_fit(*arguments, **options)
-            moved = differs(before, model.weights)
-        except (ValueError, RuntimeError):
-            pass  # with JAX, a forgotten compile ends here
-        seen.append((any(moved[:count]), rate, any(moved[count:])))
-
-    model.fit = fit
-    answer(model, base, IMAGES, LABELS)
-    return seen
-
-
-teach.check(
-    "05.2",
-    train_twice,
-    [
-        (
-            lambda f: len(watched(f)) == 2,
-            "Call `model.fit` twice, once for each phase.",
-        ),
-        (
-            lambda f: not watched(f)[0][0],
-            "The backbone moved in the first phase. Freeze it before the first `fit`.",
-        ),
-        (
-            lambda f: watched(f)[1][0],
-            "`fit` left the backbone alone in the second phase. Unfreeze it, and "
-            "compile again before `fit`.",
-        ),
-        (
-            lambda f: watched(f)[0][2] and watched(f)[1][2],
-            "The head did not move in each phase. It trains in both.",
-        ),
-        (
-            lambda f: watched(f)[1][1] <= 0.101 * watched(f)[0][1],
-            "The second phase is as fast as the first. A tenth of the rate, or less.",
-        ),
-    ],
-)
-
-# %% [markdown] tags=["quiz"]
-# ## Something goes wrong on purpose
-#
-# *BatchNorm* layers hold four arrays each. The optimizer trains two: a scale and a
-# shift, *gamma* and *beta*. The other two are *statistics*, a running mean and
-# variance of what passes by. No gradient moves them. They follow the batches, whenever
-# the layer runs in training mode, and the network depends on them when it predicts.
-#
-# So there are three modes: *frozen*, all four held; *affine*, statistics held, gamma
-# and beta trained; *train*, all move. A well-known recipe promises the second mode by
-# `base(x, training=False)`. We do not take its word for it. Now the
-# call and the three modes, with a real backbone, on your Keras: one epoch on a few
-# batches, then we count.
+# A well-known recipe promises to hold them by `base(x, training=False)`. We try that
+# call, and the three modes of `kerastl.unfreeze`: *frozen* holds all four arrays,
+# *affine* holds the statistics and trains gamma and beta, *train* lets all move. One
+# epoch of two steps, then we count.
 #
 # **Quick question.** Which learning rate keeps the statistics still?
 #
-# - [ ] A very low one :: They are no business of the optimizer; its rate does not
-#   matter to them.
-# - [ ] Zero :: Not even zero: watching a batch is enough.
+# - [ ] A very low one :: The optimizer does not move them, so its rate does not matter.
+# - [ ] Zero :: Not even zero: seeing a batch is enough.
 # - [x] None :: Only the mode of the layer decides whether they follow the batches.
 
 
-# %%
+# %% tags=["plumbing"]
 def network_in(mode):
-    base = kerastl.build_backbone(L.backbone, **building)
+    base = short_base(image_size=L.image_size)
     base.trainable = True
     image = keras.Input(base.input_shape[1:])
     row = keras.layers.GlobalAveragePooling2D()(base(image, training=False))
-    network = keras.Model(image, keras.layers.Dense(len(names), "softmax")(row))
+    network = keras.Model(image, keras.layers.Dense(len(names))(row))
     if mode != "call":  # kerastl sets the layers themselves
         kerastl.unfreeze(network, "all", batch_norm=mode)
-    adam = keras.optimizers.Adam(1e-5)
-    network.compile(adam, "sparse_categorical_crossentropy", run_eagerly=True)
+    network.compile(keras.optimizers.Adam(1e-5), LOSS)
     return network, base
 
 
-# %%
 def moved_in(mode):  # how many statistics, and how many gammas and betas
-    keras.utils.set_random_seed(L.seed)
     network, base = network_in(mode)
     before = base.get_weights()
     network.fit(*few, verbose=0)
-    now = zip(base.weights, before, base.get_weights(), strict=True)
-    moved = [each.path for each, old, new in now if not np.array_equal(old, new)]
+    pairs = zip(base.weights, differs(before, base.weights), strict=True)
+    moved = [variable.path for variable, changed in pairs if changed]
     statistics = sum(path.endswith(("mean", "variance")) for path in moved)
     return statistics, sum(path.endswith(("gamma", "beta")) for path in moved)
 
 
 counts = {mode: moved_in(mode) for mode in ("call", "frozen", "affine", "train")}
+total, by_call = counts["train"][0], counts["call"][0]
+figure, axes = plt.subplots(figsize=(6, 2.8))
+place = np.arange(len(counts))
+for i, word in enumerate(("statistics", "gamma and beta")):
+    values, hatch = [each[i] for each in counts.values()], ("", "//")[i]
+    style = {"hatch": hatch, "label": word, "color": teach.COLOURS[i]}
+    axes.bar_label(axes.bar(place + 0.4 * i - 0.2, values, 0.4, **style))
+axes.set_xticks(place, ["training=False\nin the call", "frozen", "affine", "train"])
+axes.set(ylabel="arrays that moved", ylim=(0, 1.4 * total))
+axes.legend(ncols=2, frameon=False)
+words = ", ".join(f"{mode} {each[0]}" for mode, each in counts.items())
+trust = "does not hold" if by_call else "holds"
+caption = f"The call alone {trust} the statistics on this Keras; the layers' flags do."
+alt = f"Bars, arrays that moved; statistics by mode: {words}."
+teach.show(figure, caption=caption, alt=alt)
 
 # %%
-total, by_call = counts["train"][0], counts["call"][0]
 said = "Held by the call alone, {value} statistics moved on this Keras."
 teach.claim("05.by_call", said, by_call, low=0, high=total)
 held = counts["frozen"][0] + counts["affine"][0]
 said = "Held by the layers, frozen or affine, {value} statistics moved."
 teach.claim("05.by_layer", said, held, low=0, high=0)
 said = "In mode train all {value} moved, after one epoch at a rate of 1e-5."
-teach.claim("05.all", said, total, low=54, high=54)
-
-# %%
-figure, axes = plt.subplots(figsize=(6, 2.6))
-place = np.arange(len(counts))
-for i, word in enumerate(("statistics", "gamma and beta")):
-    values, hatch = [each[i] for each in counts.values()], ("", "//")[i]
-    bars = axes.bar(place + 0.4 * i - 0.2, values, 0.4, hatch=hatch, label=word)
-    axes.bar_label(bars)
-axes.set_xticks(place, ["training=False\nin the call", "frozen", "affine", "train"])
-axes.set(ylabel="arrays that moved", ylim=(0, 1.5 * total))
-axes.legend(ncols=2)
-words = ", ".join(f"{mode} {each[0]}" for mode, each in counts.items())
-teach.show(figure, alt=f"Bars, arrays that moved; statistics by mode: {words}.")
+teach.claim("05.all", said, total, low=10, high=10)
 
 # %% [markdown]
-# ## Exercise 05.3: hold them yourself
+# ## Exercise 05.2: open a backbone for sketches
 #
 # Up to version `3.15.1` Keras tells each layer inside `base` that it trains, and what
 # the call said is lost. Newer versions repair it. Your code should hold on both.
 #
-# Write `open_base(base)`, in plain Keras. `base` comes to you frozen. Afterwards every
-# convolution of `base` trains and no BatchNorm layer moves at all, however `base` is
-# called. The check trains.
+# New pictures: sketches, drawings on paper. Write `tune(model, base, train, check)`.
+# `base` is frozen, and the head of `model` has learnt already. Open `base`, but let no
+# BatchNorm layer in it move. Compile with a low rate and `LOSS`. Train one epoch on
+# `train`, a pair of images and labels. Return the share of `check` that is right:
+# `model.predict(images, verbose=0).argmax(axis=1)` gives the positions of the classes.
 
 
 # %% tags=["stub"]
-def open_base(base):
+def tune(model, base, train, check):
     raise NotImplementedError("your code here")
 
 
 # %% tags=["wrong"]
-def open_base(base):  # trusts the training=False of the call
+def tune(model, base, train, check):  # opens the BatchNorm layers too
     base.trainable = True
+    model.compile(keras.optimizers.Adam(1e-4), LOSS)
+    model.fit(*train, verbose=0)
+    return (model.predict(check[0], verbose=0).argmax(axis=1) == check[1]).mean()
 
 
 # %% tags=["wrong"]
-def open_base(base):  # holds the statistics, and all the rest
-    base.trainable = False
+def tune(model, base, train, check):  # holds the statistics, and all the rest
+    model.compile(keras.optimizers.Adam(1e-4), LOSS)
+    model.fit(*train, verbose=0)
+    return (model.predict(check[0], verbose=0).argmax(axis=1) == check[1]).mean()
 
 
 # %% tags=["wrong"]
-def open_base(base):  # goes by the name, which may be any
-    base.trainable = True
-    for layer in base.layers:
-        if "bn" in layer.name:
-            layer.trainable = False
-
-
-# %% tags=["solution"]
-def open_base(base):
+def tune(model, base, train, check):  # judged by what it was trained on
     base.trainable = True
     for layer in base.layers:
         if isinstance(layer, keras.layers.BatchNormalization):
             layer.trainable = False
+    model.compile(keras.optimizers.Adam(1e-4), LOSS)
+    model.fit(*train, verbose=0)
+    return (model.predict(train[0], verbose=0).argmax(axis=1) == train[1]).mean()
+
+
+# %% tags=["wrong"]
+def tune(model, base, train, check):  # the model, not the score
+    base.trainable = True
+    for layer in base.layers:
+        layer.trainable = not isinstance(layer, keras.layers.BatchNormalization)
+    model.compile(keras.optimizers.Adam(1e-4), LOSS)
+    model.fit(*train, verbose=0)
+    return model
+
+
+# %% tags=["solution"]
+def tune(model, base, train, check):
+    base.trainable = True
+    for layer in base.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.trainable = False
+    model.compile(keras.optimizers.Adam(1e-4), LOSS)
+    model.fit(*train, verbose=0)
+    return (model.predict(check[0], verbose=0).argmax(axis=1) == check[1]).mean()
 
 
 # %% tags=["check"]
+def sketched(number):
+    images, _ = kerastl.make_shapes(number, image_size=32, style="sketch", seed=number)
+    return as_arrays(images, 32)
+
+
+sketches, check_sketches = sketched(96), sketched(48)
+
+
 @functools.cache
-def after_opening(answer):
+def after_tuning(answer):  # answer, kernels and BatchNorm arrays that moved, score
     keras.utils.set_random_seed(6)
-    image = keras.Input((8, 8, 3))
-    maps = keras.layers.Conv2D(4, 3, name="stem")(image)
-    maps = keras.layers.BatchNormalization(name="stem_bn")(maps)
-    maps = keras.layers.Conv2D(4, 3, name="top")(maps)
-    maps = keras.layers.BatchNormalization(name="top_normalization")(maps)
-    base = keras.Model(image, maps)
-    row = keras.layers.GlobalAveragePooling2D()(base(image))
-    model = keras.Model(image, keras.layers.Dense(3, "softmax")(row))
+    base = short_base()
     base.trainable = False
-    answer(base)
-    model.compile(keras.optimizers.SGD(0.1), LOSS)
+    model = add_head(base, 6)
+    model.compile(keras.optimizers.Adam(1e-2), LOSS)
+    model.fit(*sketches, epochs=15, verbose=0)
     before = base.get_weights()
-    model.fit(IMAGES, LABELS, verbose=0)
+    score = answer(model, base, sketches, check_sketches)
     moved = zip(base.weights, differs(before, base.weights), strict=True)
-    return {variable.path.split("/")[-2] for variable, changed in moved if changed}
+    paths = [variable.path for variable, changed in moved if changed]
+    kernels = sum(path.endswith("kernel") for path in paths)
+    said = model.predict(check_sketches[0], verbose=0).argmax(axis=1)
+    true = float((said == check_sketches[1]).mean())
+    return score, kernels, len(paths) - kernels, true
+
+
+teach.check(
+    "05.2",
+    tune,
+    [
+        (
+            lambda f: isinstance(float(after_tuning(f)[0]), float),
+            "Return the share that is right, a number.",
+        ),
+        (
+            lambda f: after_tuning(f)[1] == 5,
+            "A convolution did not move. Open the backbone before you compile, then "
+            "hold a part of it.",
+        ),
+        (
+            lambda f: after_tuning(f)[2] == 0,
+            "A BatchNorm layer has moved. Hold each layer of that type, which "
+            "`isinstance` tells.",
+        ),
+        (
+            lambda f: abs(after_tuning(f)[0] - after_tuning(f)[3]) < 1e-6,
+            "That is not the share of `check`. Which images does `predict` get?",
+        ),
+    ],
+)
+
+# %% [markdown]
+# ## Exercise 05.3: the whole recipe, on digits
+#
+# Now everything, on scans of handwritten digits. Write `two_phases(base, images,
+# labels)` in plain Keras, and return the model. `base` is the short backbone, open;
+# `add_head(base, 10)` puts a head on it. First phase: the head alone, five epochs at
+# `1e-2`. Second phase: everything but the BatchNorm layers, five epochs, at a fifth of
+# that rate or less.
+
+
+# %% tags=["stub"]
+def two_phases(base, images, labels):
+    raise NotImplementedError("your code here")
+
+
+# %% tags=["wrong"]
+def two_phases(base, images, labels):  # one phase, all at once
+    model = add_head(base, 10)
+    model.compile(keras.optimizers.Adam(1e-3), LOSS)
+    model.fit(images, labels, epochs=5, verbose=0)
+    return model
+
+
+# %% tags=["wrong"]
+def two_phases(base, images, labels):  # changes flag and rate, but no compile
+    base.trainable = False
+    model = add_head(base, 10)
+    model.compile(keras.optimizers.Adam(1e-2), LOSS)
+    model.fit(images, labels, epochs=5, verbose=0)
+    base.trainable = True
+    model.optimizer.learning_rate = 1e-3
+    model.fit(images, labels, epochs=5, verbose=0)
+    return model
+
+
+# %% tags=["wrong"]
+def two_phases(base, images, labels):  # statistics move in the second phase
+    model = add_head(base, 10)
+    for flag, rate in ((False, 1e-2), (True, 1e-3)):
+        base.trainable = flag
+        model.compile(keras.optimizers.Adam(rate), LOSS)
+        model.fit(images, labels, epochs=5, verbose=0)
+    return model
+
+
+# %% tags=["wrong"]
+def two_phases(base, images, labels):  # compiles again at the same rate
+    model = add_head(base, 10)
+    for flag in (False, True):
+        for layer in base.layers:
+            held = isinstance(layer, keras.layers.BatchNormalization)
+            layer.trainable = flag and not held
+        model.compile(keras.optimizers.Adam(1e-2), LOSS)
+        model.fit(images, labels, epochs=5, verbose=0)
+    return model
+
+
+# %% tags=["solution"]
+def two_phases(base, images, labels):
+    model = add_head(base, 10)
+    for flag, rate in ((False, 1e-2), (True, 1e-3)):
+        for layer in base.layers:
+            held = isinstance(layer, keras.layers.BatchNormalization)
+            layer.trainable = flag and not held
+        model.compile(keras.optimizers.Adam(rate), LOSS)
+        model.fit(images, labels, epochs=5, verbose=0)
+    return model
+
+
+# %% tags=["check"]
+scans = kerastl.load_dataset("digits", seed=0)
+read, check_read = (
+    as_arrays(p.subset(range(300)), 32) for p in (scans.train, scans.validation)
+)
+
+
+@functools.cache
+def watched(answer):  # the model, and of each fit what moved and at which rate
+    keras.utils.set_random_seed(7)
+    base, plain, seen = short_base(blocks=4), keras.Model.fit, []
+
+    def fit(model, *data, **options):
+        before = model.get_weights()
+        rate, moved = float(model.optimizer.learning_rate), []
+        try:
+            result = plain(model, *data, **options)
+            pairs = zip(model.weights, differs(before, model.weights), strict=True)
+            moved = [variable.path for variable, changed in pairs if changed]
+        except (ValueError, RuntimeError):
+            result = None  # with JAX, a forgotten compile ends here
+        seen.append((moved, rate))
+        return result
+
+    keras.Model.fit = fit
+    try:
+        model = answer(base, *read)
+    finally:
+        keras.Model.fit = plain
+    return model, seen
+
+
+def reads(model):  # the share of new scans that it names rightly
+    said = model.predict(check_read[0], verbose=0).argmax(axis=1)
+    return (said == check_read[1]).mean()
+
+
+def moved_in_fit(answer, number, part):  # of the backbone, or of the head
+    paths = watched(answer)[1][number][0]
+    return [p for p in paths if ("dense" in p) == (part == "head")]
 
 
 teach.check(
     "05.3",
-    open_base,
+    two_phases,
     [
         (
-            lambda f: {"stem", "top"} <= after_opening(f),
-            "A convolution did not move. Open the backbone, then hold a part of it.",
+            lambda f: getattr(watched(f)[0], "output_shape", 0) == (None, 10),
+            "Return the model, with a number for each of ten digits.",
         ),
         (
-            lambda f: not {"stem_bn", "top_normalization"} <= after_opening(f),
-            "Every BatchNorm layer moved. What the call says is no protection: set the "
-            "layers themselves.",
+            lambda f: len(watched(f)[1]) == 2,
+            "Call `model.fit` twice, once for each phase.",
         ),
         (
-            lambda f: not {"stem_bn", "top_normalization"} & after_opening(f),
-            "One BatchNorm layer still moves. Not every name has `bn` in it: ask for "
-            "the type with `isinstance`.",
+            lambda f: not moved_in_fit(f, 0, "base"),
+            "The backbone moved in the first phase. Freeze it before the first `fit`.",
+        ),
+        (
+            lambda f: moved_in_fit(f, 1, "base"),
+            "`fit` left the backbone alone in the second phase. Unfreeze it, and "
+            "compile again before `fit`.",
+        ),
+        (
+            lambda f: moved_in_fit(f, 0, "head") and moved_in_fit(f, 1, "head"),
+            "The head did not move in each phase. It trains in both.",
+        ),
+        (
+            lambda f: all(p.endswith("kernel") for p in moved_in_fit(f, 1, "base")),
+            "A BatchNorm layer moved in the second phase. Hold those layers.",
+        ),
+        (
+            lambda f: watched(f)[1][1][1] <= 0.201 * watched(f)[1][0][1],
+            "The second phase is as fast as the first. A fifth of the rate, or less.",
+        ),
+        (
+            lambda f: reads(watched(f)[0]) > 0.25,
+            "It hardly reads a digit. Has it learnt long enough, from all images?",
         ),
     ],
 )
 
 # %% [markdown] tags=["quiz"]
-# ## How low is a low rate?
+# ## What does the recipe gain, at equal cost?
 #
-# Guides say `1e-5`, the recipes of `kerastl` say `5e-4`, and a careless hand takes more
-# than any network bears. We take one of each and compare them on three seeds.
+# A comparison is fair when all ways get the same. What costs time is a *pass*: all
+# training images once through the whole network, in steps of 32. **Each way may use
+# nine passes.**
 #
-# The same three seeds answer two more questions. Does the order matter: what if the top
-# blocks train at once, under a random head? And what do moving statistics cost? All get
-# the same number of epochs with the top blocks open. The frozen part is computed once,
-# and each variant is compiled once and started again from stored weights.
+# - **head**: one pass for the features, then 40 epochs on the stored features, which
+#   cost next to nothing. Another pass would bring the same features. To see that it has
+#   learnt all it can, we also train it twice as long.
+# - **two phases**: the same head, then eight passes in which everything trains.
+# - **at once**: no first phase. All nine passes train everything, under a random head.
+# - **statistics move**: as *two phases*, but BatchNorm layers follow the batches.
+# - **ten times**: as *two phases*, at ten times the rate, a common slip.
 #
-# Be warned: we chose the number of blocks and of epochs, and the highest rate, after a
-# few trials on the validation images of the drawings. That favours the middle rate. In
-# those trials moving statistics cost more, the more blocks were open.
+# All keep their last weights: to choose an epoch by the validation images would
+# flatter. Each way has three seeds: another random head, another order.
 #
-# **Quick question.** Suppose that the curve is flat at the lowest rate. What follows?
+# **Quick question.** A colleague gives *two phases* eight passes and *at once* two.
+# What does a lead of *two phases* prove?
 #
-# - [ ] Fine-tuning does not help here :: It was hardly tried: the weights have not gone
-#   anywhere yet.
-# - [x] Rate and epochs belong together :: A tenth of the rate needs about ten times as
-#   many steps to get as far.
-# - [ ] The backbone is still frozen :: Possible, and worth a look; but a low rate alone
-#   looks the same.
+# - [ ] That the order matters :: Order and length changed together.
+# - [x] Nothing about the order :: It may be the passes alone. Equal budgets first.
+# - [ ] That *at once* destroys the backbone :: In two passes it has hardly moved.
 
 # %%
 teach.predict(
     "05.c",
-    "Which rate gives the best second phase of this length?",
-    [f"{rate:g}" for rate in L.rates],
-    guess=1,  # guess: 1, 2 or 3
+    "Which of these does best with its nine passes?",
+    ["head", "two phases", "at once", "statistics move", "ten times"],
+    guess=1,  # guess: a number from 1 to 5
 )
 
-# %%
-SEEDS = [3 * L.seed + i for i in range(3)]
-lower, upper = kerastl.features.split_model(model, L.cut)
-maps, check_maps = (lower.predict(part[0], verbose=0) for part in (learn, watch))
-probed, ready, untaught = [], [], []
-for seed in SEEDS:
-    model.set_weights(fresh)
-    run = kerastl.run_phases(model, learn, watch, phases=[head], seed=seed, verbose=0)
-    probed.append(run.history["val_accuracy"][-1])
-    ready.append(model.get_weights())
-    noise = np.random.default_rng(seed).normal(0, 0.05, fresh[-2].shape)
-    untaught.append([*fresh[:-2], noise, fresh[-1]])
-
 
 # %%
-def tune(rate, starts, optimizer):  # one accuracy for each seed
-    found = []
-    for seed, start in zip(SEEDS, starts, strict=True):
-        model.set_weights(start)
-        for variable, value in zip(upper.optimizer.variables, optimizer, strict=True):
-            variable.assign(value)  # no memory of the run before
-        upper.optimizer.learning_rate.assign(rate)
+def rates(peak, passes):  # climb for a quarter, then fall along a cosine
+    done, turn = np.arange(passes) + 0.5, passes / 4
+    fall = 0.5 + 0.5 * np.cos(np.pi * (done - turn) / (passes - turn))
+    return peak * np.where(done < turn, done / turn, fall)
+
+
+def train(network, seed, peak, passes):
+    mix = np.random.default_rng(seed)
+    for rate in rates(peak, passes):
+        network.optimizer.learning_rate.assign(rate)
+        order = mix.permutation(len(learn[1]))
+        network.fit(learn[0][order], learn[1][order], shuffle=False, verbose=0)
+
+
+# %% tags=["plumbing"]
+SEEDS, FLAT = [3 * L.seed + i for i in range(3)], keras.backend.backend() == "jax"
+model.set_weights(fresh)
+reader = kerastl.features.FeatureExtractor(backbone)
+rows = [reader.fit(learn[0]).transform(part[0]) for part in (learn, watch)]
+
+
+def compiled(network):  # once: each run starts again from stored numbers
+    network.compile(keras.optimizers.AdamW(1e-3), LOSS, jit_compile=FLAT)
+    network.optimizer.build(network.trainable_variables)
+    return network
+
+
+def restart(network, weights):
+    network.set_weights(weights)
+    for variable in network.optimizer.variables:
+        if "learning_rate" not in variable.path:
+            variable.assign(np.zeros(variable.shape, variable.dtype))
+
+
+def right(network, images):  # which validation images it names rightly
+    said = network.predict(images, batch_size=120, verbose=0).argmax(axis=1)
+    return said == watch[1]
+
+
+width = rows[0].shape[1]
+small = [keras.Input((width,)), keras.layers.Dense(len(names))]
+probe, heads, RIGHT = compiled(keras.Sequential(small)), {}, {}
+
+
+def run(way, seed, network, peak=5e-4):
+    if way.startswith("head"):
+        noise = np.random.default_rng(seed).normal(0, 0.05, (width, len(names)))
+        restart(network, [noise, np.zeros(len(names))])
+        start = network.get_weights()
+        network.optimizer.learning_rate.assign(3e-3)
         keras.utils.set_random_seed(seed)
-        upper.fit(maps, learn[1], epochs=L.epochs, batch_size=32, verbose=0)
-        found.append(upper.evaluate(check_maps, watch[1], verbose=0)[1])
-    return np.array(found)
+        epochs = 80 if "long" in way else 40
+        network.fit(rows[0], learn[1], epochs=epochs, verbose=0)
+        heads.setdefault(seed, (start, network.get_weights()))
+        found = right(network, rows[1])
+    else:
+        at_once = way == "at once"
+        restart(network, [*fresh[:-2], *heads[seed][0 if at_once else 1]])
+        train(network, seed, peak, 9 if at_once else 8)
+        found = right(network, watch[0])
+    print(f"{way}, seed {seed}: {found.mean():.3f}", flush=True)
+    RIGHT.setdefault(way, []).append(found)
+
+
+def whole(batch_norm):  # compiled with all layers open
+    kerastl.unfreeze(model, "all", batch_norm=batch_norm)
+    return compiled(keras.Model(model.inputs, model.outputs))
 
 
 # %%
-def compiled(batch_norm):  # and the optimizer as it is before its first step
-    kerastl.unfreeze(model, L.depth, batch_norm=batch_norm)
-    upper.compile(keras.optimizers.Adam(1e-3), loss, metrics=["accuracy"])
-    upper.optimizer.build(upper.trainable_variables)
-    return [keras.ops.convert_to_numpy(each) for each in upper.optimizer.variables]
-
-
-state = compiled("affine")
-by_rate = {f"{each:g}": tune(each, ready, state) for each in L.rates}
+for way in ("head", "head, long"):
+    for seed in SEEDS:
+        run(way, seed, probe)
+network = whole("affine")
+for seed in SEEDS:
+    run("two phases", seed, network)
 
 # %%
-two, once = by_rate[f"{rate:g}"], tune(rate, untaught, state)
-loose = tune(rate, ready, compiled("train"))
-gains = [float((values - probed).mean()) for values in by_rate.values()]
-teach.reveal("05.c", 1 + int(np.argmax(gains)))
-said = "The middle rate against the head alone: {points:+}, mean of three seeds."
-teach.claim("05.gain", said, gains[1], low=L.least_gain, high=0.2)
-teach.claim("05.slow", "The lowest: {points:+}.", gains[0], low=-0.03, high=0.06)
-teach.claim("05.fast", "The highest: {points:+}.", gains[2], low=-0.8, high=-0.2)
-ahead = [(two - other).mean() for other in (once, loose)]
-least = L.least_lead
-teach.claim("05.order", "Head first: {points:+}.", ahead[0], low=least, high=0.1)
-teach.claim("05.held", "Statistics held: {points:+}.", ahead[1], low=least, high=0.12)
+for seed in SEEDS:
+    run("at once", seed, network)
+    run("ten times", seed, network, peak=5e-3)
 
 # %%
-figure, axes = plt.subplots(figsize=(6, 2.8))
-for marker, values in zip("osD", np.transpose([*by_rate.values()]), strict=True):
-    axes.plot(range(3), values, marker, color="#0072B2", markersize=8)
-axes.set_xticks(range(3), list(by_rate))
-axes.set_xlim(-0.5, 2.5)
-axes.axhline(np.mean(probed), color="#009E73", label="head only")
-axes.axhline(baseline, color="#D55E00", linestyle="--", label="baseline")
-axes.set(xlabel="learning rate of the second phase", ylabel="accuracy", ylim=(0, 1))
-axes.legend()
-words = ", ".join(f"{rate}: {values.mean():.2f}" for rate, values in by_rate.items())
-teach.show(figure, alt=f"Accuracy by learning rate, mean of three seeds: {words}.")
+network = whole("train")
+for seed in SEEDS:
+    run("statistics move", seed, network)
 
 # %%
-shown = {"head only": np.array(probed), "two phases": two, "at once": once}
-shown["statistics move"] = loose
-figure, axes = plt.subplots(figsize=(6, 2.4))
-for place, values in enumerate(shown.values()):
-    axes.plot(values, [place] * 3, "osDv"[place], color="#0072B2", markersize=8)
-axes.axvline(baseline, color="#D55E00", linestyle="--")
-axes.set(xlabel="accuracy (dashed: baseline)", xlim=(0, 1), ylim=(-0.5, 3.5))
-axes.set_yticks(range(4), list(shown))
-words = "; ".join(f"{name} {values.mean():.2f}" for name, values in shown.items())
-teach.show(figure, alt=f"Accuracy, three seeds each, mean: {words}.")
+ways = ["head", "two phases", "at once", "statistics move", "ten times"]
+means = [np.mean(RIGHT[way]) for way in ways]
+teach.reveal("05.c", 1 + int(np.argmax(means)))
+two = RIGHT["two phases"]
+said = "Two phases against the head alone: {points:+}."
+teach.compare("05.gain", said, two, RIGHT["head"], low=L.least_gain, high=0.4)
+said = "The head, twice as long: {points:+}."
+teach.compare("05.long", said, RIGHT["head, long"], RIGHT["head"], low=-0.05, high=0.06)
+said = "Two phases against all at once: {points:+}."
+teach.compare("05.order", said, two, RIGHT["at once"], low=-0.08, high=0.1)
+
+# %%
+said = "Statistics held against statistics that move: {points:+}."
+teach.compare("05.held", said, two, RIGHT["statistics move"], low=-0.05, high=0.25)
+said = "The rate of the recipe against ten times as much: {points:+}."
+teach.compare("05.fast", said, two, RIGHT["ten times"], low=0.2, high=0.9)
+
+# %%
+shown = {way: np.mean(RIGHT[way], axis=1) for way in ways}
+some = {way: shown[way] for way in ways[:3]}
+lead = 100 * (means[1] - means[0])
+caption = f"At equal cost, training everything leads the head by {lead:.0f} points."
+teach.show(teach.dots(some, baseline=baseline), caption=caption)
+some = {way: shown[way] for way in (ways[1], *ways[3:])}
+caption = "The same recipe with one mistake: ten times the rate destroys the backbone."
+teach.show(teach.dots(some, baseline=baseline), caption=caption)
 
 # %%
 model.set_weights(tuned)  # of the run at the beginning of the lesson
-result = kerastl.evaluate(model, test)
+result = kerastl.evaluate(model, parts.test)
 least, most = result.accuracy_interval
 print(f"accuracy {result.accuracy:.1%}, 95% interval {least:.1%} to {most:.1%}")
-above = result.accuracy - np.bincount(test.labels).max() / len(test)
+above = result.accuracy - np.bincount(parts.test.labels).max() / len(parts.test)
 said = "On the test images the tuned model is {points} above the baseline."
-teach.claim("05.test", said, above, low=0.35, high=0.75)
+teach.claim("05.test", said, above, low=0.3, high=0.75)
 
 # %% [markdown]
+# ## What is settled?
+#
+# Read the intervals. One that holds zero says: these runs do not settle it.
+#
+# - *Everything against the head*: the head has learnt all that it can; only the
+#   features can get better.
+# - *First the head, or all at once?* **Not shown here.** A slow start protects the
+#   backbone as well. We prefer two phases because of other data: in the tests of this
+#   library all at once is as good on average, but fails on some, such as letters.
+# - *Statistics*: most likely, in so few steps, the moving ones lag behind the weights.
+#
 # ## At full scale
 #
 # With `scale="full"` the images are photographs of flowers and the weights come from
 # ImageNet. The head alone does much better there, so the second phase has less to add,
-# and a rate that is too high has more to lose. When we ran it, even the middle rate
-# lost a little, which `run_phases` would have undone: a rate belongs to its weights.
-# Whether statistics may move depends on the batch: the smaller it is, the less it
-# tells about all images.
+# and a rate that is too high has more to lose.
 #
 # ## What we saw
 #
-# - Freeze, train the head, unfreeze, *compile again*, train at a low rate. Only a
-#   comparison of weights proves that it happened.
-# - The first `fit` after a `compile` fixes what trains. A flag that is set later does
-#   nothing, and the curve still looks well.
+# - Freeze, train the head, unfreeze, *compile again*, train everything at a low rate.
+#   Only a comparison of weights proves that it happened.
+# - The first `fit` after a `compile` fixes what trains. A flag that is set later, or
+#   set to what it was, does nothing.
 # - Statistics are held by the layers, not by the call. The rate has no say in it.
-# - Too low a rate wastes the epochs, too high a one destroys the backbone. The choice
-#   needs more than one seed.
-# - If two rows of marks in the last picture overlap, these runs do not settle which is
-#   better. That holds for the order of the phases too: read it off, do not recite it.
+# - Compare at equal cost, and let the interval say what is settled.
 #
-# Next: the README of the notebooks has this cycle in plain Keras. Take your own
-# photographs through both phases, with `kerastl.transfer`.
+# Next: take your own photographs through both phases, with `kerastl.transfer`.
 #
 # ## Words
 #
@@ -730,7 +880,8 @@ teach.claim("05.test", said, above, low=0.35, high=0.75)
 #   what trains.
 # - **BatchNorm**: a layer that centres and scales features by statistics.
 # - **gamma, beta**: the scale and the shift that it learns.
-# - **learning rate**: how far a weight moves in one step.
+# - **warm-up**: the first part of a phase, in which the rate climbs.
+# - **pass**: all training images once through the whole network.
 #
 # ## Sources
 #
@@ -739,15 +890,16 @@ teach.claim("05.test", said, above, low=0.35, high=0.75)
 # - fchollet/deep-learning-with-python-notebooks on GitHub: issue 257, on the phase that
 #   never unfreezes.
 # - A. Kumar and others, *Fine-Tuning can Distort Pretrained Features and Underperform
-#   Out-of-Distribution*, ICLR 2022, arXiv:2202.10054.
+#   Out-of-Distribution*, ICLR 2022, arXiv:2202.10054: the recipe.
+# - The tests of this library are in its folder `benchmarks`, file `recipes.md`.
 
 # %% [markdown] tags=["teacher"]
 # ## Timing
 #
-# 60 minutes: 15 for the two phases and exercise 05.1, 15 for forgetting to compile and
-# exercise 05.2, 15 for BatchNorm and exercise 05.3, 15 for the rates and the test. The
-# long cells are the first run and the one with all variants: start them before you
-# talk about them. Let the class vote on 05.c before anybody runs it.
+# 60 minutes: 15 for the recipe and the first run, 10 for the first trap and exercise
+# 05.1, 10 for BatchNorm and exercise 05.2, 10 for exercise 05.3, 15 for the comparison
+# and the test. The four cells with the runs are the long ones: start them before
+# exercise 05.3, or vote on 05.c while they run.
 #
 # ## Misconceptions
 #
@@ -757,12 +909,16 @@ teach.claim("05.test", said, above, low=0.35, high=0.75)
 #   single call, the other a property of a layer. Only in BatchNorm layers does the
 #   second imply the first.
 # - "Falling loss proves fine-tuning." The head alone makes it fall. Compare weights.
-# - "The lowest rate is the safest." It is safe because nothing happens. A fair
-#   comparison gives it more epochs.
-# - "All at once must be worse." In few epochs, with an optimizer that scales its steps,
-#   it may come close. The measured bands say so; the argument alone does not.
+# - "The lowest rate is the safest." It is safe because little happens. A fair
+#   comparison gives it more passes.
+# - "All at once must be worse." On these drawings it is not, with a slow start. The
+#   argument for the head first is the worst case, not the mean.
 #
 # ## Discussion
 #
 # With TensorFlow none of the three mistakes raises an error. Which single test, run
 # after each training in your own project, would have found all of them?
+#
+# An answer: keep a copy of the weights, and after each phase print which arrays
+# differ. Kernels that should move and do not, or statistics that should not and do, are
+# seen at once.

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import build
 import pytest
-from lesson_files import FOLDER, lesson_paths, read_lesson
+from lesson_files import FOLDER, Cell, lesson_paths, read_lesson
 
 
 def load(path):
@@ -177,6 +177,13 @@ def test_each_cell_knows_its_place_on_slides(products):
     assert kinds[0] == "slide"
     assert kinds[2] == "skip"
     assert {"slide", "skip", "subslide", "fragment"} >= set(kinds)
+
+
+@pytest.mark.parametrize(
+    ("tag", "kind"), [("plumbing", "subslide"), ("check", "skip"), ("install", "skip")]
+)
+def test_slides_show_the_figure_of_folded_code_and_no_check(tag, kind):
+    assert build._slide(Cell(False, tag, "teach.show(figure)", 0)) == kind
 
 
 def test_without_a_repository_the_badge_says_how_to_upload(source, monkeypatch):
