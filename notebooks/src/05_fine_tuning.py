@@ -850,9 +850,10 @@ teach.claim("05.test", said, above, low=0.3, high=0.75)
 #
 # - *Everything against the head*: the head has learnt all that it can; only the
 #   features can get better.
-# - *First the head, or all at once?* **Not shown here.** A slow start protects the
-#   backbone as well. We prefer two phases because of other data: in the tests of this
-#   library all at once is as good on average, but fails on some, such as letters.
+# - *First the head, or all at once?* That the head should come first is **not shown
+#   here**; if anything, *at once* is ahead. A slow start protects the backbone as well.
+#   We prefer two phases because of other data: in the tests of this library all at once
+#   is as good on average, but fails on some, such as letters.
 # - *Statistics*: most likely, in so few steps, the moving ones lag behind the weights.
 #
 # ## At full scale
