@@ -93,6 +93,49 @@ def run(job: Job, train: Callable[[Job], keras.Model]) -> dict[str, object]:
     return {"seconds": round(seconds, 2), "images": len(job.check), "sizes": rows}
 
 
+def chosen(run: dict[str, Any]) -> str:
+    """The share that `choose_image_size` takes: the best of those beyond chance."""
+    sizes = run["sizes"]
+    gains = {share: row["validation_gain"] for share, row in sizes.items()}
+    sure = [s for s in gains if gains[s] > sizes[s]["standard_error"]]
+    return max(sure, key=gains.__getitem__, default="1.0")
+
+
+def print_tables(results: dict[str, dict[str, Any]]) -> None:
+    """Markdown: one row a run of `lp_ft`; then each candidate against it."""
+    head = [f"x {share}" for share in SHARES]
+    print("| cell, weights, seed | " + " | ".join(head) + " | chosen | gained |")
+    print("| --- " * (len(SHARES) + 3) + "|")
+    gained: dict[str, list[float]] = {}
+    ahead: dict[str, dict[str, list[tuple[float, float]]]] = {}
+    for name, record in sorted(results.items()):
+        base = record.get("lp_ft")
+        if base is None:
+            continue
+        right = {share: row["accuracy"] for share, row in base["sizes"].items()}
+        best, cell = chosen(base), name.split("/")[0]
+        gain = right[best] - right["1.0"]
+        gained.setdefault(cell, []).append(gain)
+        shown = " | ".join(f"{share:.1f}" for share in right.values())
+        print(f"| {name} | {shown} | x {best} | {gain:+.1f} |")
+        for other, run in record.items():
+            pair = run["sizes"]["1.0"]["accuracy"] - right["1.0"]
+            pair = pair, run["seconds"] / base["seconds"]
+            ahead.setdefault(other, {}).setdefault(cell, []).append(pair)
+    means = [np.mean(gains) for gains in gained.values()]
+    print(f"\nGained by the chosen size: {spread(means)} points")
+    for name, cells in ahead.items():
+        points = [np.mean([gap for gap, _ in runs]) for runs in cells.values()]
+        ratios = [ratio for runs in cells.values() for _, ratio in runs]
+        print(f"{name}: {spread(points)} points, time {np.median(ratios):.2f}")
+
+
+def spread(values: list[float]) -> str:
+    """Mean over cells and its standard error."""
+    error = np.std(values, ddof=1) / len(values) ** 0.5 if len(values) > 1 else np.nan
+    return f"{np.mean(values):+.1f} (standard error {error:.1f}, {len(values)} cells)"
+
+
 def main() -> None:
     arguments = parse_arguments()
     warnings.filterwarnings("ignore", message="Dropped")
@@ -114,6 +157,7 @@ def main() -> None:
                     text = json.dumps(results, indent=1) + "\n"
                     arguments.results[0].write_text(text, "utf-8")
                     keras.backend.clear_session()
+    print_tables(results)
 
 
 if __name__ == "__main__":

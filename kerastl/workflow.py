@@ -172,7 +172,7 @@ def transfer(
     epochs: int | Sequence[int] | None = None,
     learning_rate: float | None = None,
     patience: int | None = None,
-    batch_size: int = 32,
+    batch_size: int | None = None,
     augment: Any = "auto",
     views: int | None = None,
     cache: str = "auto",
@@ -233,7 +233,8 @@ def transfer(
             backbone; None: the recipe's.
         patience: Epochs without a better validation result after which a phase
             stops; None: never.
-        batch_size: Images in an optimizer step.
+        batch_size: Images in an optimizer step; None: 32, and 4 where boxes are looked
+            for.
         augment: A preset: see `batches`; or `"auto"`: `"light"`, which mirrors (take
             `"digits"` for signs and letters), `"digits"` for the data set of that
             name, and none for `linear_probe`.
@@ -377,10 +378,10 @@ class Run:
         splits = _read(data, **self.reading)
         clock.stop("reading")
         # What advice computes, training need not compute again.
-        kept = FeatureCache(self.training["cache"])
-        settled = _settle(
-            self.backbone, splits.train, self.building, self.training, kept
-        )
+        kept, asked = FeatureCache(self.training["cache"]), dict(self.training)
+        if asked["batch_size"] is None:
+            asked["batch_size"] = task_of_set(splits.train, self.task).usual_batch
+        settled = _settle(self.backbone, splits.train, self.building, asked, kept)
         backbone, training, advice = settled
         with strategy.scope() if strategy else nullcontext():
             options = {"task": self.task, "seed": training["seed"], **self.building}

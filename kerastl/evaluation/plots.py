@@ -67,7 +67,7 @@ def plot_history(
         ['loss']
     """
     run = _Run.of(history)
-    names = _panel_names(run.record, metrics)
+    names = _panel_names(run, metrics)
     figure, found = panels(axes, len(names), (4.8 * len(names), 3.8))
     for panel, name in zip(found, names, strict=True):
         _draw_curves(panel, run, name)
@@ -179,20 +179,24 @@ class _Run:
 _CLEAN = "training, images as they are"
 
 
-def _panel_names(
-    record: dict[str, np.ndarray], metrics: Sequence[str] | None
-) -> list[str]:
-    """The values to draw: those asked for, or the loss and the first accuracy."""
-    known = [name for name in record if not name.startswith("val_")]
+def _panel_names(run: _Run, metrics: Sequence[str] | None) -> list[str]:
+    """The values to draw: those asked for, or the loss and what tells the best epoch.
+
+    Where no epoch is told to be the best, the first accuracy.
+    """
+    record = run.record
+    known = list(dict.fromkeys(name.removeprefix("val_") for name in record))
     if metrics is not None:
         unknown = [name for name in metrics if name not in known]
         if unknown or not metrics:
             listed = ", ".join(known)
             fail("metrics", "names in the history", metrics, f"It holds {listed}.")
         return list(metrics)
+    monitor = getattr(run.recorded, "monitor", "").removeprefix("val_")
     accuracies = [name for name in known if "acc" in name.lower()]
-    names = [name for name in ("loss", *accuracies[:1]) if name in known]
-    return names or known[:1] or [name.removeprefix("val_") for name in record][:1]
+    second = [monitor] if monitor in known else accuracies[:1]
+    names = dict.fromkeys(name for name in ("loss", *second) if name in known)
+    return list(names) or known[:1]
 
 
 def _draw_curves(panel: "Axes", run: _Run, name: str) -> None:

@@ -216,7 +216,7 @@ class DetectionTask(Task):
         >>> from kerastl.tasks import DetectionTask
         >>> task = DetectionTask(("cell",), "retinanet")
         >>> task.units, task.monitor
-        (5, 'val_loss')
+        (5, 'val_ap50')
     """
 
     class_names: tuple[str, ...]
@@ -226,6 +226,13 @@ class DetectionTask(Task):
     labels: Boxes | None = field(default=None, compare=False, repr=False)
 
     name: ClassVar[str] = "detection"
+    # The loss rises with the sureness of some boxes while more and more are found.
+    monitor: ClassVar[str] = "val_ap50"
+    scores_epochs: ClassVar[bool] = True
+    # An image has hundreds of examples, and a head of many layers soon knows them by
+    # heart on features that never change (benchmarks/detection.md).
+    usual_batch: ClassVar[int] = 4
+    head_epochs: ClassVar[int] = 4
     dense: ClassVar[bool] = True
     output_name: ClassVar[str] = "detections"
     model_name: ClassVar[str] = "detector"
@@ -307,8 +314,26 @@ class DetectionTask(Task):
         return self.detector.loss()
 
     def metrics(self) -> list[keras.metrics.Metric]:
-        """None: an average precision needs all images, and `evaluate` gives it."""
+        """None: an average precision needs all images, see `epoch_scores`."""
         return []
+
+    def epoch_scores(self, targets: Any, outputs: np.ndarray) -> dict[str, float]:
+        """`ap50`: average precision at an overlap of one half, as `evaluate` has it.
+
+        Args:
+            targets: `DenseTargets` of `Boxes`.
+            outputs: `(n, A, 4 + classes)`.
+
+        Returns:
+            Nothing where no image has an object.
+        """
+        labels = targets.labels
+        found = self.placed(self.decode(outputs), labels.image_sizes, targets.resize)
+        truth = list(zip(labels.boxes, labels.classes, strict=True))
+        names = self.class_names
+        scores = average_precision(truth, found, class_names=names, resamples=0)
+        ap50 = scores.overall.ap50
+        return {} if ap50 is None else {"ap50": float(ap50)}
 
     def check(self, targets: Any) -> None:
         """Raise unless these are boxes of the task's classes, or encoded ones."""

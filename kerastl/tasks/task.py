@@ -45,6 +45,9 @@ class Task(ABC):
         dense: Whether the targets are `DenseLabels`: of places in the images.
         has_temperature: Whether the outputs are logits that a temperature divides.
         any_size: Whether an image shown larger has the same answer.
+        usual_batch: Images in an optimizer step, by default.
+        head_epochs: Epochs in which the recipes train a new head on frozen features.
+        scores_epochs: Whether `epoch_scores` measures something.
         output_name: Name of the last layer.
         model_name: What ends the name of a model built for it.
         headline: Numbers of a report's `to_dict()` that sum it up, and how each is
@@ -67,6 +70,9 @@ class Task(ABC):
     dense: ClassVar[bool] = False
     has_temperature: ClassVar[bool] = False
     any_size: ClassVar[bool] = False
+    usual_batch: ClassVar[int] = 32
+    head_epochs: ClassVar[int] = 20
+    scores_epochs: ClassVar[bool] = False
     output_name: ClassVar[str] = "outputs"
     model_name: ClassVar[str] = "model"
     headline: ClassVar[Mapping[str, str]] = {}
@@ -93,6 +99,15 @@ class Task(ABC):
     @abstractmethod
     def metrics(self) -> list[keras.metrics.Metric]:
         """Fresh metrics on the model's outputs."""
+
+    def epoch_scores(self, targets: Any, outputs: np.ndarray) -> dict[str, float]:
+        """What needs all validation examples at once, after an epoch: name -> number.
+
+        Args:
+            targets: Those of a source.
+            outputs: The model's, one row an example.
+        """
+        return {}
 
     @abstractmethod
     def check(self, targets: np.ndarray) -> None:

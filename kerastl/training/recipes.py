@@ -21,6 +21,7 @@ from kerastl.data.sources import Source, StreamSource
 from kerastl.features.cache import FeatureCache
 from kerastl.models.freezing import model_blocks
 from kerastl.models.record import has_loaded_weights, is_pretrained
+from kerastl.tasks.task import Task, bind
 from kerastl.training.distillation import check_teacher
 from kerastl.training.phase import Phase, TrainingHistory
 from kerastl.training.run import run_phases
@@ -33,10 +34,6 @@ FINE_RATE = 5e-4
 #: Peak rate of random weights.
 SCRATCH_RATE = 3e-3
 
-#: Images in a step, for which these rates were found.
-_USUAL_BATCH = 32
-
-HEAD_EPOCHS = 20
 FINE_EPOCHS = 8
 #: Phases in which `gradual` opens the backbone from the top, the last one all of it.
 GRADUAL_STEPS = 5
@@ -46,7 +43,12 @@ MINIMUM_STEPS = 600
 MAXIMUM_EPOCHS = 24
 
 
-def _head(epochs: int = HEAD_EPOCHS, augment: bool = False) -> Phase:
+def _task(model: keras.Model) -> type[Task] | Task:
+    """The model's task; of one that has none, what all tasks have."""
+    return bind(model).task or Task
+
+
+def _head(epochs: int, augment: bool = False) -> Phase:
     """The head alone; unaugmented, its features are computed once."""
     return Phase(
         "head",
@@ -82,18 +84,20 @@ def _fine(
 
 
 def _linear_probe(model: keras.Model) -> list[Phase]:
-    return [_head(augment=True)]
+    return [_head(_task(model).head_epochs, augment=True)]
 
 
 def _two_phase(model: keras.Model) -> list[Phase]:
     """The classic: a short head phase, then the upper half of the backbone."""
     upper = max(len(model_blocks(model)) // 2, 1)
-    return [_head(10), _fine("upper half", upper, FINE_EPOCHS, FINE_RATE)]
+    epochs = -(-_task(model).head_epochs // 2)
+    return [_head(epochs), _fine("upper half", upper, FINE_EPOCHS, FINE_RATE)]
 
 
 def _lp_ft(model: keras.Model) -> list[Phase]:
     """Kumar et al. (2022): probe to convergence, then everything at a low rate."""
-    return [_head(), _fine("all", "all", FINE_EPOCHS, FINE_RATE)]
+    head = _head(_task(model).head_epochs)
+    return [head, _fine("all", "all", FINE_EPOCHS, FINE_RATE)]
 
 
 def _gradual(model: keras.Model) -> list[Phase]:
@@ -103,7 +107,8 @@ def _gradual(model: keras.Model) -> list[Phase]:
     steps = min(blocks, GRADUAL_STEPS)
     counts = [-(-blocks * step // steps) for step in range(1, steps)]
     parts = [_fine(f"top {count}", count, 1, FINE_RATE) for count in counts]
-    return [_head(), *parts, _fine("all", "all", FINE_EPOCHS - 4, FINE_RATE)]
+    head = _head(_task(model).head_epochs)
+    return [head, *parts, _fine("all", "all", FINE_EPOCHS - 4, FINE_RATE)]
 
 
 def _full(model: keras.Model) -> list[Phase]:
@@ -307,7 +312,8 @@ def check_training(
         if value is not None:
             check_integer(name, value, 1)
     FeatureCache(cache)
-    check_integer("batch_size", batch_size, 1)
+    if batch_size is not None:
+        check_integer("batch_size", batch_size, 1)
     if augment != "auto":
         as_augmentation(augment)
     weights = class_weight.values() if isinstance(class_weight, Mapping) else ()
@@ -336,7 +342,7 @@ def fine_tune(
     phase_settings: Mapping[str, Any] | None = None,
     loss: Any = None,
     metrics: Sequence[Any] | None = None,
-    batch_size: int = 32,
+    batch_size: int | None = None,
     augment: Any = None,
     class_weight: str | Mapping[str, float] | None = None,
     sampling: str | None = None,
@@ -369,7 +375,8 @@ def fine_tune(
             `{"penalties": (kerastl.penalties.L2SP(0.01),)}`.
         loss: Loss on the outputs; None: the task's.
         metrics: Metrics; None: the task's.
-        batch_size: Images in an optimizer step.
+        batch_size: Images in an optimizer step; None: the task's, 32 for classes and
+            numbers, 4 for boxes.
         augment: Augmentation of the training images.
         class_weight: By name, or `"balanced"`.
         sampling: `"balanced"`, or None.
@@ -405,15 +412,17 @@ def fine_tune(
         Kumar et al. (2022), Fine-Tuning can Distort Pretrained Features,
         arXiv:2202.10054 (`lp_ft`); Howard & Ruder (2018), §3.3 (`gradual`).
     """
+    usual = _task(model).usual_batch
+    batch_size = usual if batch_size is None else batch_size
     check_integer("batch_size", batch_size, 1)
     steps_per_epoch = _count_steps(train, batch_size)
     phases = recipe_phases(model, recipe, **passed_on(locals(), recipe_phases))
     if patience is not None:
         phases = [replace(phase, patience=patience) for phase in phases]
-    others = max(batch_size, _USUAL_BATCH) / max(min(batch_size, _USUAL_BATCH), 1)
+    others = max(batch_size, usual) / max(min(batch_size, usual), 1)
     if isinstance(recipe, str) and learning_rate is None and others >= 4:
         warn(
-            f"The rates of recipe={recipe!r} are for batches of {_USUAL_BATCH}; they "
+            f"The rates of recipe={recipe!r} are for batches of {usual}; they "
             f"stay so at batch_size={batch_size}. Pass `learning_rate` to change them."
         )
     return run_phases(model, train, validation, **passed_on(locals(), run_phases))

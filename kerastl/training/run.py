@@ -73,6 +73,7 @@ from kerastl.training.replicas import PaddedValidation, replica_batch_size
 from kerastl.training.watching import (
     EXPLOSION,
     BestWeights,
+    EpochScores,
     OneTraining,
     PhaseMonitor,
     TrainableGuard,
@@ -157,7 +158,8 @@ class Run:
 
     def train_phases(self, phases: Sequence[Phase], monitor: str) -> TrainingHistory:
         """Every phase, then the best weights."""
-        tracker = BestWeights(self.model, monitored(self.bound, self.settings, monitor))
+        given = self.settings, monitor, self.scores_epochs
+        tracker = BestWeights(self.model, monitored(self.bound, *given))
         self.start = start = snapshot(self.model)
         # Once, at the start: statistics that a phase has trained may train on.
         self.pretrained = is_pretrained(self.model)
@@ -199,6 +201,13 @@ class Run:
         stopped = "; ".join(filter(None, (last.stopped, f"no time for {names}")))
         self.records[-1] = replace(last, stopped=stopped)
         warn(f"The minutes are over, and phases are left out: {names}.")
+
+    @property
+    def scores_epochs(self) -> bool:
+        """Whether the task measures the validation data itself after each epoch."""
+        if self.bound.task is None or self.validation is None or self.replicas > 1:
+            return False
+        return self.bound.task.scores_epochs and self.validation.targets is not None
 
     def versions(self, phase: Phase) -> int | None:
         """Augmented versions of each image in a phase; None: new ones each epoch."""
@@ -470,27 +479,28 @@ class Run:
 
     def _validation_data(
         self, validation: Source | None
-    ) -> tuple[Any, list[PaddedValidation]]:
-        """What `fit` scores by itself, or the callback that scores instead."""
+    ) -> tuple[Any, list[PaddedValidation | EpochScores]]:
+        """What `fit` scores itself, and the callback that scores beside it or instead."""
         if validation is None:
             return None, []
         if self.replicas == 1:
             data = validation.dataset(self.batch_size)
             if isinstance(validation, StreamSource):
                 data = labels_checked(self.bound.task, data, self.raised)
-            return data, []
+            given = self.bound.task, validation, self.batch_size
+            return data, [EpochScores(*given)] if self.scores_epochs else []
         given = self.bound, validation, self.batch_size, self.settings
         return None, [PaddedValidation(*given)]
 
     def _score_start(self, phase: Phase, tracker: BestWeights) -> None:
         """Score the weights that the run begins with: nothing worse is returned."""
         self._compile(self.model, phase, phase.learning_rate)
-        data, scorer = self._validation_data(self.validation)
-        if scorer:
-            logs = scorer[0].results(self.model)
-        else:
+        (data, scorers), logs = self._validation_data(self.validation), {}
+        if data is not None:
             results = self.model.evaluate(data, verbose=0, return_dict=True)
             logs = {f"val_{name}": value for name, value in results.items()}
+        for scorer in scorers:
+            logs |= scorer.results(self.model)
         tracker.update(logs, "start", -1)
 
     def _announce(self, number: int, phase: Phase, count: int) -> None:

@@ -16,11 +16,13 @@ from kerastl._compat import (
     own_variables,
     sublayers,
 )
+from kerastl.data.sources import Source
+from kerastl.features.network import source_outputs
 from kerastl.models.freezing import Trainable, leaf_layers, resolve_trainable
 from kerastl.models.layers import assign_weights
 from kerastl.models.record import find_record, set_temperature
 from kerastl.tasks.compiling import compiled_paths, objective, trainable_paths
-from kerastl.tasks.task import BoundModel
+from kerastl.tasks.task import BoundModel, Task
 from kerastl.training.checks import metric_names
 from kerastl.training.phase import BestEpoch, Phase
 
@@ -387,12 +389,49 @@ def moved_paths(model: keras.Model, before: list[np.ndarray]) -> tuple[str, ...]
     )
 
 
-def monitored(bound: BoundModel, settings: Mapping[str, Any], monitor: str) -> str:
-    """The logged quantity that decides what is best, where `"auto"` was asked."""
+class EpochScores(keras.callbacks.Callback):
+    """Adds to an epoch's logs what a task measures of all validation examples at once.
+
+    Args:
+        task: What measures.
+        source: Validation data that can be counted.
+        batch_size: Examples at a time.
+    """
+
+    def __init__(self, task: Task, source: Source, batch_size: int) -> None:
+        """See the class."""
+        super().__init__()
+        self.task = task
+        self.source = source
+        self.batch_size = batch_size
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Add the results to the logs that later callbacks see."""
+        logs.update(self.results(self.model))
+
+    def results(self, model: keras.Model) -> dict[str, float]:
+        """The scores, named as Keras names those of validation."""
+        outputs = source_outputs(model, self.source, self.batch_size)
+        found = self.task.epoch_scores(self.source.targets, outputs)
+        return {f"val_{name}": value for name, value in found.items()}
+
+
+def monitored(
+    bound: BoundModel, settings: Mapping[str, Any], monitor: str, epochs: bool = False
+) -> str:
+    """The logged quantity that decides what is best, where `"auto"` was asked.
+
+    Args:
+        bound: The model.
+        settings: Its loss and metrics.
+        monitor: What was asked.
+        epochs: Whether `EpochScores` measures.
+    """
     if monitor != "auto":
         return monitor
     if settings["metrics"] is None and bound.task is not None:
-        return bound.task.monitor
+        measured = epochs or not bound.task.scores_epochs
+        return bound.task.monitor if measured else "val_loss"
     _, metrics = objective(bound, **settings)
     names = [name for metric in metrics for name in metric_names(metric)[-1:]]
     found = [name for name in names if name.endswith(("accuracy", "acc"))]

@@ -32,6 +32,16 @@ def test_loss_and_accuracy_have_a_panel_each():
     assert [a.get_ylabel() for a in plot_history(run()).axes] == ["loss", "accuracy"]
 
 
+def test_what_told_the_best_epoch_has_a_panel_though_only_validation_has_it():
+    history = run(best=Best("all", 4, "val_ap50", 0.8))
+    history.history["val_ap50"] = [0.0, 0.1, 0.2, 0.4, 0.8, 0.7]
+    panels = plot_history(history).axes
+    assert [a.get_ylabel() for a in panels] == ["loss", "ap50"]
+    assert curves(panels[1])["validation"].get_ydata().tolist()[4] == 0.8
+    by_loss = run(best=Best("all", 4, "val_loss", 0.8))
+    assert [a.get_ylabel() for a in plot_history(by_loss).axes] == ["loss"]
+
+
 def test_curves_show_the_values_at_epochs_from_one():
     history = run()
     axes = plot_history(history).axes[1]

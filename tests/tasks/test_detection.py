@@ -1,13 +1,17 @@
 """Detectors from building to the report: what trains, and where boxes lie."""
 
 import json
+from dataclasses import replace
 
+import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from PIL import Image
 
 import kerastl
 from kerastl import Boxes, ImageSet, Phase, make_shapes
+from kerastl.data.dense import DenseTargets
 from kerastl.data.images import load_pixels
 from kerastl.models.decoders import feature_maps
 from kerastl.tasks import DetectionTask, fit_anchors
@@ -127,6 +131,42 @@ def test_training_lowers_the_loss(trained):
     assert losses[-1] < losses[0]
 
 
+def test_the_average_precision_after_an_epoch_is_that_of_evaluate(trained, shapes):
+    model, *_, history = trained
+    best = history.best
+    assert best.monitor == "val_ap50"
+    assert best.value == pytest.approx(kerastl.evaluate(model, shapes[1]).ap50)
+    assert history.history["val_ap50"][best.epoch] == best.value
+    assert max(history.history["val_ap50"]) == best.value
+
+
+def test_a_stream_is_judged_by_its_loss(ssd, shapes):
+    batches = [kerastl.batches(each, image_size=SIZE, batch_size=4) for each in shapes]
+    encode, shape = bind(ssd).task.encode, bind(ssd).task.anchors.boxes.shape[0]
+
+    def encoded(images, boxes):
+        rows = tf.numpy_function(encode, [boxes], tf.float32)
+        return images, tf.ensure_shape(rows, (None, shape, 6))
+
+    batches = [each.map(encoded) for each in batches]
+    phase = Phase("head", trainable="head", epochs=1, learning_rate=1e-3)
+    history = kerastl.run_phases(ssd, *batches, phases=[phase], seed=0)
+    assert history.best.monitor == "val_loss"
+
+
+def test_boxes_are_trained_in_small_batches_after_a_short_head(ssd, shapes):
+    head, rest = kerastl.recipe_phases(ssd, "lp_ft")
+    assert (head.epochs, head.trainable, rest.trainable) == (4, "head", "all")
+    steps = []
+    counting = keras.callbacks.LambdaCallback(
+        on_train_batch_end=lambda batch, logs: steps.append(batch)
+    )
+    given = {"recipe": "linear_probe", "epochs": 1, "callbacks": [counting]}
+    kerastl.fine_tune(ssd, *shapes, **given)
+    # Three batches of 4 hold the 12 images.
+    assert len(steps) == 3
+
+
 def test_a_trained_detector_survives_its_file(trained, shapes, tmp_path):
     model = trained[0]
     kerastl.save_model(model, tmp_path / "model.keras")
@@ -187,7 +227,12 @@ def test_outputs_made_of_the_truth_score_1(backbone, kind, resize):
     model = build(backbone, labels, kind=kind, resize=resize)
     task = bind(model).task
     rows = labels.rows(np.arange(8), image_size=(SIZE, SIZE), resize=resize)
-    decoded = task.decode(truth_outputs(task, rows))
+    outputs = truth_outputs(task, rows)
+    targets = DenseTargets(labels, (SIZE, SIZE), resize, task.encode)
+    assert task.epoch_scores(targets, outputs) == {"ap50": 1.0}
+    none = Boxes([[]] * 8, [[]] * 8, NAMES, sizes)
+    assert not task.epoch_scores(replace(targets, labels=none), outputs)
+    decoded = task.decode(outputs)
     said = task.predictions(task.placed(decoded, sizes.tolist(), resize))
     report = task.report(labels, said)
     assert report.ap == 1.0
