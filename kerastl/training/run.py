@@ -480,7 +480,7 @@ class Run:
     def _validation_data(
         self, validation: Source | None
     ) -> tuple[Any, list[PaddedValidation | EpochScores]]:
-        """What `fit` scores itself, and the callback that scores beside it or instead."""
+        """What `fit` scores itself, and a callback that scores beside it or instead."""
         if validation is None:
             return None, []
         if self.replicas == 1:
