@@ -312,7 +312,7 @@ def test_kept_views_bring_the_masks_that_moved_with_them(own_model, blocks):
         own_model,
         source,
         None,
-        epochs=2,
+        epochs=4,
         batch_size=8,
         cache="memory",
         views=Views(2, "standard", 7),
