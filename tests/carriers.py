@@ -58,7 +58,8 @@ def copy(network):
     """Another network with the same layers and weights, and seeds of its dropout."""
     other = keras.models.clone_model(network)
     for new, old in zip(other.variables, network.variables, strict=True):
-        new.assign(old)
+        # On JAX training gives away the array that a variable holds.
+        new.assign(keras.ops.convert_to_numpy(old))
     for layer in other.layers:
         if isinstance(layer, layers.Normalization):
             # It computes with constants that are made of its weights.
