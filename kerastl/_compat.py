@@ -255,6 +255,64 @@ def held_array(values: Any) -> Callable[[], Any]:
     return lambda: reference[...]
 
 
+def input_gradients(model: keras.Model) -> Callable[[Any, Any], tuple[Any, Any]]:
+    """A compiled function: weighted sums of a model's outputs, and their gradients.
+
+    In inference mode, by the weights that the model has when it is called.
+
+    Args:
+        model: Of one input and one output `(n, k)`.
+
+    Returns:
+        From inputs `(n, ...)` and weights `(n, k)` to the sums `(n,)` of outputs times
+        weights, and the gradient of each by its own input `(n, ...)`, as arrays.
+
+    Raises:
+        NotImplementedError: On backends other than TensorFlow and JAX.
+    """
+    backend = keras.backend.backend()
+    if backend == "tensorflow":
+        import tensorflow as tf
+
+        @tf.function(reduce_retracing=True)
+        def taped(inputs: Any, weights: Any) -> Any:
+            with tf.GradientTape() as tape:
+                tape.watch(inputs)
+                outputs = tf.cast(model(inputs, training=False), "float32")
+                sums = tf.reduce_sum(outputs * weights, axis=-1)
+            return sums, tape.gradient(sums, inputs)
+
+        def compute(inputs: Any, weights: Any) -> Any:
+            return taped(tf.convert_to_tensor(inputs), tf.convert_to_tensor(weights))
+
+    elif backend == "jax":
+        import jax
+
+        def summed(inputs: Any, weights: Any, state: Any) -> Any:
+            outputs, _ = model.stateless_call(*state, inputs, training=False)
+            sums = (outputs.astype("float32") * weights).sum(axis=-1)
+            return sums.sum(), sums
+
+        traced = jax.jit(jax.value_and_grad(summed, has_aux=True))
+
+        def compute(inputs: Any, weights: Any) -> Any:
+            # The weights go in as arguments: as constants they would be compiled.
+            trained, others = model.trainable_variables, model.non_trainable_variables
+            state = [v.value for v in trained], [v.value for v in others]
+            (_, sums), gradients = traced(inputs, weights, state)
+            return sums, gradients
+
+    else:
+        raise NotImplementedError(
+            f"No gradients by inputs on Keras's backend {backend}."
+        )
+
+    def of_arrays(inputs: Any, weights: Any) -> tuple[Any, Any]:
+        return tuple(map(keras.ops.convert_to_numpy, compute(inputs, weights)))
+
+    return of_arrays
+
+
 def is_decayed(optimizer: keras.optimizers.Optimizer, variable: keras.Variable) -> bool:
     """Whether weight decay is to reach the variable: see `exclude_from_weight_decay`.
 

@@ -95,6 +95,7 @@ NAMESPACES: dict[str, tuple[str, dict[str, str]]] = {
             "boxes": "kerastl.evaluation.box_plots:plot_boxes",
             "confusion": "kerastl.evaluation.score_plots:plot_confusion",
             "drift": "kerastl.evaluation.plots:plot_drift",
+            "explanations": "kerastl.evaluation.map_plots:plot_explanations",
             "history": "kerastl.evaluation.plots:plot_history",
             "images": "kerastl.evaluation.grids:show_images",
             "interpolation": "kerastl.evaluation.plots:plot_interpolation",

@@ -25,6 +25,7 @@ LAYER = {
     "training": 4,
     "selection": 5,
     "comparison": 5,
+    "explain": 5,
     "artifacts": 5,
     "workflow": 6,
     "cli": 7,
