@@ -172,11 +172,21 @@ def clean_outputs(outputs: list[dict[str, Any]]) -> list[dict[str, Any]]:
                 kept[-1]["text"] += lines
                 continue
             output["text"] = lines
+        _drop_doubled_picture(output)
         for kind, value in output.get("data", {}).items():
             if isinstance(value, str) and not kind.startswith("image/"):
                 output["data"][kind] = value.splitlines(keepends=True)
         kept.append(output)
     return kept
+
+
+def _drop_doubled_picture(output: dict[str, Any]) -> None:
+    """Leave out a PNG that the HTML, which front ends prefer, holds too."""
+    data = output.get("data", {})
+    picture = data.get("image/png", "").strip()
+    if picture and picture in data.get("text/html", ""):
+        del data["image/png"]
+        output["metadata"].pop("image/png", None)
 
 
 def strays() -> list[str]:

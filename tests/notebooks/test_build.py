@@ -255,6 +255,19 @@ def test_neighbouring_streams_are_joined():
     assert build.clean_outputs(outputs) == [stream("stdout", "a\n", "b\n")]
 
 
+def test_a_picture_is_kept_once():
+    page = '<figure><img src="data:image/png;base64,aGVsbG8="></figure>'
+    for html, kept in ((page, ["text/html"]), ("<p>x</p>", ["image/png", "text/html"])):
+        output = {
+            "output_type": "display_data",
+            "data": {"image/png": "aGVsbG8=\n", "text/html": html},
+            "metadata": {"image/png": {"alt": "a line"}},
+        }
+        (cleaned,) = build.clean_outputs([output])
+        assert sorted(cleaned["data"]) == kept
+        assert ("image/png" in cleaned["metadata"]) == ("image/png" in kept)
+
+
 @pytest.mark.notebook
 def test_executing_keeps_what_cells_print(products):
     pytest.importorskip("nbclient")
