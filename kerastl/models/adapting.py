@@ -1,5 +1,7 @@
 """Copies of networks: behind the preprocessing they expect, or without their head."""
 
+import weakref
+import zlib
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
@@ -265,6 +267,45 @@ def _augments(layer: keras.Layer) -> bool:
     """Whether the layer changes images at random: as `RandomFlip` does."""
     names = {cls.__name__ for cls in type(layer).__mro__}
     return bool(names & _AUGMENTING) or any(name.startswith("Random") for name in names)
+
+
+class BackbonesInUse:
+    """Backbones that have become part of a model, and their weights at that time.
+
+    What is built on one of them next takes a copy, so that training one model does not
+    move another. Keyed by the first layer of each.
+    """
+
+    def __init__(self) -> None:
+        """See the class."""
+        self._sums: weakref.WeakKeyDictionary[keras.Layer, int] = (
+            weakref.WeakKeyDictionary()
+        )
+
+    def add(self, first: keras.Layer, network: keras.Model) -> None:
+        """Remember a network that a model has been built on."""
+        self._sums.setdefault(first, _weights_sum(network))
+
+    def has(self, first: keras.Layer | None, network: keras.Model) -> bool:
+        """Whether a model has it; warns if it has trained there since."""
+        if first not in self._sums:
+            return False
+        if self._sums[first] != _weights_sum(network):
+            warn(
+                f"{network.name} has been trained since a model was built on it: what "
+                "is built now starts from those weights. Build the backbone anew for "
+                "a start from its own."
+            )
+        return True
+
+
+def _weights_sum(network: keras.Model) -> int:
+    """A checksum of all weights."""
+    found = 0
+    for weight in network.weights:
+        array = np.ascontiguousarray(keras.ops.convert_to_numpy(weight))
+        found = zlib.crc32(array.view(np.uint8), found)
+    return found
 
 
 def copy_network(

@@ -238,6 +238,30 @@ def is_pretrained(model: keras.Model) -> bool:
     return any(bool(keras.ops.any(mean != 0)) for mean in means)
 
 
+def has_lost_weights(model: keras.Model) -> bool:
+    """Whether weights were loaded once and are now as Keras makes new ones.
+
+    `keras.models.clone_model` copies layers without weights. New biases, scales and
+    statistics are zeros and ones; those that have learnt hardly ever are.
+    """
+    backbone = find_preprocessing(model) or find_tokens(model)
+    # Of somebody's own network nobody knows whether it ever had any.
+    if backbone is None or backbone.weights_source.endswith(("none", "(adapted)")):
+        return False
+    record = find_record(model)
+    head = set(record.head_layers) if record else set()
+    vectors = [
+        keras.ops.convert_to_numpy(weight)
+        for layer in model.layers
+        if layer.name not in head and layer is not backbone
+        for weight in layer.weights
+        if len(weight.shape) == 1
+    ]
+    return bool(vectors) and all(
+        not array.any() or bool((array == 1).all()) for array in vectors
+    )
+
+
 def class_names(model: keras.Model) -> tuple[str, ...]:
     """The classifier's class names, in the order of its outputs.
 

@@ -1,6 +1,5 @@
 """Heads on backbones, and whole models to and from files."""
 
-import weakref
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -21,6 +20,7 @@ from kerastl._compat import graph_nodes, sublayers
 from kerastl._files import new_file, whole_file
 from kerastl.data.images import RESIZES
 from kerastl.models.adapting import (
+    BackbonesInUse,
     adapt_backbone,
     behind_preprocessing,
     check_image_model,
@@ -266,7 +266,7 @@ def assemble(
         outputs = task.output_layer(record.to_config())(logits)
         name = f"{backbone.name}_{task.model_name}"
         model = keras.Model(backbone.input, outputs, name=name)
-    _TAKEN.add(source)
+    _IN_USE.add(source, backbone)
     freeze(model)
     compile_model(model, learning_rate=learning_rate)
     return model
@@ -295,8 +295,7 @@ def head_names(
     return [layer.name for layer in found]
 
 
-#: The first layers of backbones that have become part of a model.
-_TAKEN: "weakref.WeakSet[keras.Layer]" = weakref.WeakSet()
+_IN_USE = BackbonesInUse()
 
 
 def _resolve_backbone(
@@ -323,7 +322,8 @@ def _resolve_backbone(
     first = find_preprocessing(backbone)
     if preprocessing is None and first is not None:
         # Training one of two models must not move the other.
-        return copy_network(backbone) if first in _TAKEN else backbone
+        taken = _IN_USE.has(first, backbone)
+        return copy_network(backbone) if taken else backbone
     if preprocessing is None:
         refuse_unprepared()
     return adapt_backbone(backbone, preprocessing=preprocessing, image_size=image_size)

@@ -1,6 +1,5 @@
 """Heads, and models of text backbones with one."""
 
-import weakref
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -8,6 +7,7 @@ import keras
 from keras import layers
 
 from kerastl._checks import check_choice, fail, warn
+from kerastl.models.adapting import BackbonesInUse
 from kerastl.models.backbones import using_precision
 from kerastl.models.freezing import freeze
 from kerastl.models.record import Record, find_record, is_pretrained
@@ -24,8 +24,7 @@ from kerastl.models.weights import is_model_file, read_model_file
 from kerastl.tasks.compiling import compile_model
 from kerastl.tasks.task import Task
 
-#: The first layers of backbones that have become part of a model.
-_TAKEN: "weakref.WeakSet[keras.Layer]" = weakref.WeakSet()
+_IN_USE = BackbonesInUse()
 
 
 def open_text_backbone(backbone: str | Path | keras.Model) -> keras.Model:
@@ -42,7 +41,7 @@ def open_text_backbone(backbone: str | Path | keras.Model) -> keras.Model:
         return build_text_backbone(backbone)
     record = find_record(backbone)
     if record is None:
-        taken = find_tokens(backbone) in _TAKEN
+        taken = _IN_USE.has(find_tokens(backbone), backbone)
         return copy_text_network(backbone) if taken else backbone
     asked = ", ".join(record.class_names[:12]) or record.task["name"]
     warn(
@@ -113,7 +112,7 @@ def finished_model(
     )
     last = task.output_layer(record.to_config())(outputs)
     model = keras.Model(network.input, last, name=f"{network.name}_{task.model_name}")
-    _TAKEN.add(tokens)
+    _IN_USE.add(tokens, network)
     freeze(model)
     if model.trainable_variables:
         compile_model(model, learning_rate=learning_rate)

@@ -15,7 +15,11 @@ from kerastl.data.sources import Source, StreamSource
 from kerastl.features.network import check_inputs
 from kerastl.models.freezing import resolve_trainable
 from kerastl.models.optimizers import unscaled
-from kerastl.models.record import find_preprocessing, is_pretrained
+from kerastl.models.record import (
+    find_preprocessing,
+    has_lost_weights,
+    is_pretrained,
+)
 from kerastl.tasks.compiling import make_optimizer
 from kerastl.tasks.task import BoundModel, Task, bind
 from kerastl.training.phase import Phase
@@ -214,6 +218,12 @@ def check_phases(
     bound: BoundModel, phases: Sequence[Phase], steps: int | None = None
 ) -> None:
     """Raise now, not hours later, if a phase does not fit the model."""
+    if has_lost_weights(bound.model):
+        warn(
+            f"The backbone of {bound.model.name} has the random weights of new layers, "
+            "though it was built with trained ones: `keras.models.clone_model` copies "
+            "none. Call `copy.set_weights(model.get_weights())` before training."
+        )
     for phase in phases:
         resolve_trainable(bound.model, phase.trainable)
         rule = make_optimizer(

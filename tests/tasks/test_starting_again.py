@@ -223,3 +223,38 @@ def test_a_scaling_learnt_from_data_is_copied():
         rtol=1e-5,
         atol=1e-5,
     )
+
+
+def test_models_on_one_backbone_share_neither_weights_nor_flags():
+    backbone = adapt_backbone(small_network(), preprocessing="tf")
+    first = kerastl.build_classifier(backbone, CLASSES, seed=0)
+    kerastl.unfreeze(first, "all")
+    start = values(backbone)
+    second = kerastl.build_classifier(backbone, CLASSES, seed=0)
+    kept = second.get_layer(backbone.layers[-1].name)
+    assert kept is not backbone.layers[-1] and not second.trainable_variables[2:]
+    shift(first)
+    for old, now in zip(start, values(second), strict=False):
+        np.testing.assert_array_equal(old, now)
+
+
+def test_a_backbone_that_has_trained_meanwhile_is_said():
+    backbone = adapt_backbone(small_network(), preprocessing="tf")
+    first = kerastl.build_classifier(backbone, CLASSES)
+    kerastl.build_classifier(backbone, CLASSES)  # As it was: nothing is said.
+    shift(first)
+    with pytest.warns(UserWarning, match="has been trained since"):
+        second = kerastl.build_classifier(backbone, CLASSES)
+    np.testing.assert_array_equal(below(second), below(first))
+
+
+def test_a_clone_without_weights_is_said_before_it_trains():
+    given = {"alpha": 0.25, "weights": "tiny", "image_size": 32}
+    model = kerastl.build_classifier("MobileNet", CLASSES, **given)
+    copy = keras.models.clone_model(model)
+    labels = np.arange(8) % len(CLASSES)
+    given = {"recipe": "linear_probe", "epochs": 1, "verbose": 0}
+    with pytest.warns(UserWarning, match="clone_model"):
+        kerastl.fine_tune(copy, (pixels(8, 32), labels), **given)
+    copy.set_weights(model.get_weights())
+    kerastl.fine_tune(copy, (pixels(8, 32), labels), **given)
