@@ -375,7 +375,7 @@ class Run:
 
         clock = Clock()
         strategy = self.strategy and device_strategy(self.strategy)
-        splits = _read(data, **self.reading)
+        splits = _read(data, **folder_labels(self.task, data), **self.reading)
         clock.stop("reading")
         # What advice computes, training need not compute again.
         kept, asked = FeatureCache(self.training["cache"]), dict(self.training)
@@ -454,6 +454,14 @@ _PARTS = ("validation", "test")
 def _read(data: Any, **options: Any) -> Splits:
     with ProgressLine("reading images") as progress:
         return open_data(data, **options, progress=progress)
+
+
+def folder_labels(task: str | Task, data: Any) -> dict[str, str]:
+    """What to ask of `open_data`, of a folder that may have masks and boxes."""
+    if task == "auto" or not isinstance(data, (str, Path)) or not Path(data).is_dir():
+        return {}
+    kind = (find_task(task) if isinstance(task, str) else task).folder_labels
+    return {"labels": kind} if kind else {}
 
 
 def _settle(
@@ -667,7 +675,7 @@ def rate_curve(
         **sweep: Of `find_learning_rate`.
     """
     seed = sweep.get("seed", 0)
-    splits = _read(data, validation=0.15, seed=seed)
+    splits = _read(data, validation=0.15, seed=seed, **folder_labels(task, data))
     building = {"task": task, "alpha": alpha, "weights": weights, "seed": seed}
     model = _model(backbone, splits, image_size=image_size, resize=resize, **building)
     with ProgressLine("trying learning rates") as progress:

@@ -178,7 +178,11 @@ def evaluate(
         **options: Of `open_data` and `evaluate`.
     """
     classifier = kerastl.load_model(model)
+    from kerastl.tasks.task import bind
+    from kerastl.workflow import folder_labels
+
     columns = {name: options.pop(name) for name in _TABLE if name in options}
+    columns |= folder_labels(bind(classifier).task, data)
     bad = {"on_bad": options.get("on_bad", "error")}
     scored = images_to_score(data, **columns, **bad)
     with ProgressLine("scoring") as progress:

@@ -13,7 +13,8 @@ import numpy as np
 from kerastl._checks import fail, warn
 from kerastl.data.boxes import Boxes, convert_boxes
 from kerastl.data.decoding import is_image, upright_size
-from kerastl.data.folders import PARTS, Folder, few, part_of, walk
+from kerastl.data.folders import PARTS, Folder, few, part_of
+from kerastl.data.mask_folders import mask_files
 from kerastl.data.sets import FolderImages, ImageSet, counted, natural_key
 
 _CROWD = "Left out {} that are marked as crowds or as difficult, in {}."
@@ -491,29 +492,38 @@ def _yolo_line(
     return tuple(values), names[int(number)]
 
 
-def read_annotations(root: Path) -> FolderImages | None:
+def read_annotations(root: Path, top: Folder) -> FolderImages | None:
     """The images with boxes of a folder of COCO, VOC or YOLO files, or None.
 
     YOLO is a folder with a `data.yaml`; COCO one with a json of images, annotations and
     categories, or with several whose names, or whose folders' names, are those of parts
     (`instances_train.json`, `valid/_annotations.coco.json`); VOC one with xml files in
-    `Annotations`, beside the images, or in the folders of parts.
+    `Annotations`, beside the images, or in the folders of parts. `top` is what `walk`
+    found in the folder `root`.
     """
-    top, _ = walk(root)
+    kind, files = annotation_files(top)
+    if not files:
+        return None
+    if kind == "yolo":
+        return _found(read_yolo(files[0]), root, top)
+    return _found(
+        {"coco": _read_cocos, "voc": _read_vocs}[kind](files, root), root, top
+    )
+
+
+def annotation_files(top: Folder) -> tuple[str, list[Path]]:
+    """(`"yolo"`, `"coco"`, `"voc"` or "", its files) of a folder that was walked."""
     others = top.files("others")
-    yamls = [path for path in others if path.suffix in (".yaml", ".yml")]
-    for path in yamls:
+    for path in [path for path in others if path.suffix in (".yaml", ".yml")]:
         said = read_data_yaml(path.read_text(encoding="utf-8-sig"))
         if said.get("names") and said.get("train"):
-            return _found(read_yolo(path), root, top)
+            return "yolo", [path]
     cocos = [path for path in others if path.suffix == ".json" and _looks_coco(path)]
     if cocos:
-        return _found(_read_cocos(cocos, root), root, top)
+        return "coco", cocos
     xmls = [path for path in others if path.suffix.lower() == ".xml"]
     xmls = [path for path in xmls if b"<annotation" in path.read_bytes()[:1000]]
-    if xmls:
-        return _found(_read_vocs(xmls, root), root, top)
-    return None
+    return ("voc", xmls) if xmls else ("", [])
 
 
 def _looks_coco(path: Path) -> bool:
@@ -536,6 +546,7 @@ def _found(parts: Mapping[str, ImageSet], root: Path, top: Folder) -> FolderImag
         names=names,
     )
     known = {Path(name).resolve() for name in names}
+    known |= {path.resolve() for path in mask_files(top)}
     unused = [path for path in top.files("images") if path.resolve() not in known]
     said = []
     if unused:

@@ -9,11 +9,12 @@ import numpy as np
 
 from kerastl._checks import check_integer, fail
 from kerastl._progress import Progress
-from kerastl.data.annotations import read_annotations
+from kerastl.data.annotations import annotation_files, read_annotations
 from kerastl.data.boxes import Boxes
 from kerastl.data.columns import is_table
-from kerastl.data.folders import printable, read_layout
+from kerastl.data.folders import Folder, printable, read_layout, walk
 from kerastl.data.loading import (
+    DENSE_LABELS,
     FileRecord,
     empty_looking,
     existing_folder,
@@ -164,7 +165,8 @@ def audit(
         encoder: For texts the `TextEncoder` of the model that is to read them: what it
             cuts off and does not know is reported.
         text: Column of texts, for a table.
-        labels: Column of class names, for a table of texts.
+        labels: Column of class names, for a table of texts; or `"masks"` or `"boxes"`,
+            for a folder that has both.
         split: Column that says which part a row is in, for a table of texts.
         progress: Called with (done, total) files, or None.
 
@@ -189,31 +191,39 @@ def audit(
         options = {"smallest_class": smallest_class, "encoder": encoder}
         return audit_texts(parts, name=name, empty=empty, **options)
     given = {"encoder": encoder, "text": text, "labels": labels, "split": split}
+    folder = isinstance(folder_or_set, (str, Path))
+    if folder and labels in DENSE_LABELS:
+        del given["labels"]
     for option, value in given.items():
         if value is not None:
             fail(option, "None for images", value)
     if isinstance(folder_or_set, ImageSet):
         return _audit_set(folder_or_set, smallest_class, progress)
-    if not isinstance(folder_or_set, (str, Path)):
+    if not folder:
         kind = type(folder_or_set).__name__
         fail("folder_or_set", "a path or an ImageSet", kind, error=TypeError)
-    return _audit_folder(existing_folder(folder_or_set), smallest_class, progress)
+    return _audit_folder(
+        existing_folder(folder_or_set), smallest_class, progress, labels
+    )
 
 
 def _audit_folder(
-    root: Path, smallest_class: int, progress: Progress | None
+    root: Path, smallest_class: int, progress: Progress | None, labels: str | None
 ) -> AuditReport:
     """The report on a folder: of masks, of annotated boxes, or of class folders."""
-    found = read_mask_folder(root)
+    top, said = walk(root)
+    found = None if labels == "boxes" else read_mask_folder(root, top)
     if found is not None:
         given = smallest_class, progress, found.where.tolist()
+        if annotation_files(top)[1]:
+            found.said.append("Not looked at: boxes. Pass labels='boxes' for them.")
         return replace(_audit_set(found.images, *given), notes=tuple(found.said))
-    annotated, fault = _annotations(root)
+    annotated, fault = _annotations(root, top)
     if annotated is not None:
         given = smallest_class, progress, annotated.where.tolist()
         told = _audit_set(annotated.images, *given)
         return replace(told, notes=(*told.notes, *annotated.said))
-    layout = read_layout(root)
+    layout = read_layout(top, said)
     places, paths, counts = [], [], {}
     for part, name, folder in layout.classes:
         images, name = folder.files("images"), printable(name)
@@ -271,10 +281,12 @@ def _text_parts(
     return whole.name, parts, empty
 
 
-def _annotations(root: Path) -> tuple[FolderImages | None, tuple[str, ...]]:
+def _annotations(
+    root: Path, top: Folder
+) -> tuple[FolderImages | None, tuple[str, ...]]:
     """The images with boxes of a folder, or the line on why they cannot be read."""
     try:
-        return read_annotations(root), ()
+        return read_annotations(root, top), ()
     except (ValueError, TypeError, FileNotFoundError) as error:
         return None, (str(error),)
 

@@ -244,9 +244,9 @@ class Layout:
         ]
 
 
-def read_layout(root: Path, wanted: Callable[[Path], bool] = is_image) -> Layout:
-    """Walk a folder and find its parts and classes: see `walk`."""
-    top, said = walk(root, wanted)
+def read_layout(top: Folder, said: Iterable[str] = ()) -> Layout:
+    """Find the parts and classes of a folder, from what `walk` found and said."""
+    said = list(said)
     chosen = _parts(top)
     layout = Layout({"": top.folders}, top, said)
     if isinstance(chosen, tuple):

@@ -13,7 +13,13 @@ from kerastl.data.columns import Table, is_table, read_table
 from kerastl.data.decoding import as_pixels, promised_formats
 from kerastl.data.folders import list_files
 from kerastl.data.images import resize_images
-from kerastl.data.loading import Groups, inspect_files, load_images, without_bad
+from kerastl.data.loading import (
+    DENSE_LABELS,
+    Groups,
+    inspect_files,
+    load_images,
+    without_bad,
+)
 from kerastl.data.pairs import parts_at_hand
 from kerastl.data.sets import (
     Examples,
@@ -63,7 +69,8 @@ def open_data(
         images: Column of file names, for a table: see `load_table`.
         text: Column of texts, for a table of such.
         targets: Columns of numbers, for a table.
-        labels: Column of class names, or columns of 0 and 1, for a table.
+        labels: Column of class names, or columns of 0 and 1, for a table; `"masks"` or
+            `"boxes"` for a folder that has both.
         separator: What stands between several class names in a cell of a table.
         groups: Column of what must stay in one part (a patient, a video), for a table;
             for a folder a function of the path.
@@ -103,12 +110,16 @@ def open_data(
             return _texts(table, text, groups=groups, **columns, **leaving, **shares)
         return load_table(table, groups=groups, **columns, **leaving, **shares)
     columns["text"] = text
+    dense = columns.pop("labels") if labels in DENSE_LABELS else None
     if isinstance(groups, str):
         columns["groups"] = groups
     for name, given in columns.items():
         if given is not None:
             fail(name, "None for data that are no table", given)
     splits = parts_at_hand(data)
+    folder = isinstance(data, (str, Path)) and Path(data).is_dir()
+    if dense and not folder:
+        fail("labels", "None for data that are no folder", dense)
     if splits is not None:
         if groups is not None:
             fail("groups", "None for examples at hand", type(groups).__name__)
@@ -119,7 +130,8 @@ def open_data(
         leaving.pop("progress")
         return load_texts(data, **leaving, **shares)
     if isinstance(data, Path) or Path(data).exists() or {"/", "\\"} & set(data):
-        return load_images(data, groups=groups, **leaving, **shares)
+        options = {"labels": dense, "groups": groups}
+        return load_images(data, **options, **leaving, **shares)
     if groups is not None:
         fail("groups", "None for data that are no folder and no table", groups)
     if data not in DATASETS:

@@ -12,7 +12,7 @@ import numpy as np
 from kerastl._checks import check_choice, fail, warn
 from kerastl._files import regular_bytes
 from kerastl._progress import Progress
-from kerastl.data.annotations import read_annotations
+from kerastl.data.annotations import annotation_files, read_annotations
 from kerastl.data.decoding import (
     as_rgb,
     decoding_errors,
@@ -20,9 +20,17 @@ from kerastl.data.decoding import (
     read_image,
     reason,
 )
-from kerastl.data.folders import Layout, empty_classes, few, printable, read_layout
+from kerastl.data.folders import (
+    Folder,
+    Layout,
+    empty_classes,
+    few,
+    printable,
+    read_layout,
+    walk,
+)
 from kerastl.data.images import for_each
-from kerastl.data.mask_folders import check_masks, read_mask_folder
+from kerastl.data.mask_folders import check_masks, mask_files, read_mask_folder
 from kerastl.data.sets import (
     Examples,
     FolderImages,
@@ -144,6 +152,9 @@ def empty_looking(images: Sequence[tuple[FileRecord, str]]) -> list[str]:
     return lines
 
 
+#: What says where things are in the images of a folder.
+DENSE_LABELS = ("masks", "boxes")
+
 Groups = Callable[[str], object] | Mapping[str, object]
 
 _NAMED = 10
@@ -154,6 +165,7 @@ HARDLY_ANY = 16
 def load_images(
     folder: str | Path,
     *,
+    labels: str | None = None,
     validation: float = 0.2,
     test: float = 0.0,
     seed: int = 0,
@@ -178,6 +190,7 @@ def load_images(
             `kerastl.data.mask_folders.read_mask_folder`. Or annotations of boxes
             beside its images: COCO's json, PASCAL VOC's xml, or YOLO's text files with
             a `data.yaml`; see `Boxes`.
+        labels: `"masks"` or `"boxes"`, for a folder that has both; None: what is there.
         validation: Share of each class, in [0, 1), cut from the training images
             where the folder has no validation part; 0 for none.
         test: Share of each class for test, in [0, 1), where the folder has neither
@@ -198,7 +211,8 @@ def load_images(
     Raises:
         FileNotFoundError: If the folder does not exist or holds no image.
         ValueError: If there are fewer than two classes, too few images in one,
-            files that cannot be decoded, leaks, or a class missing in a part.
+            files that cannot be decoded, leaks, a class missing in a part, or masks and
+            boxes and nobody says which.
 
     Example:
         >>> import pathlib, tempfile
@@ -218,13 +232,11 @@ def load_images(
     root = existing_folder(folder)
     options = {"validation": validation, "test": test, "seed": seed}
     options |= {"on_bad": on_bad, "on_leak": on_leak}
-    masked = read_mask_folder(root)
-    annotated = masked or read_annotations(root)
-    if masked is not None:
-        check_masks(masked.images)
-    if annotated is not None:
-        return _annotated(root, annotated, groups, progress, **options)
-    layout = read_layout(root)
+    top, said = walk(root)
+    dense = _dense(root, top, labels)
+    if dense is not None:
+        return _annotated(root, dense, groups, progress, **options)
+    layout = read_layout(top, said)
     names = _class_names(layout)
     listed = [
         (path, names.index(name), part)
@@ -245,6 +257,25 @@ def load_images(
     if list(layout.parts) == [""]:
         return cut_whole(whole, contents, clusters, validation, test, seed)
     return brought(whole, contents, clusters, where, validation, seed, on_leak)
+
+
+def _dense(root: Path, top: Folder, labels: str | None) -> FolderImages | None:
+    """The images with masks or boxes of a folder; None for class folders."""
+    there = {"masks": mask_files(top), "boxes": annotation_files(top)[1]}
+    there = [kind for kind, files in there.items() if files]
+    if labels is None and len(there) > 1:
+        hint = "Say which with --task segmentation or --task detection."
+        expected = "'masks' or 'boxes', as the folder has both"
+        fail("labels", expected, None, hint)
+    if labels is not None and labels not in there:
+        found = " and ".join(there) or "neither masks nor boxes"
+        fail("labels", f"of what is in the folder: {found}", labels)
+    kind = labels or next(iter(there), None)
+    if kind == "masks":
+        found = read_mask_folder(root, top)
+        check_masks(found.images)
+        return found
+    return read_annotations(root, top) if kind else None
 
 
 def _annotated(

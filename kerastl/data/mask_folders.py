@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from kerastl._checks import fail
-from kerastl.data.folders import Folder, few, part_of, walk
+from kerastl.data.folders import Folder, few, part_of
 from kerastl.data.masks import IGNORE, Masks
 from kerastl.data.sets import FolderImages, ImageSet, counted, natural_key, warn_user
 
@@ -19,7 +19,7 @@ _MASKS = ("masks", "mask", "annotations", "annots", "labels", "segmentationclass
 _ENDINGS = ("_mask", "_masks", "_label", "_labels", "_seg", "_gt", "_L")
 
 
-def read_mask_folder(root: Path) -> FolderImages | None:
+def read_mask_folder(root: Path, top: Folder) -> FolderImages | None:
     """The images with masks of a folder of `images` and `masks`, or None.
 
     The two lie side by side, in the folder or in each of its parts, or hold the parts.
@@ -29,11 +29,11 @@ def read_mask_folder(root: Path) -> FolderImages | None:
 
     Args:
         root: An existing folder.
+        top: What `walk` found in it.
 
     Raises:
         ValueError: If a mask has no image, nothing has a mask, or names are missing.
     """
-    top, _ = walk(root)
     pairs = list(_side_by_side(top))
     if not pairs:
         return None
@@ -53,6 +53,11 @@ def read_mask_folder(root: Path) -> FolderImages | None:
     paths = tuple(str(images[key]) for key in kept)
     found = ImageSet(paths, labels, name=root.resolve().name)
     return FolderImages(found, np.array([key[0] for key in kept]), said)
+
+
+def mask_files(top: Folder) -> list[Path]:
+    """The masks that lie beside images in a folder that was walked."""
+    return [path for _, masks in _side_by_side(top) for path in masks.files("images")]
 
 
 def _side_by_side(folder: Folder) -> Iterable[tuple[Folder, Folder]]:

@@ -28,7 +28,7 @@ from kerastl.data.columns import (
 )
 from kerastl.data.decoding import is_image
 from kerastl.data.dense import DenseLabels
-from kerastl.data.folders import part_of, read_layout
+from kerastl.data.folders import part_of, read_layout, walk
 from kerastl.data.loading import brought, cut_whole, existing_folder
 from kerastl.data.sets import (
     Examples,
@@ -508,7 +508,7 @@ def _of_files(data: Any, on_bad: str, encoding: str) -> _Read:
 
 def _of_folder(root: Path, on_bad: str, encoding: str) -> _Read:
     """Class folders of .txt files."""
-    layout = read_layout(root, _is_text)
+    layout = read_layout(*walk(root, _is_text))
     # The walk's own words are of images.
     said = [re.sub(r"\bimage", "text", line) for line in layout.said]
     if layout.fault:

@@ -231,6 +231,7 @@ class DetectionTask(Task):
     scores_epochs: ClassVar[bool] = True
     # An image has hundreds of examples, and a head of many layers soon knows them by
     # heart on features that never change (benchmarks/detection.md).
+    folder_labels: ClassVar[str | None] = "boxes"
     usual_batch: ClassVar[int] = 4
     head_epochs: ClassVar[int] = 4
     dense: ClassVar[bool] = True

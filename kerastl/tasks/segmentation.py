@@ -180,6 +180,7 @@ class SegmentationTask(Task):
     name: ClassVar[str] = "segmentation"
     monitor: ClassVar[str] = "val_mean_iou"
     dense: ClassVar[bool] = True
+    folder_labels: ClassVar[str | None] = "masks"
     output_name: ClassVar[str] = "mask_logits"
     model_name: ClassVar[str] = "segmenter"
     headline: ClassVar[Mapping[str, str]] = {"mean_iou": "share"}

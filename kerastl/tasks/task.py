@@ -45,6 +45,7 @@ class Task(ABC):
         dense: Whether the targets are `DenseLabels`: of places in the images.
         has_temperature: Whether the outputs are logits that a temperature divides.
         any_size: Whether an image shown larger has the same answer.
+        folder_labels: `"masks"` or `"boxes"`, what it reads of a folder that has both.
         usual_batch: Images in an optimizer step, by default.
         head_epochs: Epochs in which the recipes train a new head on frozen features.
         scores_epochs: Whether `epoch_scores` measures something.
@@ -70,6 +71,7 @@ class Task(ABC):
     dense: ClassVar[bool] = False
     has_temperature: ClassVar[bool] = False
     any_size: ClassVar[bool] = False
+    folder_labels: ClassVar[str | None] = None
     usual_batch: ClassVar[int] = 32
     head_epochs: ClassVar[int] = 20
     scores_epochs: ClassVar[bool] = False

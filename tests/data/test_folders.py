@@ -68,6 +68,20 @@ def test_splits_made_here_are_disjoint_and_hold_each_class(pets):
         assert min(part.counts().values()) >= 1
 
 
+@pytest.mark.parametrize("read", [load_images, audit])
+def test_a_folder_is_listed_once(pets, read, monkeypatch):
+    listed, iterdir = [], Path.iterdir
+
+    def listing(folder):
+        listed.append(folder)
+        return iterdir(folder)
+
+    monkeypatch.setattr(Path, "iterdir", listing)
+    read(pets)
+    # The folder itself is looked into before, for texts.
+    assert sorted(each.name for each in listed if each != pets) == ["cat", "dog"]
+
+
 def test_labels_belong_to_their_folders(pets):
     train, *_ = load_images(pets)
     for path, label in zip(train.paths, train.labels, strict=True):

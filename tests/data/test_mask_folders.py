@@ -2,6 +2,7 @@
 
 import json
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from PIL import Image
 from kerastl.data.audit import audit
 from kerastl.data.inputs import open_data
 from kerastl.data.masks import IGNORE, Masks
+from kerastl.workflow import folder_labels
 
 NAMES = ["ground", "block", "bar"]
 
@@ -159,3 +161,49 @@ def test_an_audit_of_good_masks_finds_nothing(tmp_path):
         found = audit(tmp_path)
     assert found.ok, str(found)
     assert found.counts == dict.fromkeys(NAMES, 6)
+
+
+SCENES = Path(__file__).parents[2] / "data" / "scenes"
+
+
+def test_the_bundled_scenes_have_masks_and_boxes_of_the_same_shapes():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        masked = open_data(SCENES, labels="masks")
+        boxed = open_data(SCENES, labels="boxes")
+    for masks, boxes in zip(masked, boxed, strict=True):
+        assert masks.paths == boxes.paths
+        assert masks.class_names == ("background", *boxes.class_names)
+        for row in range(len(masks)):
+            mask = masks.labels.read(row)
+            inside = np.zeros_like(mask)
+            pairs = zip(boxes.labels.boxes[row], boxes.labels.classes[row], strict=True)
+            for (left, top, right, bottom), kind in pairs:
+                part = mask[int(top) : int(bottom), int(left) : int(right)] == kind + 1
+                # The box is the smallest around its shape.
+                assert part[0].any() and part[-1].any()
+                assert part[:, 0].any() and part[:, -1].any()
+                inside[int(top) : int(bottom), int(left) : int(right)][part] = 1
+            np.testing.assert_array_equal(inside == 1, mask > 0)
+
+
+def test_of_masks_and_boxes_somebody_says_which():
+    with pytest.raises(ValueError, match="--task segmentation or --task detection"):
+        open_data(SCENES)
+    assert folder_labels("segmentation", SCENES) == {"labels": "masks"}
+    assert folder_labels("detection", str(SCENES)) == {"labels": "boxes"}
+    assert folder_labels("auto", SCENES) == folder_labels("detection", "digits") == {}
+    assert "Not looked at: boxes" in str(audit(SCENES))
+    assert audit(SCENES, labels="boxes").notes == ()
+
+
+def test_what_a_folder_does_not_have_is_refused(tmp_path):
+    write(tmp_path)
+    name(tmp_path)
+    with pytest.raises(ValueError, match=r"what is in the folder: masks\. .*'boxes'"):
+        open_data(tmp_path, labels="boxes")
+    (tmp_path / "cats").mkdir()
+    with pytest.raises(ValueError, match="neither masks nor boxes"):
+        open_data(tmp_path / "cats", labels="masks")
+    with pytest.raises(ValueError, match="None for data that are no folder"):
+        open_data("digits", labels="masks")
