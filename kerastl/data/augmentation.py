@@ -295,6 +295,28 @@ PRESETS = {
     "digits": Augmentation(
         rotation=10, area=(0.8, 1.2), translation=0.08, contrast=0.1, fill="nearest"
     ),
+    # Of kinds of pictures. The rule: a change is here only if it keeps the label,
+    # whoever gives it. A slide has no up and no left, and stains differ.
+    "microscopy": Augmentation(
+        flip=True,
+        rotation=180,
+        area=(0.8, 1.0),
+        brightness=0.15,
+        contrast=0.15,
+        saturation=0.3,
+    ),
+    # The heart is on one side, and there is no colour: position and exposure alone.
+    "xray": Augmentation(rotation=5, area=(0.9, 1.0), brightness=0.2, contrast=0.2),
+    # Side and depth mean something: how much is seen, gain and contrast alone.
+    "ultrasound": Augmentation(area=(0.8, 1.0), brightness=0.3, contrast=0.3),
+    # A road lies below whatever the light; mirrored it is a road, but a sign is not.
+    "night": Augmentation(
+        flip=True, area=(0.8, 1.0), brightness=0.6, contrast=0.3, saturation=0.5
+    ),
+    # Fog takes contrast and colour, and little of the light.
+    "fog": Augmentation(
+        flip=True, area=(0.8, 1.0), brightness=0.2, contrast=0.6, saturation=0.7
+    ),
 }
 
 

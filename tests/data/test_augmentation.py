@@ -242,3 +242,31 @@ def test_erasing_leaves_the_other_numbers_alone():
 def test_what_is_erased_is_in_the_key_of_kept_views():
     chances = Augmentation(erasing=0.2), Augmentation(erasing=0.3), ERASING
     assert len({views_key(chance, 0) for chance in chances}) == 3
+
+
+@pytest.mark.parametrize("preset", ["xray", "ultrasound"])
+def test_sides_stay_where_sides_mean_something(preset):
+    maps = transforms(PRESETS[preset], draw(2000, 0, 0), 64, 64)
+    # Upright to five degrees, and never mirrored.
+    assert np.all(maps[:, 0] > 0)
+    assert np.all(maps[:, 4] > 0)
+    angles = np.degrees(np.arctan2(maps[:, 3], maps[:, 0]))
+    assert np.abs(angles).max() < 5.01
+    assert PRESETS[preset].saturation == 0
+
+
+def test_a_slide_is_turned_any_way():
+    maps = transforms(PRESETS["microscopy"], draw(2000, 0, 0), 64, 64)
+    angles = np.degrees(np.arctan2(maps[:, 3], maps[:, 0]))
+    counts, _ = np.histogram(angles, 8, (-180, 180))
+    assert counts.min() > 150
+    mirrored = maps[:, 0] * maps[:, 4] - maps[:, 1] * maps[:, 3] < 0
+    assert 900 < mirrored.sum() < 1100
+
+
+@pytest.mark.parametrize("preset", ["night", "fog"])
+def test_a_road_stays_below(preset):
+    maps = transforms(PRESETS[preset], draw(500, 0, 0), 64, 64)
+    assert np.all(maps[:, 4] > 0)
+    assert np.all(maps[:, [1, 3]] == 0)
+    assert PRESETS[preset].is_window

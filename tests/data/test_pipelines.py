@@ -11,6 +11,7 @@ from kerastl.data.sets import ImageSet
 from kerastl.data.sources import batches
 
 PRESETS = ["light", "standard", "strong", "resized_crop", "randaugment", "digits"]
+PRESETS += ["microscopy", "fog"]
 
 
 def noise(count, side=8):
