@@ -29,17 +29,20 @@ def typefaces() -> list[Path]:
     )
 
 
-def make_glyphs(count: int, *, image_size: int = 48, seed: int = 0) -> ImageSet:
+def make_glyphs(
+    count: int, *, image_size: int = 48, seed: int = 0, letters: str = LETTERS
+) -> ImageSet:
     """Images of single letters, `count / 10` of each.
 
     Args:
         count: Number of images.
         image_size: Side in pixels.
         seed: Everything follows from it.
+        letters: The classes, ten characters.
     """
     random = np.random.default_rng(seed)
     faces = typefaces()
-    labels = np.arange(count) % len(LETTERS)
+    labels = np.arange(count) % len(letters)
     images = np.empty((count, image_size, image_size, 3), "uint8")
     for number, label in enumerate(labels):
         paper, ink = random.uniform(120, 255, 3), random.uniform(0, 110, 3)
@@ -50,7 +53,7 @@ def make_glyphs(count: int, *, image_size: int = 48, seed: int = 0) -> ImageSet:
         font = ImageFont.truetype(str(face), image_size * random.uniform(0.5, 0.9))
         place = image_size + random.uniform(-0.15, 0.15, 2) * image_size
         pen = ImageDraw.Draw(canvas)
-        pen.text(tuple(place), LETTERS[label], fill=255, font=font, anchor="mm")
+        pen.text(tuple(place), letters[label], fill=255, font=font, anchor="mm")
         canvas = canvas.rotate(random.uniform(-20, 20), Image.Resampling.BILINEAR)
         edge = image_size // 2
         inside = canvas.crop((edge, edge, edge + image_size, edge + image_size))
@@ -58,4 +61,4 @@ def make_glyphs(count: int, *, image_size: int = 48, seed: int = 0) -> ImageSet:
         pixels = share * ink + (1 - share) * paper
         pixels += random.normal(0, 12, pixels.shape)
         images[number] = pixels.clip(0, 255).astype("uint8")
-    return ImageSet(images, labels, tuple(LETTERS), "glyphs")
+    return ImageSet(images, labels, tuple(letters), "glyphs")
