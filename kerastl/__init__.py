@@ -92,7 +92,15 @@ _ALSO = {
     "with_image_size": "kerastl.models.adapting",
 }
 #: Modules of further names, imported when they are first used.
-_NAMESPACES = (*NAMESPACES, "comparison", "explain", "features", "selection", "tasks")
+_NAMESPACES = (
+    *NAMESPACES,
+    "adaptation",
+    "comparison",
+    "explain",
+    "features",
+    "selection",
+    "tasks",
+)
 
 __all__ = ["__version__", *_PUBLIC, *_NAMESPACES]
 

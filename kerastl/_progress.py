@@ -120,3 +120,10 @@ def _terminal_bar(stream: TextIO) -> Any:
         redirect_stdout=False,
         redirect_stderr=False,
     )
+
+
+def as_verbosity(verbose: int | str) -> int:
+    """`verbose` as Keras takes it: for `"auto"` a bar where somebody watches it."""
+    if verbose != "auto":
+        return int(verbose)
+    return 1 if sys.stdout.isatty() or "ipykernel" in sys.modules else 0

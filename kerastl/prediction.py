@@ -390,6 +390,10 @@ def calibrate(
     if not task.has_temperature:
         expected = "a classifier, whose probabilities a temperature can mend"
         fail("model", expected, f"a model for {task.name}")
+    if bound.record.prior:
+        hint = "Take it back by kerastl.adaptation.set_prior(model, None), and set it "
+        hint += "again afterwards."
+        fail("model", "without the prior of a target", "one with it", hint)
     validation = labelled_examples(bound, validation, "validation")
     labels = check_scorable(bound, validation)
     options = {"batch_size": batch_size, "progress": progress}

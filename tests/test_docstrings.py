@@ -15,6 +15,15 @@ DATACLASSES = [name for name in CLASSES if dataclasses.is_dataclass(PUBLIC[name]
 #: What papers proposed, and their readers look up here.
 METHODS = [
     "Mixing",
+    "adaptation.Adaptation",
+    "adaptation.CoralAlign",
+    "adaptation.GaussianMap",
+    "adaptation.TestTimeAdapter",
+    "adaptation.adapt_statistics",
+    "adaptation.estimate_prior",
+    "adaptation.set_prior",
+    "adaptation.shift_report",
+    "adaptation.target_scores",
     "rates.OneCycle",
     "rates.SlantedTriangular",
     "rates.WarmUp",

@@ -23,6 +23,7 @@ LAYER = {
     "features": 3,
     "prediction": 4,
     "training": 4,
+    "adaptation": 5,
     "selection": 5,
     "comparison": 5,
     "explain": 5,
@@ -118,8 +119,9 @@ def test_a_package_holds_a_module():
 @each_module
 def test_heavy_packages_are_imported_where_they_are_used(path):
     found = [name for node in at_import(parse(path)) for name in imported_by(node)]
-    # It is a scikit-learn class, in a module that is loaded when it is first used.
-    allowed = {"sklearn"} if path.name == "extractor.py" else set()
+    # They are scikit-learn classes, in modules that are loaded when first used.
+    classes = path.name in ("alignment.py", "extractor.py")
+    allowed = {"sklearn"} if classes else set()
     assert not {name.split(".")[0] for name in found} & (HEAVY - allowed)
 
 

@@ -244,6 +244,37 @@ def calibrate(
     return Reply(record, f"{result}\nwritten to {path}")
 
 
+def adapt(
+    model: str,
+    target: str,
+    *,
+    source: str | None = None,
+    output: str,
+    **options: Any,
+) -> Reply:
+    """Adapt a classifier to images of another kind, without labels or training.
+
+    Args:
+        model: A model.keras of `train`.
+        target: A folder of the new images; folders inside are no labels here.
+        source: Labelled images of the old kind, a folder or a dataset's name, to find
+            out what has changed; where it has a test part, that part is taken.
+        output: Where to write the adapted model, a .keras file.
+        **options: Of `adapt`.
+    """
+    from kerastl.adaptation.adapting import adapt as adapt_to
+
+    path = new_file(output, ".keras", name="output")
+    classifier = kerastl.load_model(model)
+    known = None if source is None else images_to_score(source)
+    with ProgressLine("adapting") as progress:
+        options["source"] = known
+        report = adapt_to(classifier, target, progress=progress, **options)
+    kerastl.save_model(classifier, path)
+    record = {**report.to_dict(), "output": str(path)}
+    return Reply(record, f"{report}\nwritten to {path}")
+
+
 def features(
     data: str,
     *,
@@ -508,6 +539,7 @@ COMMANDS: dict[str, tuple[Callable[..., Reply], tuple[str, ...]]] = {
         ("prediction:evaluate", f"data.inputs:open_data {' '.join(_TABLE)}"),
     ),
     "calibrate": (calibrate, ("prediction:calibrate",)),
+    "adapt": (adapt, ("adaptation.adapting:adapt",)),
     "features": (
         features,
         (

@@ -50,6 +50,36 @@ def balanced_order(classes: np.ndarray, seed: int, epoch: int) -> np.ndarray:
     return random.permutation(np.concatenate(drawn))
 
 
+def beside_others(
+    order: np.ndarray, others: int, batch_size: int, seed: int, epoch: int
+) -> np.ndarray:
+    """The order of an epoch in which each batch is half rows of `order`, half others.
+
+    The order stays what it would be without the others, in batches of half the size;
+    the others, whose numbers go on behind the rows of the order's source, come again
+    when all were there.
+
+    Args:
+        order: Rows `(n,)` of a source.
+        others: Number of other rows.
+        batch_size: Rows in a batch, two at least; of an odd number the others get less.
+        seed: Non-negative integer.
+        epoch: Number of the epoch.
+    """
+    random = np.random.default_rng([seed, epoch, 6])
+    half, total = batch_size // 2, len(order)
+    own = batch_size - half
+    batches = -(-total // own)
+    turns = [random.permutation(others) for _ in range(-(-batches * half // others))]
+    drawn = np.concatenate([order[:0], *turns])[: batches * half] + total
+    parts = (
+        part
+        for i in range(batches)
+        for part in (order[i * own : (i + 1) * own], drawn[i * half : (i + 1) * half])
+    )
+    return np.concatenate([order[:0], *parts])
+
+
 def epoch_counter(epoch: int | Callable[[], int]) -> Callable[[], int]:
     """What tells the number of the epoch that begins now."""
     if callable(epoch):
@@ -142,6 +172,8 @@ class Epochs:
         mixing: How the examples of a batch are mixed, or None.
         versions: Of how many augmented versions of each example the epochs are made;
             0: each epoch has new ones.
+        others: How many of the last rows are of another kind, of which each batch is
+            half: see `beside_others`.
     """
 
     source: Any
@@ -152,6 +184,14 @@ class Epochs:
     mixing: Mixing | None
     classes: np.ndarray | None = None
     versions: int = 0
+    others: int = 0
+
+    @property
+    def length(self) -> int:
+        """Rows in an epoch."""
+        own, half = len(self.source) - self.others, self.batch_size // 2
+        batches = -(-own // (self.batch_size - half))
+        return own + (batches * half if self.others else 0)
 
     @property
     def size(self) -> tuple[int, ...]:
@@ -161,11 +201,15 @@ class Epochs:
     def draw(self, number: int) -> dict[str, np.ndarray]:
         """The rows of one epoch: which example in which version, and its changes."""
         total = len(self.source)
-        order = np.arange(total)
+        own = total - self.others
+        order = np.arange(own)
         if self.shuffle:
-            order = epoch_order(total, self.seed, number)
+            order = epoch_order(own, self.seed, number)
         if self.shuffle and self.classes is not None:
             order = balanced_order(self.classes, self.seed, number)
+        if self.others:
+            given = self.others, self.batch_size, self.seed
+            order = beside_others(order, *given, number)
         drawn = {"row": order}
         if self.source.views > 1:
             versions = epoch_views(total, self.source.views, self.seed, number)
@@ -197,7 +241,7 @@ class Epochs:
         """Shapes and types of what `draw` makes."""
         import tensorflow as tf
 
-        total = len(self.source)
+        total = self.length
         names = ["row"] + ["view"] * (self.source.views > 1)
         found = {name: tf.TensorSpec((total,), tf.int64) for name in names}
         found |= changes_signature(self.augmentation, total)
@@ -214,7 +258,7 @@ def source_batches(
     data = in_batches(
         lambda: epochs.draw(next_epoch()),
         epochs.signature(),
-        len(source),
+        epochs.length,
         epochs.batch_size,
         drop_remainder,
     )

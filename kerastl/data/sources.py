@@ -112,11 +112,13 @@ class Source:
         epoch: int | Callable[[], int] = 0,
         classes: np.ndarray | None = None,
         versions: int = 0,
+        others: int = 0,
     ) -> Any:
         """Batches of `(inputs, targets)`, anew at each pass: see `batches`.
 
         With the class of each example an epoch has as many of each: `balanced_order`.
-        With `versions` each example comes in that many augmented versions.
+        With `versions` each example comes in that many augmented versions. Of the last
+        `others` rows each batch has half: `beside_others`.
         """
         epochs = Epochs(
             self,
@@ -127,6 +129,7 @@ class Source:
             mixing=self.mixed(mixing),
             classes=classes,
             versions=versions,
+            others=others,
         )
         return source_batches(epochs, drop_remainder=drop_remainder, epoch=epoch)
 
@@ -431,7 +434,9 @@ def batches(
             mild colour), `"strong"` (also rotation), `"resized_crop"` (flip, crops
             down to a twelfth, as ImageNet is trained), `"randaugment"` (flip, crop,
             two random operations), `"digits"` (small rotation, shift and zoom, never
-            a flip), or an `Augmentation`.
+            a flip); for kinds of pictures `"microscopy"` (any turn), `"xray"`,
+            `"ultrasound"` (neither is mirrored), `"night"`, `"fog"`; or an
+            `Augmentation`.
         mixing: Mixup and CutMix, for training only: a `Mixing`, or None.
         shuffle: Whether each epoch has a new order, drawn over the whole set.
         seed: Non-negative integer, or None for another one at each call.

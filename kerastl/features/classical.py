@@ -139,8 +139,9 @@ def fold_pipeline(pipeline: Any) -> tuple[np.ndarray, np.ndarray]:
     probabilities: of these only a softmax of logistic regression's are the same.
 
     Args:
-        pipeline: Fitted `Pipeline` of `StandardScaler`, `PCA` (whitened or not), and a
-            linear classifier of scikit-learn, or the classifier alone. `SVC` with a
+        pipeline: Fitted `Pipeline` of `StandardScaler`, `PCA` (whitened or not), a map
+            of `kerastl.adaptation` that moves the target, and a linear classifier of
+            scikit-learn, or the classifier alone. `SVC` with a
             linear kernel only for two classes: for more it compares them in pairs.
 
     Returns:
@@ -199,6 +200,13 @@ def _affine(step: Any) -> tuple[np.ndarray, np.ndarray]:
             floor = np.finfo(step.explained_variance_.dtype).eps
             matrix = matrix / np.maximum(np.sqrt(step.explained_variance_), floor)
         return matrix, -step.mean_ @ matrix
+    if hasattr(step, "matrix_") and hasattr(step, "shift_"):
+        # A map between domains: see `kerastl.adaptation`.
+        if step.direction != "target":
+            hint = "The head was fitted on moved features, and images give others."
+            expected = "a pipeline whose map has direction='target'"
+            fail("pipeline", expected, step.direction, hint)
+        return step.matrix_, step.shift_
     hint = "An extractor in front is left out with pipeline[1:]."
     expected = "made of StandardScaler, PCA and a linear classifier"
     return fail("pipeline", expected, type(step).__name__, hint)

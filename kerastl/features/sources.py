@@ -10,7 +10,7 @@ import numpy as np
 from kerastl._checks import check_integer, fail
 from kerastl.data.dense import DenseLabels
 from kerastl.data.images import MEMORY_LIMIT, PixelStore
-from kerastl.data.inputs import training_images
+from kerastl.data.inputs import as_image_set, training_images
 from kerastl.data.pairs import are_names
 from kerastl.data.sets import Examples, ImageSet, as_array
 from kerastl.data.sources import (
@@ -21,10 +21,10 @@ from kerastl.data.sources import (
     TextSource,
     text_source,
 )
-from kerastl.data.texts import TextSet
+from kerastl.data.texts import TextSet, as_text_set
 from kerastl.evaluation.grids import show_images
 from kerastl.features.network import check_inputs
-from kerastl.models.record import find_preprocessing, read_encoder
+from kerastl.models.record import find_preprocessing, network_size, read_encoder
 from kerastl.models.text_layers import find_tokens
 from kerastl.tasks.task import BoundModel, bind
 
@@ -69,6 +69,54 @@ def make_source(
         hint = "It ends after one epoch; pass a tf.data.Dataset or a PyDataset."
         fail(name, "data that can be passed more than once", "a generator", hint)
     return StreamSource(data)
+
+
+def unlabelled_source(model: keras.Model | BoundModel, data: Any, name: str) -> Source:
+    """Examples without what is asked of them, as a source that fits the model.
+
+    Labels that come along are dropped here, before anything could look at them.
+
+    Args:
+        model: What the examples will be fed to.
+        data: What `predict` takes, an `ImageSet` or `TextSet`, or `(images, labels)`.
+        name: The argument's name, for errors.
+
+    Raises:
+        ValueError: If there are no examples.
+    """
+    bound = bind(model)
+    data = data[0] if _is_labelled_pair(data) else data
+    if find_tokens(bound.model) is not None:
+        source = text_source(
+            _without_labels(as_text_set(data)), read_encoder(bound.model)
+        )
+        return _check_length(source, name)
+    if isinstance(data, TextSet):
+        fail(name, "images for a model of images", data, error=TypeError)
+    if bound.record is None and find_preprocessing(bound.model) is None:
+        rows = np.asarray(data.images if isinstance(data, ImageSet) else data)
+        return _check_length(ArraySource(rows, np.full(len(rows), -1)), name)
+    size = bound.record.image_size if bound.record else network_size(bound.model)
+    resize = bound.record.resize if bound.record else "stretch"
+    images = _without_labels(as_image_set(data, size, resize))
+    options = {"memory_limit": MEMORY_LIMIT, "channels": bound.model.input_shape[-1]}
+    store = PixelStore(images, image_size=size, resize=resize, **options)
+    return _check_length(ImageSource(images, store), name)
+
+
+def _is_labelled_pair(data: Any) -> bool:
+    """Whether these are examples and labels, not two examples."""
+    if not isinstance(data, (tuple, list)) or len(data) != 2:
+        return False
+    examples, labels = data
+    if isinstance(examples, (str, Path)) or not hasattr(examples, "__len__"):
+        return False
+    return _are_strings(examples) or np.ndim(examples) > np.ndim(labels)
+
+
+def _without_labels(data: Examples) -> Any:
+    """A set's examples alone."""
+    return type(data)(getattr(data, data.items_field), None)
 
 
 def labelled_examples(bound: BoundModel, data: Any, name: str) -> Any:

@@ -6,6 +6,7 @@ from dataclasses import MISSING, asdict, dataclass, fields
 from typing import Any
 
 import keras
+import numpy as np
 
 from kerastl._checks import check_number, fail, image_size_pair, warn
 from kerastl._compat import sublayers
@@ -35,6 +36,7 @@ class Record:
             `"last"` or `"pooler"`; empty where they do not.
         trained_size: `(height, width)` of the images that the weights were trained on,
             where it is another than `image_size`: see `with_image_size`.
+        prior: What `fold_prior` has added to the head's bias; empty: nothing.
         version: Of this form of record.
     """
 
@@ -49,6 +51,7 @@ class Record:
     text: dict[str, Any] | None = None
     pooling: str = ""
     trained_size: tuple[int, int] | None = None
+    prior: tuple[float, ...] = ()
     version: int = 2
 
     @property
@@ -129,6 +132,50 @@ def set_temperature(model: keras.Model, temperature: float) -> None:
             layer.record["temperature"] = float(temperature)
     # Compiled functions hold the old one; Keras makes new ones where there is none.
     model.train_function = model.test_function = model.predict_function = None
+
+
+def fold_prior(model: keras.Model, log_ratio: np.ndarray | None) -> None:
+    """Add numbers to a classifier's logits, in the bias of its head.
+
+    What was added before is taken back first, to the bit.
+
+    Args:
+        model: A classifier.
+        log_ratio: One number a logit; None: nothing is added.
+
+    Raises:
+        ValueError: If the head's last layer has no bias, or changes what it adds to.
+    """
+    record = read_record(model)
+    head = [model.get_layer(name) for name in record.head_layers]
+    layer = next((layer for layer in reversed(head) if layer.weights), None)
+    bias = getattr(layer, "bias", None)
+    linear = getattr(layer, "activation", None) in (None, keras.activations.linear)
+    if bias is None or not linear:
+        expected = "a classifier whose head ends in a linear layer with a bias"
+        fail("model", expected, getattr(layer, "name", model.name))
+    own = keras.ops.convert_to_numpy(bias).astype("float64")
+    if record.prior:
+        own = own - np.array(record.prior)
+    kept = own
+    if log_ratio is not None:
+        bias.assign(own + record.temperature * np.asarray(log_ratio, "float64"))
+        kept = keras.ops.convert_to_numpy(bias).astype("float64")
+    else:
+        bias.assign(own)
+    for each in model.layers:
+        if isinstance(each, TaskOutputs):
+            # What was added after rounding: to be taken back exactly.
+            each.record["prior"] = [] if log_ratio is None else (kept - own).tolist()
+
+
+def forget_prior(model: keras.Model) -> None:
+    """Take a prior back, with a warning: what trains on learns its own shares."""
+    record = find_record(model)
+    if record is not None and record.prior:
+        fold_prior(model, None)
+        message = "The prior that was set is taken back for training: set it again."
+        warn(message)
 
 
 def forget_temperature(model: keras.Model) -> None:

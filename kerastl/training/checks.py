@@ -9,7 +9,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from kerastl._checks import fail, nearest, warn
+from kerastl._checks import check_integer, fail, nearest, warn
 from kerastl.data.batches import PythonCalls
 from kerastl.data.sources import Source, StreamSource
 from kerastl.features.network import check_inputs
@@ -27,6 +27,8 @@ from kerastl.training.phase import Phase
 #: `tf.data.INFINITE_CARDINALITY` and `UNKNOWN_CARDINALITY`, without importing
 #: TensorFlow for them.
 _INFINITE, _UNKNOWN = -1, -2
+#: The monitor that keeps the last weights, whatever the validation says.
+LAST = "last"
 
 
 def check_first_batch(
@@ -214,6 +216,33 @@ def with_length(data: Any, *, needed: bool) -> tuple[Any, int]:
 _LARGE_RATES = (0.1, 1e-2)
 
 
+def as_phases(phases: Any) -> tuple[Phase, ...]:
+    """One phase or several, as a tuple; raises for anything else."""
+    if isinstance(phases, Phase):
+        phases = (phases,)
+    listed = isinstance(phases, (tuple, list)) and phases
+    if not listed or not all(isinstance(phase, Phase) for phase in phases):
+        fail("phases", "a list of Phase objects", phases)
+    return tuple(phases)
+
+
+def check_version_count(views: Any, augment: Any) -> None:
+    """Raise unless so many augmented versions of each image can be kept."""
+    if views is None:
+        return
+    check_integer("views", views, 1)
+    if augment is None:
+        fail("augment", "given, for the views to differ", None)
+
+
+def check_patience(phases: Sequence[Phase], validation: Any) -> None:
+    """Raise if a phase waits for better results, and nothing is validated."""
+    patient = [phase.name for phase in phases if phase.patience is not None]
+    if patient and validation is None:
+        hint = "Pass validation data, or leave `patience` out."
+        fail("validation", f"given for the patience of {patient[0]!r}", None, hint)
+
+
 def check_phases(
     bound: BoundModel, phases: Sequence[Phase], steps: int | None = None
 ) -> None:
@@ -297,7 +326,7 @@ def check_monitor(model: keras.Model, metrics: Sequence[Any], monitor: str) -> N
     """Raise if no epoch's logs can have the monitored quantity."""
     names = _logged_names(model, metrics)
     # The training's own, and what the history adds.
-    known = {"learning_rate", "seconds", *(names or ())}
+    known = {LAST, "learning_rate", "seconds", *(names or ())}
     validated = [f"val_{name}" for name in names or ()]
     if names is None or monitor == "auto" or monitor in known.union(validated):
         return

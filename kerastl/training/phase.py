@@ -9,6 +9,7 @@ import keras
 from kerastl._checks import check_choice, check_integer, check_number, fail
 from kerastl.data.mixing import Mixing
 from kerastl.models.freezing import BATCH_NORM_MODES, Trainable
+from kerastl.training.domains import Adaptation
 from kerastl.training.penalties import L2SP, Penalty
 from kerastl.training.schedules import SCHEDULES, check_warmup, rate_schedule
 
@@ -57,6 +58,9 @@ class Phase:
             of some hundred steps (after 70, half of it is still the start): the
             average is what is validated and kept, while the weights themselves train
             on. BatchNorm statistics are not averaged. None: off.
+        adapt: What it learns of unlabelled images of another domain, which
+            `run_phases(target=...)` brings: an `Adaptation`; None: nothing. BatchNorm
+            keeps its statistics then: `"train"` would mix those of both domains.
     """
 
     name: str
@@ -78,6 +82,7 @@ class Phase:
     mixup: float = 0.0
     cutmix: float = 0.0
     ema: float | None = None
+    adapt: Adaptation | None = None
 
     def __post_init__(self) -> None:
         """Check what can be checked without a model."""
@@ -100,6 +105,20 @@ class Phase:
         if self.ema is not None:
             check_number("ema", self.ema, above=0.0, below=1.0)
         self._check_penalties()
+        if self.adapt is not None:
+            self._check_adapt()
+
+    def _check_adapt(self) -> None:
+        if not isinstance(self.adapt, Adaptation):
+            expected = "a kerastl.adaptation.Adaptation"
+            fail("adapt", expected, self.adapt, error=TypeError)
+        if self.batch_norm == "train":
+            hint = "Call kerastl.adaptation.adapt_statistics before the phase."
+            fail("batch_norm", "'auto', 'frozen' or 'affine' with adapt", "train", hint)
+        if self.mixing.is_on:
+            fail("mixup and cutmix", "0 with adapt", (self.mixup, self.cutmix))
+        if self.has_auto_rates:
+            fail("multipliers", "numbers or None with adapt", self.multipliers)
 
     def _check_penalties(self) -> None:
         if isinstance(self.penalties, list):

@@ -340,6 +340,7 @@ def fine_tune(
     learning_rate: float | None = None,
     patience: int | None = None,
     phase_settings: Mapping[str, Any] | None = None,
+    target: Any = None,
     loss: Any = None,
     metrics: Sequence[Any] | None = None,
     batch_size: int | None = None,
@@ -373,6 +374,8 @@ def fine_tune(
         phase_settings: Attributes of `Phase` for the phases that open the backbone,
             such as `{"layer_decay": 0.8, "ema": 0.99, "mixup": 0.2}`, or
             `{"penalties": (kerastl.penalties.L2SP(0.01),)}`.
+        target: Images of another domain, for phases that adapt to it: set
+            `{"adapt": kerastl.adaptation.Adaptation("mcc")}` in `phase_settings`.
         loss: Loss on the outputs; None: the task's.
         metrics: Metrics; None: the task's.
         batch_size: Images in an optimizer step; None: the task's, 32 for classes and

@@ -14,12 +14,11 @@ import numpy as np
 from kerastl._checks import (
     check_integer,
     check_number,
-    fail,
     passed_on,
     warn,
 )
 from kerastl._compat import sublayers
-from kerastl._progress import ProgressLine
+from kerastl._progress import ProgressLine, as_verbosity
 from kerastl.data.augmentation import as_augmentation
 from kerastl.data.batches import only_or_all
 from kerastl.data.sources import (
@@ -49,12 +48,16 @@ from kerastl.tasks.compiling import (
 )
 from kerastl.tasks.task import BoundModel, bind
 from kerastl.training.checks import (
+    LAST,
+    as_phases,
     check_callbacks,
     check_end,
     check_first_batch,
     check_mixing,
     check_monitor,
+    check_patience,
     check_phases,
+    check_version_count,
     labels_checked,
     with_length,
 )
@@ -63,6 +66,7 @@ from kerastl.training.distillation import (
     check_teaching,
     teach,
 )
+from kerastl.training.domains import adapted, both_domains, check_adaptation
 from kerastl.training.gradient_norms import (
     RelativeGradientRates,
     check_rates,
@@ -112,9 +116,9 @@ class Run:
     Attributes that are no arguments of `run_phases`, checked: `bound`, the model;
     `weights`, class weights by index; `classes`, each image's where they are balanced;
     `settings`, its `loss`, `metrics` and `label_smoothing`; `replicas`, the devices
-    that share a batch; `watched`, the user's callbacks; `pretrained`, whether the
-    backbone had learnt something when the run began; `start`, its weights then;
-    `gathered`, batches in a step, once they had to be halved; `raised`, what was wrong
+    that share a batch; `target`, unlabelled; `watched`, the user's callbacks;
+    `pretrained`, whether the backbone had learnt something at the start; `start`, its
+    weights then; `gathered`, batches in a step, once halved; `raised`, what was wrong
     with labels inside a stream; `deadline`, when to stop, by `time.monotonic`.
     """
 
@@ -127,6 +131,7 @@ class Run:
     classes: np.ndarray | None
     settings: dict[str, Any]
     replicas: int
+    target: Source | None
     cache: FeatureCache
     views: int | None
     watched: OneTraining
@@ -255,7 +260,7 @@ class Run:
         model = self.model
         mode = phase.batch_norm
         if mode == "auto":
-            mode = "frozen" if self.pretrained else "train"
+            mode = "frozen" if self.pretrained or phase.adapt else "train"
         unfreeze(model, phase.trainable, batch_norm=mode)
         warn_of_memory(model, self.batch_size)
         if number == 0 and self.validation is not None and self.bound.head_has_learnt:
@@ -271,7 +276,8 @@ class Run:
             )
             moved = moved_paths(model, before)
             clean = self._clean_score(phase, frozen, watch)
-            undo_failure(model, watch, tracker.weights or before, self.chance_loss())
+            chance = None if phase.adapt else self.chance_loss()
+            undo_failure(model, watch, tracker.weights or before, chance)
         record = PhaseRecord(
             name=phase.name,
             start=watch.first,
@@ -354,7 +360,12 @@ class Run:
     ) -> tuple[FrozenPart, tuple[dict[str, float], ...]]:
         """Fit one phase; what was fitted on what, and its rates."""
         seed = np.random.SeedSequence([self.seed, number]).generate_state(1)[0]
-        frozen = self._cached(phase, int(seed))
+        frozen, settings = self._cached(phase, int(seed)), self.settings
+        weights, others = self.weights, 0
+        if phase.adapt is not None:
+            given = phase, frozen, len(self.train), self.batch_size, weights, settings
+            frozen, settings = adapted(self.bound, *given)
+            weights, others = None, len(self.target)
         part, train = frozen.part, frozen.train
         watch.tracker.copy_only(before, part)
         if self.verbose:
@@ -371,11 +382,12 @@ class Run:
             epoch=lambda: watch.epoch,
             classes=self.classes,
             versions=self.versions(phase) or 0 if augment else 0,
+            others=others,
         )
         if isinstance(train, StreamSource):
             data = labels_checked(self.bound.task, data, self.raised)
         data, steps = with_length(data, needed=phase.is_scheduled)
-        self._compile(part, phase, phase.rate_schedule(steps), phase.ema)
+        self._compile(part, phase, phase.rate_schedule(steps), phase.ema, settings)
         self._show_whole(part)
         checked, scorer = self._validation_data(frozen.validation)
         rates = self._gradient_rates(phase, train, int(seed), watch)
@@ -385,7 +397,7 @@ class Run:
             validation_data=checked,
             initial_epoch=watch.first,
             epochs=watch.first + phase.epochs,
-            class_weight=self.weights,
+            class_weight=weights,
             # Averages first, for all to see; the guard last: a user's may meddle.
             callbacks=[
                 *first,
@@ -424,7 +436,11 @@ class Run:
 
     def _cached(self, phase: Phase, seed: int) -> FrozenPart:
         """What is fitted on what: the model on images, or its end on activations."""
-        plain = self.model, self.train, self.validation
+        train = self.train
+        if phase.adapt is not None:
+            names = self.bound.task.class_names
+            train = both_domains(self.model, phase, train, self.target, names)
+        plain = self.model, train, self.validation
         obstacle = self.obstacle(phase)
         if obstacle and self.cache.where != "off":
             return FrozenPart(*plain, CachePlan("off", reason=obstacle))
@@ -445,12 +461,17 @@ class Run:
     def _monitor_of(self, phase: Phase, tracker: BestWeights) -> PhaseMonitor:
         chance = self.chance_loss()
         # A strong penalty may cost more than the task.
-        free = chance is None or phase.penalties
+        free = chance is None or phase.penalties or phase.adapt
         ceiling = None if free else EXPLOSION * chance
         return PhaseMonitor(tracker, self.history, phase, ceiling, self.deadline)
 
     def _compile(
-        self, part: keras.Model, phase: Phase, rate: Any, ema: float | None = None
+        self,
+        part: keras.Model,
+        phase: Phase,
+        rate: Any,
+        ema: float | None = None,
+        settings: Mapping[str, Any] | None = None,
     ) -> None:
         compile_model(
             part,
@@ -464,7 +485,7 @@ class Run:
             bound=self.bound,
             gathered=self.gathered,
             ema=ema,
-            **self.settings,
+            **settings or self.settings,
         )
 
     def _show_whole(self, part: keras.Model) -> None:
@@ -516,6 +537,7 @@ def run_phases(
     validation: Any = None,
     *,
     phases: Sequence[Phase],
+    target: Any = None,
     loss: Any = None,
     metrics: Sequence[Any] | None = None,
     batch_size: int = 32,
@@ -548,6 +570,10 @@ def run_phases(
             `tf.data.Dataset` of batches that ends, which is never cached.
         validation: The same kinds, or None: then the last weights are kept.
         phases: What to train, in order.
+        target: Images of another domain, for phases that `adapt` to it: half of each
+            batch. Labels that come with them are not looked at. Not with batches, a
+            teacher, a loss or metrics of your own. The last weights stay unless you
+            name a `monitor`: by the source's, the best are those before adapting.
         loss: Loss on the outputs; None: the task's.
         metrics: Metrics; None: the task's.
         batch_size: Images in an optimizer step, over all replicas.
@@ -567,7 +593,8 @@ def run_phases(
             `alpha CE + (1 - alpha) T² KL`, see Hinton et al. (2015), §2. Validation
             losses are those of the labels.
         monitor: Logged quantity that decides what is best; `"auto"`: validation
-            accuracy, or validation loss where no accuracy is measured.
+            accuracy, or validation loss where no accuracy is measured; `"last"`: the
+            last weights stay.
         minutes: Time for all phases, above 0: training stops at the epoch's end after
             which another would take longer, and in the middle of one at the latest.
             The best weights so far stay, and phases left out are named. None: no limit.
@@ -610,12 +637,12 @@ def run_phases(
         >>> history.phases[0].moved
         ('head_dense/kernel', 'head_dense/bias')
     """
-    phases = _check_phases(phases)
+    phases = as_phases(phases)
     check_integer("batch_size", batch_size, 1)
     cache = cache if isinstance(cache, FeatureCache) else FeatureCache(cache)
     # Now, not in the second phase.
     as_augmentation(augment)
-    _check_views(views, augment)
+    check_version_count(views, augment)
     keep, bound = cache.where != "disk", bind(model)
     train = make_source(bound, train, "train", keep_pixels=keep)
     if validation is not None:
@@ -623,7 +650,7 @@ def run_phases(
     for name, source in (("train", train), ("validation", validation)):
         check_end(source, name)
         check_first_batch(bound, source, name)
-    _check_patience(phases, validation)
+    check_patience(phases, validation)
     check_mixing(phases, train, class_weight, loss, metrics)
     # Keras's own word for none is None.
     callbacks = keras.tree.flatten(callbacks or ())
@@ -639,6 +666,11 @@ def run_phases(
     replicas = count_replicas(strategy)
     if replicas > 1 and not isinstance(train, StreamSource):
         batch_size = replica_batch_size(batch_size, replicas, len(train))
+    given = {"batch_size": batch_size, "monitor": monitor, "replicas": replicas}
+    given |= {"loss": loss, "metrics": metrics, "teacher": teacher}
+    target = check_adaptation(bound, phases, train, target, **given)
+    if target is not None and monitor == "auto":
+        monitor = LAST
     weights = class_weights(bound, train, class_weight)
     classes = balanced_classes(bound, train, sampling, class_weight)
     if teacher is not None:
@@ -650,7 +682,7 @@ def run_phases(
         label_smoothing = 0.0
         train = teach(bound, train, teacher, cache, batch_size)
     settings = passed_on(locals(), objective)
-    verbose, watched = _verbosity(verbose), OneTraining(callbacks, model)
+    verbose, watched = as_verbosity(verbose), OneTraining(callbacks, model)
     run = Run(**passed_on(locals(), Run))
     _, measured = objective(bound, **settings)
     # Callbacks may log what nobody knows of; without validation nothing is compared.
@@ -664,34 +696,3 @@ def run_phases(
     scope = strategy.scope() if strategy is not None else nullcontext()
     with scope, temperature_set_aside(model):
         return run.train_phases(phases, monitor)
-
-
-def _check_phases(phases: Any) -> tuple[Phase, ...]:
-    if isinstance(phases, Phase):
-        phases = (phases,)
-    listed = isinstance(phases, (tuple, list)) and phases
-    if not listed or not all(isinstance(phase, Phase) for phase in phases):
-        fail("phases", "a list of Phase objects", phases)
-    return tuple(phases)
-
-
-def _check_views(views: Any, augment: Any) -> None:
-    if views is None:
-        return
-    check_integer("views", views, 1)
-    if augment is None:
-        fail("augment", "given, for the views to differ", None)
-
-
-def _check_patience(phases: Sequence[Phase], validation: Any) -> None:
-    patient = [phase.name for phase in phases if phase.patience is not None]
-    if patient and validation is None:
-        hint = "Pass validation data, or leave `patience` out."
-        fail("validation", f"given for the patience of {patient[0]!r}", None, hint)
-
-
-def _verbosity(verbose: int | str) -> int:
-    """A bar where somebody watches it; nothing in a pipe or a log."""
-    if verbose != "auto":
-        return int(verbose)
-    return 1 if sys.stdout.isatty() or "ipykernel" in sys.modules else 0

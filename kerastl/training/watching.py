@@ -20,10 +20,10 @@ from kerastl.data.sources import Source
 from kerastl.features.network import source_outputs
 from kerastl.models.freezing import Trainable, leaf_layers, resolve_trainable
 from kerastl.models.layers import assign_weights
-from kerastl.models.record import find_record, set_temperature
+from kerastl.models.record import find_record, forget_prior, set_temperature
 from kerastl.tasks.compiling import compiled_paths, objective, trainable_paths
 from kerastl.tasks.task import BoundModel, Task
-from kerastl.training.checks import metric_names
+from kerastl.training.checks import LAST, metric_names
 from kerastl.training.phase import BestEpoch, Phase
 
 
@@ -596,6 +596,8 @@ class PhaseMonitor(keras.callbacks.Callback):
     def _check_monitor(self, logs: dict[str, float]) -> None:
         """Raise if there is a validation, and the monitored quantity is not in it."""
         monitor = self.tracker.monitor
+        if monitor == LAST:
+            return
         if monitor not in logs and any(name.startswith("val_") for name in logs):
             hint = nearest(monitor, logs)
             fail("monitor", f"one of {', '.join(map(repr, logs))}", monitor, hint)
@@ -660,6 +662,7 @@ def temperature_set_aside(model: keras.Model) -> Iterator[None]:
 
     Else it is gone, with a warning: it belonged to weights that are gone.
     """
+    forget_prior(model)
     record = find_record(model)
     if record is None or record.temperature == 1:
         yield
