@@ -9,7 +9,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from kerastl._checks import check_choice, check_integer, fail
+from kerastl._checks import check_choice, check_integer, fail, warn
 from kerastl._progress import Progress
 from kerastl.data.augmentation import Augmentation, check_views, view_rows
 from kerastl.data.decoding import as_pixels, decoding_errors, upright_size
@@ -19,6 +19,12 @@ from kerastl.data.sets import ImageSet
 from kerastl.data.texts import TextSet, as_text_set
 from kerastl.evaluation.calibration import expected_calibration_error, fit_temperature
 from kerastl.evaluation.metrics import log_loss
+from kerastl.evaluation.operating import (
+    OperatingPoint,
+    check_aims,
+    operating_point,
+    threshold_at,
+)
 from kerastl.features.network import (
     output_blocks,
     replica_count,
@@ -26,7 +32,7 @@ from kerastl.features.network import (
     text_outputs,
 )
 from kerastl.features.sources import labelled_examples
-from kerastl.models.record import set_temperature
+from kerastl.models.record import set_operating, set_temperature
 from kerastl.models.text_layers import find_tokens
 from kerastl.tasks.task import BoundModel, bind_known
 
@@ -133,7 +139,7 @@ def _predict(
     kept = store.readable("inputs") if skip else np.arange(len(images))
     paths = images.paths and tuple(images.paths[i] for i in kept)
     chosen = [answers[i] for i in kept] if task.dense else answers[kept]
-    found = task.predictions(chosen, paths)
+    found = _by_threshold(task.predictions(chosen, paths), bound)
     if len(kept) < len(images) and hasattr(found, "left_out"):
         left_out = tuple(path for path in images.paths if path not in set(paths))
         found = replace(found, left_out=left_out)
@@ -208,8 +214,15 @@ def _predict_texts(
     options = {"batch_size": batch_size, "progress": progress}
     outputs = text_outputs(bound.model, texts, **options)
     found = bound.task.predictions(bound.task.decode(outputs), None)
+    found = _by_threshold(found, bound)
     named = hasattr(found, "texts")
     return replace(found, texts=texts.texts) if named else found
+
+
+def _by_threshold(found: Any, bound: BoundModel) -> Any:
+    """Predictions that decide by the model's threshold, where it has one."""
+    kept = bound.record.operating
+    return replace(found, threshold=kept["threshold"]) if kept else found
 
 
 def pixel_store(
@@ -284,6 +297,12 @@ def scored(
     """Report and predictions of labelled images, from one pass: see `evaluate`."""
     image_set = labelled_examples(bound, image_set, "image_set")
     targets = check_scorable(bound, image_set)
+    shared = shared_with_choice(bound, image_set)
+    if shared:
+        warn(
+            f"The model's threshold was chosen on {shared} of these "
+            f"{len(image_set)} {image_set.noun}s: on others it does less well."
+        )
     began = time.perf_counter()
     predictions, kept = _predict(bound, image_set, *given, **options)
     seconds = time.perf_counter() - began
@@ -417,3 +436,133 @@ def _scores(labels: np.ndarray, probabilities: np.ndarray) -> dict[str, float]:
         "log_loss": log_loss(labels, probabilities),
         "expected_calibration_error": expected_calibration_error(labels, probabilities),
     }
+
+
+@dataclass(frozen=True)
+class ThresholdChoice:
+    """The threshold that was chosen, and what it does.
+
+    Attributes:
+        positive: The class that is given from the threshold on.
+        aim: What was asked for, by name.
+        chosen: On the images that it was chosen by.
+        tested: On others, or None: only these say what to expect.
+    """
+
+    positive: str
+    aim: dict[str, Any]
+    chosen: OperatingPoint
+    tested: OperatingPoint | None = None
+
+    @property
+    def threshold(self) -> float:
+        """The class is given from this probability on."""
+        return self.chosen.threshold
+
+    def to_dict(self) -> dict[str, Any]:
+        """The choice in plain Python types, ready for JSON."""
+        tested = self.tested and self.tested.to_dict()
+        plain = {"positive": self.positive, "aim": self.aim}
+        plain |= {"threshold": self.threshold, "chosen": self.chosen.to_dict()}
+        return {**plain, "tested": tested}
+
+    def __str__(self) -> str:
+        """What it does on the images it was chosen by, and on others."""
+        [(name, wanted)] = self.aim.items()
+        blocks = [
+            f"{self.positive!r} from {self.threshold:.4f} on, for {name} {wanted}",
+            f"chosen on: {self.chosen}",
+        ]
+        blocks.append(
+            f"tested on: {self.tested}" if self.tested else "not tested on other images"
+        )
+        return "\n".join(blocks)
+
+
+def choose_threshold(
+    model: keras.Model,
+    validation: ImageSet,
+    *,
+    test: ImageSet | None = None,
+    sensitivity: float | None = None,
+    specificity: float | None = None,
+    precision: float | None = None,
+    costs: Sequence[float] | None = None,
+    batch_size: int = 64,
+    progress: Progress | None = None,
+) -> ThresholdChoice:
+    """Choose from which probability on the second of two classes is given; keep it.
+
+    The model is changed: `predict` and `evaluate` decide by the threshold from now on,
+    also from its `.keras` file. `calibrate` keeps its decisions; training anew drops
+    it. What a threshold does on the images that chose it is too good: give `test`.
+
+    Args:
+        model: A classifier of two classes; the second one is positive.
+        validation: Images to choose by, as `evaluate` takes them: not trained on.
+        test: Other images, to report on.
+        sensitivity: Share of positive images to find at least, above 0 to 1.
+        specificity: Share of negative images to leave alone at least.
+        precision: Share that is to be right of what is called positive.
+        costs: Of a false positive and of a false negative, each above 0.
+        batch_size: Images at a time.
+        progress: Called with (done, total).
+
+    Returns:
+        A `ThresholdChoice`.
+
+    Raises:
+        ValueError: If not exactly one aim is given, the model has other than two
+            classes, no threshold reaches the precision, or `test` shares an image with
+            `validation`.
+
+    Example:
+        >>> import numpy as np, kerastl
+        >>> backbone = kerastl.build_backbone("MobileNet", alpha=0.25, weights="tiny")
+        >>> model = kerastl.build_classifier(backbone, ["healthy", "ill"])
+        >>> pixels = np.repeat([0, 200], 8)[:, None, None, None] + np.zeros((96, 96, 3))
+        >>> data = kerastl.ImageSet(pixels, np.repeat([0, 1], 8), ("healthy", "ill"))
+        >>> choice = choose_threshold(model, data, sensitivity=0.9)
+        >>> choice.positive, choice.chosen.sensitivity
+        ('ill', 1.0)
+
+    Reference:
+        Elkan (2001), The foundations of cost-sensitive learning, section 1.2.
+    """
+    pair = None if costs is None else tuple(costs)
+    aims = check_aims(sensitivity, specificity, precision, pair)
+    bound = bind_known(model)
+    names = bound.record.class_names
+    if not bound.task.single_class or len(names) != 2:
+        fail("model", "a classifier of two classes", f"{bound.task.name}, {len(names)}")
+    parts = {"validation": labelled_examples(bound, validation, "validation")}
+    if test is not None:
+        parts["test"] = labelled_examples(bound, test, "test")
+    marks = {name: _marks(part) for name, part in parts.items()}
+    if test is not None and (shared := len(marks["validation"] & marks["test"])):
+        hint = "A threshold is reported on images that did not choose it."
+        noun = parts["test"].noun
+        fail("test", f"of other {noun}s than validation", f"{shared} shared", hint)
+    points: dict[str, OperatingPoint] = {}
+    for name, part in parts.items():
+        labels = check_scorable(bound, part)
+        scores = _predict(bound, part, batch_size, progress=progress)[0]
+        given = labels, scores.probabilities[:, 1]
+        if name == "validation":
+            threshold = threshold_at(*given, **aims)
+        points[name] = operating_point(*given, threshold=threshold)
+    aim = {name: list(v) if isinstance(v, tuple) else v for name, v in aims.items()}
+    kept = {"threshold": threshold, "aim": aim, "images": sorted(marks["validation"])}
+    set_operating(model, kept)
+    return ThresholdChoice(names[1], aim, points["validation"], points.get("test"))
+
+
+def _marks(examples: Any) -> set[str]:
+    """The beginning of each example's digest: enough to know it again."""
+    return {digest[:12] for digest in examples.digests().tolist()}
+
+
+def shared_with_choice(bound: BoundModel, examples: Any) -> int:
+    """How many of the examples the model's threshold was chosen by."""
+    kept = bound.record.operating
+    return len(_marks(examples) & set(kept["images"])) if kept else 0

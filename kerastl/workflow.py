@@ -622,6 +622,13 @@ def images_chosen_by(model: str | Path, data: Any, **given: Any) -> ImageSet:
     Raises:
         ValueError: If the data have no validation part.
     """
+    return chosen_and_tested(model, data, **given)[0]
+
+
+def chosen_and_tested(
+    model: str | Path, data: Any, **given: Any
+) -> tuple[ImageSet, ImageSet | None]:
+    """The same, and the test part where there is one."""
     report = _report_beside(Path(model))
     known = {"validation": 0.15, "test": 0.0, "seed": 0}
     settings = report.get("settings") or {}
@@ -629,7 +636,8 @@ def images_chosen_by(model: str | Path, data: Any, **given: Any) -> ImageSet:
     cut |= {name: value for name, value in given.items() if value is not None}
     same = ("on_bad", "on_leak", *(COLUMNS if is_table(data) else ()))
     cut |= {name: settings[name] for name in same if settings.get(name) is not None}
-    images = _read(data, **cut).validation
+    splits = _read(data, **cut)
+    images = splits.validation
     if images is None:
         hint = "Pass validation=0.15 to cut one off images that were not trained on."
         fail("data", "data with a validation part", str(data), hint)
@@ -639,7 +647,7 @@ def images_chosen_by(model: str | Path, data: Any, **given: Any) -> ImageSet:
             f"These are {len(images)} images, but the run chose by {chosen}; images "
             "that were trained on make the model look too timid."
         )
-    return images
+    return images, splits.test
 
 
 def _report_beside(model: Path) -> dict[str, Any]:

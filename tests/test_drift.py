@@ -12,7 +12,7 @@ from networks import (
     values,
 )
 
-from kerastl.comparison import _block_ends, feature_drift, linear_cka
+from kerastl.comparison.drift import _block_ends, feature_drift, linear_cka
 from kerastl.evaluation.figures import alt_text
 
 

@@ -5,7 +5,11 @@ import pytest
 from networks import coloured, outputs, pixels, small_classifier, values
 from sklearn.neighbors import NearestNeighbors
 
-from kerastl.comparison import _neighbour_agreement, forgetting_report, linear_cka
+from kerastl.comparison.drift import (
+    _neighbour_agreement,
+    forgetting_report,
+    linear_cka,
+)
 from kerastl.data.sets import ImageSet
 from kerastl.evaluation.metrics import wilson_interval
 from kerastl.features.network import below_head

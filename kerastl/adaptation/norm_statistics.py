@@ -16,7 +16,7 @@ from kerastl.features.network import as_fed
 from kerastl.features.sources import unlabelled_source
 from kerastl.models.blocks import check_functional
 from kerastl.models.layers import is_noise, make_freezable
-from kerastl.models.record import find_record, forget_temperature
+from kerastl.models.record import find_record, forget_settings
 from kerastl.tasks.compiling import jit_mode
 from kerastl.tasks.task import bind, bind_known
 from kerastl.training.batch_statistics import recompute_batchnorm
@@ -85,7 +85,7 @@ def adapt_statistics(
     options = {"layers": layers, "batch_size": batch_size, "progress": progress}
     recompute_batchnorm(model, rows, **options)
     if find_record(model) is not None:
-        forget_temperature(model)
+        forget_settings(model)
 
 
 def batch_norms(model: keras.Model) -> list[keras.layers.BatchNormalization]:

@@ -275,6 +275,61 @@ def adapt(
     return Reply(record, f"{report}\nwritten to {path}")
 
 
+def threshold(
+    model: str,
+    data: str,
+    *,
+    validation: float | None = None,
+    test: float | None = None,
+    seed: int | None = None,
+    output: str | None = None,
+    **options: Any,
+) -> Reply:
+    """Choose from which probability on the second of two classes is given, and keep it.
+
+    Args:
+        model: A model.keras of `train`.
+        data: What `train` was given: the validation part is cut from it in the same
+            way, and chooses; its test part, where there is one, reports.
+        validation: As given to `train`.
+        test: As given to `train`.
+        seed: As given to `train`.
+        output: Where to write; the model itself if absent.
+        **options: Of `choose_threshold`.
+    """
+    from kerastl.prediction import choose_threshold
+    from kerastl.workflow import chosen_and_tested
+
+    path = new_file(model if output is None else output, ".keras", name="output")
+    classifier = kerastl.load_model(model)
+    given = {"validation": validation, "test": test, "seed": seed}
+    chosen, tested = chosen_and_tested(model, data, **given)
+    with ProgressLine("choosing the threshold") as progress:
+        options |= {"test": tested, "progress": progress}
+        result = choose_threshold(classifier, chosen, **options)
+    kerastl.save_model(classifier, path)
+    record = {**result.to_dict(), "output": str(path)}
+    return Reply(record, f"{result}\nwritten to {path}")
+
+
+def compare(model: str, other: str, data: str, **options: Any) -> Reply:
+    """Compare two classifiers on the same images: which is better, and how surely.
+
+    Args:
+        model: A model.keras of `train`: a.
+        other: Another, of the same classes: b.
+        data: As for `evaluate`.
+        **options: Of `open_data` and `compare`.
+    """
+    from kerastl.comparison.paired import compare as compare_models
+
+    models = [kerastl.load_model(path) for path in (model, other)]
+    columns = {name: options.pop(name) for name in _TABLE if name in options}
+    images = images_to_score(data, **columns)
+    with ProgressLine("comparing") as progress:
+        return Reply(compare_models(*models, images, progress=progress, **options))
+
+
 def features(
     data: str,
     *,
@@ -427,14 +482,26 @@ def advise(data: str, *, backbone: str = "MobileNet", **options: Any) -> Reply:
     return Reply(advice)
 
 
-def audit(data: str, *, model: str | None = None, **options: Any) -> Reply:
+def audit(
+    data: str,
+    *,
+    model: str | None = None,
+    label_issues: bool = False,
+    backbone: str = "MobileNet",
+    **options: Any,
+) -> Reply:
     """Look for unreadable, duplicate, leaking and mislabelled files or texts.
 
     Args:
         data: A folder of class folders, or of train/ and test/; a file of texts.
         model: For texts a model.keras: what it cuts off and does not know is reported.
-        **options: Of `audit`.
+        label_issues: Look for labels of training images that seem wrong, too.
+        backbone: What computes the features that judge them: see `kerastl backbones`.
+        **options: Of `audit`, and of `find_label_issues`.
     """
+    judging = {
+        n: options.pop(n) for n in ("alpha", "weights", "image_size") if n in options
+    }
     if model is not None:
         from kerastl.models.record import read_encoder
 
@@ -443,7 +510,13 @@ def audit(data: str, *, model: str | None = None, **options: Any) -> Reply:
         report = kerastl.audit(data, progress=progress, **options)
     if not getattr(report, "num_images", 1):
         fail("data", "a folder with images", data, " ".join(report.notes))
-    return Reply(report)
+    if not label_issues:
+        return Reply(report)
+    from kerastl.features.label_issues import find_label_issues
+
+    found = find_label_issues(data, backbone=backbone, **judging)
+    record = {**report.to_dict(), "label_issues": found.to_dict()}
+    return Reply(record, f"{report}\n{found}")
 
 
 def backbones() -> Reply:
@@ -540,6 +613,20 @@ COMMANDS: dict[str, tuple[Callable[..., Reply], tuple[str, ...]]] = {
     ),
     "calibrate": (calibrate, ("prediction:calibrate",)),
     "adapt": (adapt, ("adaptation.adapting:adapt",)),
+    "threshold": (
+        threshold,
+        (
+            "prediction:choose_threshold sensitivity specificity precision costs "
+            "batch_size",
+        ),
+    ),
+    "compare": (
+        compare,
+        (
+            "comparison.paired:compare confidence resamples batch_size seed",
+            f"data.inputs:open_data {' '.join(_TABLE)}",
+        ),
+    ),
     "features": (
         features,
         (
@@ -573,7 +660,13 @@ COMMANDS: dict[str, tuple[Callable[..., Reply], tuple[str, ...]]] = {
             "data.inputs:open_data labels separator split folder",
         ),
     ),
-    "audit": (audit, ("data.audit:audit smallest_class text labels split",)),
+    "audit": (
+        audit,
+        (
+            "data.audit:audit smallest_class text labels split",
+            "features.label_issues:find_label_issues alpha weights image_size",
+        ),
+    ),
     "backbones": (backbones, ()),
     "cache": (cache, ()),
 }

@@ -150,10 +150,10 @@ def fit_temperature(logits: ArrayLike, labels: ArrayLike) -> float:
     if reason:
         warn(f"The temperature stays 1: {reason}.")
         return 1.0
-    return 1 / _least_loss(gaps)
+    return 1 / least_loss(gaps)
 
 
-def _least_loss(gaps: np.ndarray) -> float:
+def least_loss(gaps: np.ndarray) -> float:
     """The factor of the gaps where the slope of the log-loss is zero.
 
     The log-loss is convex in the factor, so its slope climbs through zero once.

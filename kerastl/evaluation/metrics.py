@@ -520,6 +520,7 @@ def brier(labels: ArrayLike, probabilities: ArrayLike) -> float:
 def roc_auc(labels: ArrayLike, scores: ArrayLike) -> float:
     """Chance that a positive image scores above a negative one; 0.5 for a guess.
 
+    Of one class among several pass `np.eye(classes)[labels]`: each against the rest.
     Labels are 0/1 `(n,)` or `(n, classes)`, scores of the same shape. Classes without a
     positive or without a negative image are left out; nan when none remains.
     """
@@ -528,6 +529,62 @@ def roc_auc(labels: ArrayLike, scores: ArrayLike) -> float:
     labels, scores = _columns(labels, scores)
     mixed = labels.min(axis=0) < labels.max(axis=0)
     return _mean_over(roc_auc_score, labels[:, mixed], scores[:, mixed])
+
+
+def matthews_correlation(labels: ArrayLike, predicted: ArrayLike) -> float:
+    """Correlation of decisions with the truth, -1 to 1; 0 for one answer throughout.
+
+    It is nan where the truth has but that one class too.
+
+    Args:
+        labels: Class indices `(n,)`.
+        predicted: Class indices `(n,)`.
+
+    Example:
+        >>> matthews_correlation([0, 0, 1, 1], [0, 0, 1, 1])
+        1.0
+
+    Reference:
+        Gorodkin (2004), Comparing two K-category assignments, eq. 8.
+    """
+    from sklearn.metrics import matthews_corrcoef
+
+    hint = "Use `f1` for multi-label data."
+    labels, predicted = _as_pair(labels, predicted, axes=1, hint=hint)
+    if len(np.union1d(labels, predicted)) == 1:
+        return float("nan")
+    return float(matthews_corrcoef(labels, predicted))
+
+
+def cohen_kappa(
+    labels: ArrayLike, predicted: ArrayLike, *, weights: str | None = None
+) -> float:
+    """Agreement beyond what chance gives, at most 1; 0 for chance.
+
+    Args:
+        labels: Class indices `(n,)`.
+        predicted: Class indices `(n,)`.
+        weights: None: a mistake is a mistake; `"linear"` or `"quadratic"` where the
+            classes are grades and a near miss is less of one.
+
+    Returns:
+        At most 1; nan where both give one class throughout.
+
+    Example:
+        >>> cohen_kappa([0, 1, 2, 2], [0, 1, 2, 1], weights="quadratic")
+        0.8
+
+    Reference:
+        Cohen (1960), (1968).
+    """
+    from sklearn.metrics import cohen_kappa_score
+
+    check_choice("weights", weights or "none", ("none", "linear", "quadratic"))
+    hint = "Use `f1` for multi-label data."
+    labels, predicted = _as_pair(labels, predicted, axes=1, hint=hint)
+    if len(np.union1d(labels, predicted)) == 1:
+        return float("nan")
+    return float(cohen_kappa_score(labels, predicted, weights=weights))
 
 
 def average_precision(labels: ArrayLike, scores: ArrayLike) -> float:

@@ -1,5 +1,6 @@
 """What a model says of itself, kept inside its `.keras` file."""
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import MISSING, asdict, dataclass, fields
@@ -37,6 +38,8 @@ class Record:
         trained_size: `(height, width)` of the images that the weights were trained on,
             where it is another than `image_size`: see `with_image_size`.
         prior: What `fold_prior` has added to the head's bias; empty: nothing.
+        operating: Of a classifier of two classes the `"threshold"` from which on the
+            second is given, the aim and images that chose it; None: one half.
         version: Of this form of record.
     """
 
@@ -52,6 +55,7 @@ class Record:
     pooling: str = ""
     trained_size: tuple[int, int] | None = None
     prior: tuple[float, ...] = ()
+    operating: dict[str, Any] | None = None
     version: int = 2
 
     @property
@@ -125,11 +129,18 @@ def set_temperature(model: keras.Model, temperature: float) -> None:
         ValueError: If it is not above 0, or the model is no classifier.
     """
     check_number("temperature", temperature, above=0.0, below=float("inf"))
-    if read_record(model).temperature == temperature:
+    record = read_record(model)
+    if record.temperature == temperature:
         return
     for layer in model.layers:
         if isinstance(layer, TaskOutputs):
             layer.record["temperature"] = float(temperature)
+    if record.operating is not None:
+        # Where it was in logits, so that each decision stays.
+        moved = dict(record.operating)
+        ratio = record.temperature / temperature
+        moved["threshold"] = _rescaled(moved["threshold"], ratio)
+        set_operating(model, moved)
     # Compiled functions hold the old one; Keras makes new ones where there is none.
     model.train_function = model.test_function = model.predict_function = None
 
@@ -178,13 +189,54 @@ def forget_prior(model: keras.Model) -> None:
         warn(message)
 
 
-def forget_temperature(model: keras.Model) -> None:
-    """Set the temperature to 1, with a warning: it belonged to weights that go."""
+def _rescaled(probability: float, ratio: float) -> float:
+    """The probability whose logit is so many times that of another."""
+    if not 0 < probability < 1:
+        return probability
+    logit = math.log(probability) - math.log1p(-probability)
+    return 1 / (1 + math.exp(-min(max(logit * ratio, -700.0), 700.0)))
+
+
+def set_operating(model: keras.Model, operating: dict[str, Any] | None) -> None:
+    """Keep what decides between two classes in the model; None: one half does.
+
+    Args:
+        model: A classifier.
+        operating: As `Record.operating`.
+    """
+    read_record(model)
+    for layer in model.layers:
+        if isinstance(layer, TaskOutputs):
+            layer.record["operating"] = operating
+
+
+def forget_settings(model: keras.Model) -> None:
+    """Set the temperature to 1 and drop the threshold: they belonged to other weights.
+
+    That is said.
+    """
     record = find_record(model)
-    if record is not None and record.temperature != 1:
-        set_temperature(model, 1.0)
-        message = "The model was calibrated for other weights: calibrate it again."
-        warn(message)
+    if record is None or (record.temperature == 1 and record.operating is None):
+        return
+    put_settings(model, 1.0, None)
+    tell_lost(record)
+
+
+def put_settings(
+    model: keras.Model, temperature: float, operating: dict[str, Any] | None
+) -> None:
+    """Set temperature and threshold, as a record had them."""
+    set_operating(model, None)
+    set_temperature(model, temperature)
+    set_operating(model, operating)
+
+
+def tell_lost(record: Record) -> None:
+    """Warn that what a model was set to by images belongs to weights that are gone."""
+    if record.temperature != 1:
+        warn("The model was calibrated for other weights: calibrate it again.")
+    if record.operating is not None:
+        warn("The model's threshold was chosen for other weights: choose it again.")
 
 
 @contextmanager

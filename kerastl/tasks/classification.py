@@ -39,6 +39,8 @@ class Predictions:
         task: `"multiclass"`, `"binary"` or `"multilabel"`.
         left_out: Files that could not be read, where they were to be skipped.
         texts: The texts, of a model of texts; else None.
+        threshold: The second of two classes is given from this probability on; None:
+            the more probable one.
     """
 
     class_names: tuple[str, ...]
@@ -47,6 +49,7 @@ class Predictions:
     task: str = "multiclass"
     left_out: tuple[str, ...] = ()
     texts: tuple[str, ...] | None = None
+    threshold: float | None = None
 
     def __len__(self) -> int:
         """Number of images."""
@@ -54,7 +57,9 @@ class Predictions:
 
     @property
     def indices(self) -> np.ndarray:
-        """Most probable class `(n,)`; for multilabel 0/1 `(n, classes)`, cut at 0.5."""
+        """Class given `(n,)`; for multilabel 0/1 `(n, classes)`, cut at 0.5."""
+        if self.threshold is not None:
+            return (self.probabilities[:, 1] >= self.threshold).astype(int)
         return self.probabilities.argmax(axis=-1)
 
     @property
@@ -64,7 +69,9 @@ class Predictions:
 
     @property
     def confidences(self) -> np.ndarray:
-        """Probability of the most probable class, `(n,)`."""
+        """Probability of the class given, `(n,)`: the largest, without a threshold."""
+        if self.threshold is not None:
+            return self.probabilities[np.arange(len(self)), self.indices]
         return self.probabilities.max(axis=-1, initial=0.0)
 
     def top(self, k: int = 3) -> list[list[tuple[str, float]]]:
@@ -259,18 +266,25 @@ class ClassificationTask(Task):
         The baseline comes from the images scored here: an accuracy near it means that
         nothing was learned, however high it is.
         """
-        return make_report(self, targets, predictions.probabilities, seconds)
+        given = predictions.probabilities, seconds, predictions.threshold
+        return make_report(self, targets, *given)
 
     def further_metrics(
         self, labels: np.ndarray, probabilities: np.ndarray, predicted: np.ndarray
     ) -> dict[str, float]:
         """The metrics of the report besides accuracy, by name."""
-        return {
+        found = {
             "macro_f1": metrics.f1(labels, predicted, average="macro"),
             "weighted_f1": metrics.f1(labels, predicted, average="weighted"),
             "log_loss": metrics.log_loss(labels, probabilities),
             "brier": metrics.brier(labels, probabilities),
         }
+        if self.single_class:
+            found["balanced_accuracy"] = metrics.balanced_accuracy(labels, predicted)
+            agreement = metrics.matthews_correlation(labels, predicted)
+            found["matthews_correlation"] = agreement
+            found["cohen_kappa"] = metrics.cohen_kappa(labels, predicted)
+        return found
 
     def score(self, targets: np.ndarray, decoded: np.ndarray) -> tuple[float, float]:
         """Accuracy and mean logarithmic loss."""
@@ -357,9 +371,10 @@ class MulticlassTask(ClassificationTask):
     def further_metrics(
         self, labels: np.ndarray, probabilities: np.ndarray, predicted: np.ndarray
     ) -> dict[str, float]:
-        """Balanced accuracy too, and of many classes the top five."""
+        """Areas under the classes' ROC curves too, and of many classes the top five."""
         found = super().further_metrics(labels, probabilities, predicted)
-        found["balanced_accuracy"] = metrics.balanced_accuracy(labels, predicted)
+        rows = np.eye(self.num_classes, dtype=int)[labels]
+        found["roc_auc"] = metrics.roc_auc(rows, probabilities)
         if self.num_classes > 5:
             found["top_5_accuracy"] = metrics.top_k_accuracy(labels, probabilities, k=5)
         return found
@@ -397,9 +412,8 @@ class BinaryTask(ClassificationTask):
     def further_metrics(
         self, labels: np.ndarray, probabilities: np.ndarray, predicted: np.ndarray
     ) -> dict[str, float]:
-        """Balanced accuracy too, and the areas under the curves."""
+        """The areas under the curves too."""
         found = super().further_metrics(labels, probabilities, predicted)
-        found["balanced_accuracy"] = metrics.balanced_accuracy(labels, predicted)
         return found | _areas(labels, probabilities[:, 1])
 
 

@@ -50,6 +50,9 @@ def _summary(report: "EvaluationReport") -> str:
     limits = f"(95 % interval {percent(low)} to {percent(high)})"
     lines.append(f"{title:<28}{percent(report.accuracy):>8}  {limits}")
     lines.append(f"{'most frequent answer':<28}{percent(report.baseline):>8}")
+    if report.threshold is not None:
+        words = f"threshold for {short_name(report.class_names[1], 14)}"
+        lines.append(f"{words:<28}{report.threshold:>8.3f}")
     for name, value in report.metrics.items():
         shown = "-" if value is None else f"{value:.3f}"
         lines.append(f"{name.replace('_', ' '):<28}{shown:>8}")
@@ -132,6 +135,8 @@ class EvaluationReport:
         calibration: Accuracy against confidence.
         seconds: What the predictions took, or None.
         noun: What one example is called, in print.
+        threshold: The second of two classes was given from this probability on; None:
+            the more probable one.
     """
 
     task: str
@@ -147,6 +152,7 @@ class EvaluationReport:
     calibration: ReliabilityCurve
     seconds: float | None = None
     noun: str = "image"
+    threshold: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """The report in plain Python types, ready for JSON; nan becomes None."""
@@ -173,6 +179,7 @@ class EvaluationReport:
             "most_confused": [dict(vars(pair)) for pair in self.most_confused],
             "calibration": [dict(zip(keys, each, strict=True)) for each in bins],
             "seconds": self.seconds,
+            "threshold": self.threshold,
         }
 
     def __str__(self) -> str:
@@ -185,6 +192,7 @@ def make_report(
     labels: ArrayLike,
     probabilities: ArrayLike,
     seconds: float | None = None,
+    threshold: float | None = None,
 ) -> EvaluationReport:
     """The report of one of the classification tasks: see `classification_report`."""
     labels, probabilities = _check_fit(task, labels, probabilities)
@@ -192,6 +200,8 @@ def make_report(
         check_number("seconds", seconds, 0.0)
     names = task.class_names
     predicted = decide(labels, probabilities)
+    if threshold is not None:
+        predicted = (probabilities[:, 1] >= threshold).astype(np.int64)
     right = (labels == predicted).reshape(len(labels), -1).all(axis=1)
     table = None
     if task.single_class:
@@ -213,6 +223,7 @@ def make_report(
         most_confused=() if table is None else most_confused_pairs(table, names),
         calibration=curve,
         seconds=None if seconds is None else float(seconds),
+        threshold=threshold,
     )
 
 

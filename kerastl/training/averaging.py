@@ -18,9 +18,9 @@ from kerastl.models.blocks import check_functional
 from kerastl.models.lora import drop_adapters
 from kerastl.models.record import (
     find_record,
-    forget_temperature,
+    forget_settings,
+    put_settings,
     read_record,
-    set_temperature,
 )
 from kerastl.models.weights import weights_digest
 from kerastl.tasks.building import load_model
@@ -237,7 +237,7 @@ def wise_ft(
     known = start if isinstance(start, keras.Model) else None
     check_soup_compatibility("start", model, after, before, known)
     judge = Judge(model, validation, batch_size)
-    temperature = read_record(model).temperature
+    record = read_record(model)
     moved = moved_statistics(model, [before, after]) if statistics is not None else ()
 
     def enter(alpha: float) -> None:
@@ -248,7 +248,7 @@ def wise_ft(
 
     scores: list[Score] = []
     try:
-        forget_temperature(model)
+        forget_settings(model)
         for alpha in shares:
             enter(alpha)
             scores.append(judge.score(model))
@@ -258,7 +258,7 @@ def wise_ft(
         enter(shares[best])
     except BaseException:
         restore(model, after)
-        set_temperature(model, temperature)
+        put_settings(model, record.temperature, record.operating)
         raise
     return WeightInterpolation(
         alphas=shares,
@@ -512,7 +512,7 @@ def _copy(model: keras.Model) -> keras.Model:
     restore(copy, effective_weights(model))
     if find_record(copy) is not None:
         # Each candidate's own fits neither the others nor their mean.
-        set_temperature(copy, 1.0)
+        put_settings(copy, 1.0, None)
         if copy.trainable_variables:
             compile_model(copy)
     return copy

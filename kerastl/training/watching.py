@@ -20,7 +20,7 @@ from kerastl.data.sources import Source
 from kerastl.features.network import source_outputs
 from kerastl.models.freezing import Trainable, leaf_layers, resolve_trainable
 from kerastl.models.layers import assign_weights
-from kerastl.models.record import find_record, forget_prior, set_temperature
+from kerastl.models.record import find_record, forget_prior, put_settings, tell_lost
 from kerastl.tasks.compiling import compiled_paths, objective, trainable_paths
 from kerastl.tasks.task import BoundModel, Task
 from kerastl.training.checks import LAST, metric_names
@@ -658,25 +658,24 @@ def undo_failure(
 
 @contextmanager
 def temperature_set_aside(model: keras.Model) -> Iterator[None]:
-    """Train the head's own logits; a temperature comes back if no weight has moved.
+    """Train the head's own logits; what was set comes back if no weight has moved.
 
     Else it is gone, with a warning: it belonged to weights that are gone.
     """
     forget_prior(model)
     record = find_record(model)
-    if record is None or record.temperature == 1:
+    if record is None or (record.temperature == 1 and record.operating is None):
         yield
         return
     before = snapshot(model)
-    set_temperature(model, 1.0)
+    put_settings(model, 1.0, None)
     try:
         yield
     finally:
         if moved_paths(model, before):
-            message = "The model was calibrated for other weights: calibrate it again."
-            warn(message)
+            tell_lost(record)
         else:
-            set_temperature(model, record.temperature)
+            put_settings(model, record.temperature, record.operating)
 
 
 #: What errors of a full memory say, or are called, on each backend.

@@ -62,7 +62,7 @@ def test_the_seed_is_that_of_the_report(trained, model, monkeypatch):
 
     def open_data(data, **options):
         asked.append(options)
-        return SimpleNamespace(validation=[0] * 5)
+        return SimpleNamespace(validation=[0] * 5, test=None)
 
     monkeypatch.setattr(workflow, "open_data", open_data)
     for extra in ({}, {"seed": 3, "validation": 0.4}):
@@ -81,7 +81,7 @@ def test_the_data_are_read_as_in_training(tmp_path, monkeypatch, data, folder):
 
     def open_data(data, **options):
         asked.update(options)
-        return SimpleNamespace(validation=[0] * 5)
+        return SimpleNamespace(validation=[0] * 5, test=None)
 
     monkeypatch.setattr(workflow, "open_data", open_data)
     workflow.images_chosen_by(tmp_path / "model.keras", data)
@@ -151,7 +151,7 @@ def test_without_a_report_it_takes_what_train_takes(tmp_path, monkeypatch, repor
 
     def open_data(data, *, progress, **options):
         asked.append(options)
-        return SimpleNamespace(validation=[0] * 5)
+        return SimpleNamespace(validation=[0] * 5, test=None)
 
     monkeypatch.setattr(workflow, "open_data", open_data)
     workflow.images_chosen_by(tmp_path / "model.keras", "x")

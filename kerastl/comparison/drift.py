@@ -33,14 +33,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = [
-    "FeatureDrift",
-    "ForgettingReport",
-    "feature_drift",
-    "forgetting_report",
-    "linear_cka",
-]
-
 
 def linear_cka(first: ArrayLike, second: ArrayLike) -> float:
     """Linear centred kernel alignment of two sets of features of the same images.
