@@ -20,6 +20,7 @@ from kerastl.adaptation.label_shift import (
 from kerastl.models.record import read_record, set_temperature
 
 PRIOR, SHARES = np.full(3, 1 / 3), np.array([0.7, 0.2, 0.1])
+RNG = np.random.default_rng(0)
 CENTRES = np.array([[0.0, 0.0], [2.0, 0.0], [0.0, 2.0]])
 
 
@@ -71,6 +72,21 @@ def test_known_confusions_give_the_shares_exactly():
         np.testing.assert_allclose(found, shares, atol=1e-10)
         solved = np.linalg.solve(given * prior, predicted) * prior
         np.testing.assert_allclose(found, solved, atol=1e-10)
+
+
+def test_the_confusions_are_those_of_labels_by_answers():
+    # Of 10, 20 and 30 images; none of the second is taken for the third.
+    labels = np.repeat([0, 1, 2], [10, 20, 30])
+    predicted = np.r_[[0] * 8, [1] * 2, [1] * 15, [0] * 5, [2] * 21, [0] * 9]
+    table = np.array([[0.8, 0.25, 0.3], [0.2, 0.75, 0.0], [0.0, 0.0, 0.7]])
+    answers = np.rint(1000 * table @ SHARES).astype(int)
+    new = np.repeat([0, 1, 2], answers)
+    rows = RNG.normal(size=(1060, 2))
+    known = DomainRows(rows[:60], np.eye(3)[predicted], labels)
+    other = DomainRows(rows[60:], np.eye(3)[new])
+    found = prior_of_rows(known, other, CLASSES, method="bbse", seed=0)
+    np.testing.assert_allclose(found.target, SHARES, atol=1e-8)
+    np.testing.assert_allclose(found.source, [1 / 6, 2 / 6, 3 / 6])
 
 
 def test_alike_confusions_are_refused():
