@@ -20,6 +20,8 @@ from kerastl.data.sets import ImageSet
 from kerastl.data.texts import TextSet
 from kerastl.evaluation.figures import save_figure
 from kerastl.evaluation.plots import plot_history
+from kerastl.evidence.facts import facts
+from kerastl.evidence.page import page
 from kerastl.models.record import read_record
 from kerastl.prediction import predict
 from kerastl.tasks.building import save_model
@@ -30,7 +32,10 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 # What is said of the model beside it, with the task's pictures.
-_MODEL, _ABOUT = "model.keras", ("report.json", "history.csv", "curves.png")
+_MODEL, _ABOUT = (
+    "model.keras",
+    ("report.json", "report.html", "history.csv", "curves.png"),
+)
 
 
 def output_folder(path: str | Path, overwrite: bool = False) -> OutputFolder:
@@ -68,8 +73,10 @@ def write_artifacts(
     _write_text(folder.writable("report.json"), _report_text(result.report))
     _write_text(folder.writable("history.csv"), _history_csv(result.history))
     save_figure(plot_history(result.history), folder.writable("curves.png"))
-    for name, figure in _pictures(result, pixels).items():
+    figures = _pictures(result, pixels)
+    for name, figure in figures.items():
         save_figure(figure, folder.writable(f"{name}.png"))
+    _write_text(folder.writable("report.html"), _page(result, pixels, figures))
 
 
 def write_model(folder: OutputFolder, model: keras.Model) -> Path:
@@ -202,6 +209,24 @@ def _pictures(
         # Beside what is said of places in the image, the image at its own size.
         pixels = lambda indices: [shown.image(i) for i in indices.tolist()]  # noqa: E731
     return bound.task.pictures(shown.labels, said, pixels or read)
+
+
+def _page(
+    result: Any,
+    pixels: Callable[[np.ndarray], np.ndarray] | None,
+    figures: "dict[str, Figure]",
+) -> str:
+    """The report on one page, of what is known already: nothing is computed anew."""
+    bound, shown = bind_known(result.model), getattr(result.splits, result.shown)
+    said = result.predictions.get(result.shown)
+    if said is None:
+        said = predict(result.model, shown)
+    report = result.reports.get(result.shown)
+    if report is None:
+        report = bound.task.report(bound.task.targets(shown), said)
+    known = {"run": result.report, "history": result.history.rows()}
+    known |= {"pixels": pixels, "figures": figures}
+    return page(facts(bound, shown, result.shown, report, said, **known))
 
 
 def _history_csv(history: TrainingHistory) -> str:

@@ -106,6 +106,7 @@ class TransferResult:
             `phases`, `best`, `seconds`, `validation` and `test` scores.
         splits: The images that were used.
         predictions: Part -> what the model said of its images when they were scored.
+        reports: Part -> the task's report on them, as `evaluate` gives it.
     """
 
     model: keras.Model
@@ -113,6 +114,7 @@ class TransferResult:
     report: dict[str, Any]
     splits: Splits
     predictions: Mapping[str, Any] = field(default_factory=dict)
+    reports: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def shown(self) -> str:
@@ -595,8 +597,9 @@ def _finish(
         "image_sizes": choice and choice.to_rows(),
         **{part: found and found[0].to_dict() for part, found in scored.items()},
     }
+    reports = {part: found[0] for part, found in scored.items() if found}
     predictions = {part: found[1] for part, found in scored.items() if found}
-    return TransferResult(model, history, report, splits, predictions)
+    return TransferResult(model, history, report, splits, predictions, reports)
 
 
 def _score(model: keras.Model, source: ImageSource | None, part: str) -> Any:

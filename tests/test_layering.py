@@ -27,9 +27,10 @@ LAYER = {
     "selection": 5,
     "comparison": 5,
     "explain": 5,
-    "artifacts": 5,
-    "workflow": 6,
-    "cli": 7,
+    "evidence": 6,
+    "artifacts": 7,
+    "workflow": 8,
+    "cli": 9,
 }
 # Imported inside the functions that use them, so that `import kerastl` stays light.
 HEAVY = {"tensorflow", "sklearn", "matplotlib", "PIL", "keras_hub", "keras_cv", "jax"}

@@ -15,15 +15,21 @@ import kerastl
 from kerastl._checks import fail
 from kerastl._files import new_file, user_path
 from kerastl._progress import ProgressLine
+from kerastl.cli.judging import (
+    TABLE,
+    calibrate,
+    compare,
+    evaluate,
+    images_to_score,
+    report,
+    threshold,
+)
 from kerastl.cli.printing import Reply, json_line, percent, say, size_text
 
 if TYPE_CHECKING:
-    from kerastl.data.sets import ImageSet
     from kerastl.features.store import CacheEntry, DiskCache
 
 _PICTURES = (".png", ".svg", ".pdf")
-_TABLE = ("images", "text", "targets", "labels", "separator", "groups", "split")
-_TABLE += ("folder",)
 
 
 def train(
@@ -164,86 +170,6 @@ def csv_row(row: dict[str, Any]) -> dict[str, Any]:
     return cells
 
 
-def evaluate(
-    model: str,
-    data: str,
-    **options: Any,
-) -> Reply:
-    """Score a model on labelled images or texts.
-
-    Args:
-        model: A model.keras of `train`.
-        data: A folder of class folders, a .csv file of images or texts, or the name of
-            a dataset; where it has a test part, that part is scored.
-        **options: Of `open_data` and `evaluate`.
-    """
-    classifier = kerastl.load_model(model)
-    from kerastl.tasks.task import bind
-    from kerastl.workflow import folder_labels
-
-    columns = {name: options.pop(name) for name in _TABLE if name in options}
-    columns |= folder_labels(bind(classifier).task, data)
-    bad = {"on_bad": options.get("on_bad", "error")}
-    scored = images_to_score(data, **columns, **bad)
-    with ProgressLine("scoring") as progress:
-        report = kerastl.evaluate(classifier, scored, progress=progress, **options)
-    return Reply(report)
-
-
-def images_to_score(data: str, **columns: Any) -> "ImageSet":
-    """The test part of `data`, else its validation part, else all of it."""
-    with ProgressLine("reading images") as progress:
-        splits = kerastl.open_data(data, validation=0.0, progress=progress, **columns)
-    if splits.test is not None:
-        return splits.test
-    if splits.validation is not None:
-        say(f"{data} has no test part; scoring its validation part")
-        return splits.validation
-    from kerastl.data.sets import counted
-
-    every = counted(len(splits.train), splits.train.noun)
-    say(
-        f"{data} has no test part; scoring all of its {every}, "
-        "those that the model may have been trained on included"
-    )
-    return splits.train
-
-
-def calibrate(
-    model: str,
-    data: str,
-    *,
-    validation: float | None = None,
-    test: float | None = None,
-    seed: int | None = None,
-    output: str | None = None,
-    **options: Any,
-) -> Reply:
-    """Make the probabilities of a classifier honest, by a temperature kept in it.
-
-    Args:
-        model: A model.keras of `train`.
-        data: What `train` was given: the validation part is cut from it in the same
-            way, and calibrates.
-        validation: As given to `train`.
-        test: As given to `train`.
-        seed: As given to `train`.
-        output: Where to write; the model itself if absent.
-        **options: Of `calibrate`.
-    """
-    from kerastl.workflow import images_chosen_by
-
-    path = new_file(model if output is None else output, ".keras", name="output")
-    classifier = kerastl.load_model(model)
-    given = {"validation": validation, "test": test, "seed": seed}
-    images = images_chosen_by(model, data, **given)
-    with ProgressLine("calibrating") as progress:
-        result = kerastl.calibrate(classifier, images, progress=progress, **options)
-    kerastl.save_model(classifier, path)
-    record = {**result.to_dict(), "output": str(path)}
-    return Reply(record, f"{result}\nwritten to {path}")
-
-
 def adapt(
     model: str,
     target: str,
@@ -273,61 +199,6 @@ def adapt(
     kerastl.save_model(classifier, path)
     record = {**report.to_dict(), "output": str(path)}
     return Reply(record, f"{report}\nwritten to {path}")
-
-
-def threshold(
-    model: str,
-    data: str,
-    *,
-    validation: float | None = None,
-    test: float | None = None,
-    seed: int | None = None,
-    output: str | None = None,
-    **options: Any,
-) -> Reply:
-    """Choose from which probability on the second of two classes is given, and keep it.
-
-    Args:
-        model: A model.keras of `train`.
-        data: What `train` was given: the validation part is cut from it in the same
-            way, and chooses; its test part, where there is one, reports.
-        validation: As given to `train`.
-        test: As given to `train`.
-        seed: As given to `train`.
-        output: Where to write; the model itself if absent.
-        **options: Of `choose_threshold`.
-    """
-    from kerastl.prediction import choose_threshold
-    from kerastl.workflow import chosen_and_tested
-
-    path = new_file(model if output is None else output, ".keras", name="output")
-    classifier = kerastl.load_model(model)
-    given = {"validation": validation, "test": test, "seed": seed}
-    chosen, tested = chosen_and_tested(model, data, **given)
-    with ProgressLine("choosing the threshold") as progress:
-        options |= {"test": tested, "progress": progress}
-        result = choose_threshold(classifier, chosen, **options)
-    kerastl.save_model(classifier, path)
-    record = {**result.to_dict(), "output": str(path)}
-    return Reply(record, f"{result}\nwritten to {path}")
-
-
-def compare(model: str, other: str, data: str, **options: Any) -> Reply:
-    """Compare two classifiers on the same images: which is better, and how surely.
-
-    Args:
-        model: A model.keras of `train`: a.
-        other: Another, of the same classes: b.
-        data: As for `evaluate`.
-        **options: Of `open_data` and `compare`.
-    """
-    from kerastl.comparison.paired import compare as compare_models
-
-    models = [kerastl.load_model(path) for path in (model, other)]
-    columns = {name: options.pop(name) for name in _TABLE if name in options}
-    images = images_to_score(data, **columns)
-    with ProgressLine("comparing") as progress:
-        return Reply(compare_models(*models, images, progress=progress, **options))
 
 
 def features(
@@ -428,7 +299,7 @@ def lr(
     _check_picture("output", output)
     from kerastl.workflow import rate_curve
 
-    data = _read_table(data, options, _TABLE, validation=0.15)
+    data = _read_table(data, options, TABLE, validation=0.15)
     curve = rate_curve(data, backbone, **options)
     _save_picture(curve, output)
     return Reply(curve)
@@ -609,8 +480,9 @@ COMMANDS: dict[str, tuple[Callable[..., Reply], tuple[str, ...]]] = {
     "predict": (predict, ("prediction:predict",)),
     "evaluate": (
         evaluate,
-        ("prediction:evaluate", f"data.inputs:open_data {' '.join(_TABLE)}"),
+        ("prediction:evaluate", f"data.inputs:open_data {' '.join(TABLE)}"),
     ),
+    "report": (report, (f"data.inputs:open_data {' '.join(TABLE)}",)),
     "calibrate": (calibrate, ("prediction:calibrate",)),
     "adapt": (adapt, ("adaptation.adapting:adapt",)),
     "threshold": (
@@ -624,7 +496,7 @@ COMMANDS: dict[str, tuple[Callable[..., Reply], tuple[str, ...]]] = {
         compare,
         (
             "comparison.paired:compare confidence resamples batch_size seed",
-            f"data.inputs:open_data {' '.join(_TABLE)}",
+            f"data.inputs:open_data {' '.join(TABLE)}",
         ),
     ),
     "features": (
@@ -648,7 +520,7 @@ COMMANDS: dict[str, tuple[Callable[..., Reply], tuple[str, ...]]] = {
         lr,
         (
             "training.rate_finder:find_learning_rate",
-            f"data.inputs:open_data {' '.join(_TABLE)}",
+            f"data.inputs:open_data {' '.join(TABLE)}",
             "workflow:transfer task alpha weights image_size resize",
         ),
     ),

@@ -67,7 +67,8 @@ def build_parser(only: str | None = None) -> argparse.ArgumentParser:
 def _add_arguments(command: argparse.ArgumentParser, name: str) -> None:
     """Add the arguments of a command's function, and of the library's."""
     run, sources = COMMANDS[name]
-    own = parameters(f"cli.commands:{name}")
+    module = run.__module__.removeprefix("kerastl.")
+    own = parameters(f"{module}:{name}")
     known = {parameter.name: parameter for parameter in own}
     for source in sources:
         for parameter in parameters(source):

@@ -223,7 +223,13 @@ def test_the_json_line_survives_a_reader_that_knows_no_nan(command, transfer, tm
 def test_a_run_leaves_its_files(trained):
     names = {path.name for path in trained.output.iterdir()}
     pictures = {"curves.png", "confusion.png", "examples.png"}
-    assert names == {"model.keras", "report.json", "history.csv", *pictures}
+    assert names == {
+        "model.keras",
+        "report.json",
+        "report.html",
+        "history.csv",
+        *pictures,
+    }
 
 
 def test_a_run_without_a_mistake_leaves_its_files_too(command, trained, tmp_path):

@@ -1,0 +1,136 @@
+"""Pieces of a web page: escaped text, tables, pictures inside the page."""
+
+import base64
+import html
+import io
+import json
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from kerastl.evaluation.figures import alt_text
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+#: Side of a small picture, in pixels.
+THUMBNAIL = 128
+
+
+def plain(value: Any) -> str:
+    """Anything as text that stays text: `<img onerror=...>` is shown, and does nothing.
+
+    Example:
+        >>> plain("<b> & 'c'")
+        '&lt;b&gt; &amp; &#x27;c&#x27;'
+    """
+    # Characters that draw nothing, or turn the line around, would hide what is there.
+    shown = "".join(c if c.isprintable() or c == "\n" else "\ufffd" for c in str(value))
+    return html.escape(shown)
+
+
+def cell(value: Any) -> str:
+    """A value as a cell shows it: shares and numbers short, nothing as a dash."""
+    if value is None or (isinstance(value, float) and not np.isfinite(value)):
+        return "-"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    if isinstance(value, (list, tuple)):
+        return ", ".join(map(cell, value))
+    return plain(value)
+
+
+def table(
+    rows: Sequence[Mapping[str, Any]], *, caption: str = "", sortable: bool = False
+) -> str:
+    """Rows that share their keys, as a table under the keys.
+
+    Args:
+        rows: The rows; none gives an empty text.
+        caption: Said above it.
+        sortable: Whether a script of the page may sort it by a column.
+    """
+    if not rows:
+        return ""
+    head = "".join(
+        f'<th scope="col"{_kind(value)}>{plain(name.replace("_", " "))}</th>'
+        for name, value in rows[0].items()
+    )
+    body = "".join(f"<tr>{''.join(map(_cell, row.values()))}</tr>\n" for row in rows)
+    title = f"<caption>{plain(caption)}</caption>" if caption else ""
+    kind = ' class="sortable"' if sortable else ""
+    return (
+        f'<div class="wide"><table{kind}>{title}<thead><tr>{head}</tr></thead>\n'
+        f"<tbody>{body}</tbody></table></div>"
+    )
+
+
+def _cell(value: Any) -> str:
+    data = f' data-value="{value}"' if _kind(value) else ""
+    return f"<td{_kind(value)}{data}>{cell(value)}</td>"
+
+
+def _kind(value: Any) -> str:
+    """The class of a number's cell, and of the title above it."""
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return ' class="number"' if number else ""
+
+
+def picture(pixels: np.ndarray, text: str, *, side: int = THUMBNAIL) -> str:
+    """A small copy of an image inside the page.
+
+    Args:
+        pixels: 0-255, `(h, w)` or `(h, w, channels)`; of other than 1, 3 or 4 channels
+            their mean is shown.
+        text: What it shows, for those who cannot see it.
+        side: Its longer side at most, in pixels.
+    """
+    from PIL import Image
+
+    array = np.clip(np.asarray(pixels, np.float32), 0, 255)
+    if array.ndim == 3 and array.shape[2] not in (3, 4):
+        array = array.mean(axis=-1)
+    image = Image.fromarray(array.round().astype(np.uint8)).convert("RGB")
+    image.thumbnail((side, side))
+    kind = "PNG" if max(image.size) <= 48 else "JPEG"
+    held = io.BytesIO()
+    image.save(held, kind)
+    data = base64.b64encode(held.getvalue()).decode("ascii")
+    width, height = image.size
+    return (
+        f'<img src="data:image/{kind.lower()};base64,{data}" alt="{plain(text)}" '
+        f'width="{width}" height="{height}">'
+    )
+
+
+def drawing(figure: "Figure") -> str:
+    """A figure inside the page, with its description."""
+    held = io.BytesIO()
+    figure.savefig(held, format="png", dpi=110)
+    data = base64.b64encode(held.getvalue()).decode("ascii")
+    text = plain(alt_text(figure))
+    return f'<img class="figure" src="data:image/png;base64,{data}" alt="{text}">'
+
+
+def data_block(name: str, value: Any) -> str:
+    """Data that a script or a test reads back from the page.
+
+    No text in it can end the block: `<` is written as an escape of JSON.
+    """
+    # JSON has neither nan nor infinity.
+    written = json.dumps(_finite(value), ensure_ascii=False, default=str)
+    safe = written.replace("<", "\\u003c").replace(">", "\\u003e")
+    return f'<script type="application/json" id="{plain(name)}">{safe}</script>'
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if np.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {str(key): _finite(each) for key, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(each) for each in value]
+    return value
