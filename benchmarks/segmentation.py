@@ -33,7 +33,7 @@ from kerastl.tasks.compiling import jit_mode
 from kerastl.tasks.segmentation import MaskLoss, MeanOverlap, build_segmenter
 
 SIZE = (192, 256)
-BATCH = 8
+BATCH = 4
 
 
 def sample(images: ImageSet, count: int, seed: int) -> ImageSet:

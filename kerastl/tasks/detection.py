@@ -229,9 +229,9 @@ class DetectionTask(Task):
     # The loss rises with the sureness of some boxes while more and more are found.
     monitor: ClassVar[str] = "val_ap50"
     scores_epochs: ClassVar[bool] = True
+    folder_labels: ClassVar[str | None] = "boxes"
     # An image has hundreds of examples, and a head of many layers soon knows them by
     # heart on features that never change (benchmarks/detection.md).
-    folder_labels: ClassVar[str | None] = "boxes"
     usual_batch: ClassVar[int] = 4
     head_epochs: ClassVar[int] = 4
     dense: ClassVar[bool] = True

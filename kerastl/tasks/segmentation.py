@@ -181,6 +181,9 @@ class SegmentationTask(Task):
     monitor: ClassVar[str] = "val_mean_iou"
     dense: ClassVar[bool] = True
     folder_labels: ClassVar[str | None] = "masks"
+    # benchmarks/segmentation.md: of few images larger batches make too few steps.
+    usual_batch: ClassVar[int] = 4
+    head_epochs: ClassVar[int] = 8
     output_name: ClassVar[str] = "mask_logits"
     model_name: ClassVar[str] = "segmenter"
     headline: ClassVar[Mapping[str, str]] = {"mean_iou": "share"}
