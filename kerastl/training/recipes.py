@@ -379,7 +379,7 @@ def fine_tune(
         loss: Loss on the outputs; None: the task's.
         metrics: Metrics; None: the task's.
         batch_size: Images in an optimizer step; None: the task's, 32 for classes and
-            numbers, 4 for boxes.
+            numbers, 4 for masks and boxes.
         augment: Augmentation of the training images.
         class_weight: By name, or `"balanced"`.
         sampling: `"balanced"`, or None.
