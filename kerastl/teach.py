@@ -323,6 +323,7 @@ def dots(
     baseline: float | None = None,
     mark: str = "one seed",
     label: str = "accuracy",
+    looks: Mapping[str, int] | None = None,
 ) -> Any:
     """Draw a row of marks for each method: one mark a run, and a line at the mean.
 
@@ -332,6 +333,8 @@ def dots(
         baseline: Accuracy of a rule that looks at nothing, or None.
         mark: What one mark stands for, for the legend.
         label: What the horizontal axis shows.
+        looks: Method -> its place in `COLOURS` and `MARKS`, so that it looks the same
+            in two figures; None: the place in `runs`.
 
     Returns:
         The figure; `show` knows its words.
@@ -348,10 +351,13 @@ def dots(
         axes = Figure(figsize=size, layout="constrained").subplots()
     words = []
     for place, (name, each) in enumerate(runs.items()):
-        values, colour = [float(value) for value in each], COLOURS[place % len(COLOURS)]
+        values, look = [float(value) for value in each], place
+        if looks is not None:
+            look = looks[name]
         mean = sum(values) / len(values)
+        colour, sign = COLOURS[look % len(COLOURS)], MARKS[look % len(MARKS)]
         style = {"color": colour, "markersize": 7, "linestyle": ""}
-        axes.plot(values, [place] * len(values), MARKS[place % len(MARKS)], **style)
+        axes.plot(values, [place] * len(values), sign, **style)
         axes.plot([mean, mean], [place - 0.32, place + 0.32], color="black")
         spread = f" ({min(values):.2f} to {max(values):.2f})" if len(values) > 1 else ""
         words.append(f"{name} {mean:.2f}{spread}")
@@ -438,8 +444,7 @@ def show(
         raise ValueError(f"{message} Received: alt={alt!r}.")
     drawn, small = io.BytesIO(), io.BytesIO()
     figure.savefig(drawn, format="png", dpi=dpi, bbox_inches="tight")
-    # A palette keeps a lesson full of pictures at a quarter of its size.
-    Image.open(drawn).convert("RGB").quantize(256).save(small, "png", optimize=True)
+    _with_palette(Image.open(drawn).convert("RGB")).save(small, "png", optimize=True)
     pixels = base64.b64encode(small.getvalue()).decode("ascii")
     _note("figure", "", alt=alt, caption=caption)
     if "matplotlib.pyplot" in sys.modules:
@@ -458,6 +463,21 @@ def show(
         words = {"text/html": f"<figure>{image}{below}</figure>", "text/plain": text}
         meta = {"image/png": {"alt": alt}}
         shell.display.display({**words, "image/png": pixels}, metadata=meta, raw=True)
+
+
+def _with_palette(picture: Any) -> Any:
+    """A picture in 256 colours: a lesson full of them keeps a quarter of its size.
+
+    Some are greys from black to white: else the text beside coloured pictures would
+    take one of their colours.
+    """
+    from PIL import Image
+
+    greys = [level for level in range(0, 256, 17) for _ in range(3)]
+    chosen = picture.quantize(256 - len(greys) // 3).getpalette() + greys
+    palette = Image.new("P", (1, 1))
+    palette.putpalette(chosen)
+    return picture.quantize(palette=palette, dither=Image.Dither.NONE)
 
 
 def _try(holds: Callable[[Any], Any], answer: Any) -> tuple[str, str]:

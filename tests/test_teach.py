@@ -25,6 +25,18 @@ def record(tmp_path, monkeypatch):
     return lambda: [json.loads(line) for line in path.read_text("utf-8").splitlines()]
 
 
+@pytest.fixture
+def shown(monkeypatch):
+    """What a notebook is given to display."""
+    given = []
+    shell = SimpleNamespace(
+        get_ipython=lambda: object(),
+        display=SimpleNamespace(display=lambda data, **_: given.append(data)),
+    )
+    monkeypatch.setitem(sys.modules, "IPython", shell)
+    return given
+
+
 @pytest.fixture(autouse=True)
 def plain_environment(monkeypatch):
     for name in ("KERASTL_SCALE", "KERASTL_SEED", "KERASTL_RECORD"):
@@ -305,15 +317,9 @@ def test_a_notebook_gets_the_picture_and_its_words(monkeypatch):
     assert data["text/plain"] == 'A line "rises" & <ends>.'
 
 
-def test_the_picture_is_what_was_drawn(monkeypatch):
+def test_the_picture_is_what_was_drawn(shown):
     from PIL import Image
 
-    shown = []
-    shell = SimpleNamespace(
-        get_ipython=lambda: object(),
-        display=SimpleNamespace(display=lambda data, **_: shown.append(data)),
-    )
-    monkeypatch.setitem(sys.modules, "IPython", shell)
     figure, wanted = small_figure(), io.BytesIO()
     teach.show(figure, alt="A line.", dpi=50)
     figure.savefig(wanted, format="png", dpi=50, bbox_inches="tight")
@@ -377,13 +383,31 @@ def test_dots_draw_one_mark_a_run_and_say_what_a_mark_is():
     assert axes.kerastl_alt_text == words
 
 
-def test_a_caption_stands_below_its_figure(monkeypatch, record):
-    shown = []
-    shell = SimpleNamespace(
-        get_ipython=lambda: object(),
-        display=SimpleNamespace(display=lambda data, **_: shown.append(data)),
-    )
-    monkeypatch.setitem(sys.modules, "IPython", shell)
+def test_a_method_may_look_the_same_in_two_figures():
+    figure = teach.dots({"head": [0.2], "all": [0.9]}, looks={"head": 4, "all": 0})
+    styles = [(x.get_color(), x.get_marker()) for x in figure.axes[0].lines[0:3:2]]
+    assert styles == [(teach.COLOURS[4], teach.MARKS[4]), ("#0072B2", "o")]
+
+
+def test_text_beside_a_coloured_picture_stays_black(shown):
+    from matplotlib.figure import Figure
+    from PIL import Image
+
+    figure = Figure(figsize=(3, 3))
+    axes = figure.subplots()
+    draw = np.random.default_rng(0)
+    axes.imshow(draw.uniform(0.3, 1, (60, 60, 3)) * [1, 0.3, 1])
+    axes.set_title("a title", color="black")
+    axes.set_axis_off()
+    teach.show(figure, alt="A purple picture under its title.", dpi=100)
+    picture = Image.open(io.BytesIO(base64.b64decode(shown[0]["image/png"])))
+    pixels = np.asarray(picture.convert("RGB")).astype(int)
+    title = pixels[:24]  # above the picture: its darkest pixel is of a letter
+    assert np.ptp(title, axis=2).max() == 0
+    assert title.min() == 0
+
+
+def test_a_caption_stands_below_its_figure(shown, record):
     teach.show(small_figure(), alt="A line.", caption="It rises & stays.")
     assert "<figcaption>It rises &amp; stays.</figcaption>" in shown[0]["text/html"]
     assert shown[0]["text/plain"] == "A line.\nIt rises & stays."
