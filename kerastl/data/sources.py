@@ -434,9 +434,8 @@ def batches(
             mild colour), `"strong"` (also rotation), `"resized_crop"` (flip, crops
             down to a twelfth, as ImageNet is trained), `"randaugment"` (flip, crop,
             two random operations), `"digits"` (small rotation, shift and zoom, never
-            a flip); for kinds of pictures `"microscopy"` (any turn), `"xray"`,
-            `"ultrasound"` (neither is mirrored), `"night"`, `"fog"`; or an
-            `Augmentation`.
+            a flip), `"microscopy"` (any turn), `"xray"` or `"ultrasound"` (never
+            mirrored), `"night"` or `"fog"` (of roads), or an `Augmentation`.
         mixing: Mixup and CutMix, for training only: a `Mixing`, or None.
         shuffle: Whether each epoch has a new order, drawn over the whole set.
         seed: Non-negative integer, or None for another one at each call.

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 
 from kerastl._checks import check_choice, check_integer, check_number, fail
-from kerastl.models.record import set_temperature
+from kerastl.models.record import fold_prior, set_temperature
 from kerastl.tasks.task import BoundModel, bind_known
 
 KINDS = ("svm", "logistic", "forest", "knn", "ridge")
@@ -287,8 +287,10 @@ def set_head(model: keras.Model, pipeline: Any, *, pooling: str = "avg") -> None
     if tuple(dense.kernel.shape) != kernel.shape:
         expected = f"fitted on {dense.kernel.shape[0]} features, as the model pools"
         fail("pipeline", expected, kernel.shape[0])
+    # A prior and a temperature belong to the head that was.
+    if bound.record.prior:
+        fold_prior(model, None)
     dense.set_weights([kernel, bias])
-    # A temperature belongs to the head that was.
     set_temperature(model, 1.0)
 
 

@@ -119,6 +119,11 @@ class Phase:
             fail("mixup and cutmix", "0 with adapt", (self.mixup, self.cutmix))
         if self.has_auto_rates:
             fail("multipliers", "numbers or None with adapt", self.multipliers)
+        by_block = self.layer_decay is not None or self.multipliers is not None
+        if by_block and self.adapt.method == "dann":
+            hint = "Its classifier of domains is in no block."
+            given = (self.layer_decay, self.multipliers)
+            fail("layer_decay and multipliers", "None with 'dann'", given, hint)
 
     def _check_penalties(self) -> None:
         if isinstance(self.penalties, list):

@@ -17,6 +17,7 @@ from kerastl.adaptation.label_shift import (
     prior_of_rows,
     saerens,
 )
+from kerastl.features.classical import classical_head, fold_pipeline, set_head
 from kerastl.models.record import read_record, set_temperature
 
 PRIOR, SHARES = np.full(3, 1 / 3), np.array([0.7, 0.2, 0.1])
@@ -237,6 +238,17 @@ def test_training_takes_a_prior_back():
     with pytest.warns(UserWarning, match="prior that was set is taken back"):
         kerastl.run_phases(model, (IMAGES, LABELS), phases=[phase], verbose=0)
     np.testing.assert_allclose(model.get_layer("head_dense").bias, bias, atol=1e-7)
+    assert not read_record(model).prior
+
+
+def test_another_head_knows_no_prior():
+    model = learnt()
+    set_prior(model, RATIO)
+    rows = RNG.normal(size=(30, 4))
+    head = classical_head("ridge").fit(rows, np.arange(30) % 3)
+    set_head(model, head)
+    bias = model.get_layer("head_dense").get_weights()[1]
+    np.testing.assert_allclose(bias, fold_pipeline(head)[1], rtol=1e-5)
     assert not read_record(model).prior
 
 

@@ -492,11 +492,13 @@ def test_what_does_not_fit_is_refused_and_changes_nothing(options, sentence):
         ({"batch_norm": "train"}, "'auto', 'frozen' or 'affine' with adapt"),
         ({"mixup": 0.2}, "0 with adapt"),
         ({"multipliers": "auto_rgn"}, "numbers or None with adapt"),
+        ({"method": "dann", "layer_decay": 0.5}, "None with 'dann'"),
+        ({"method": "dann", "multipliers": {"head": 2.0}}, "None with 'dann'"),
     ],
 )
 def test_a_phase_that_adapts_refuses_what_mixes_domains(options, sentence):
     with pytest.raises(ValueError, match=sentence):
-        phase(MCC, **options)
+        phase(Adaptation(options.pop("method", "mcc")), **options)
     with pytest.raises(TypeError, match="Adaptation"):
         phase("mcc")
 
