@@ -52,6 +52,7 @@ _PUBLIC = {
     "build_classifier": "kerastl.tasks.building",
     "build_regressor": "kerastl.tasks.regression",
     "calibrate": "kerastl.prediction",
+    "check_environment": "kerastl.environment",
     "class_names": "kerastl.models.record",
     "evaluate": "kerastl.prediction",
     "fine_tune": "kerastl.training.recipes",

@@ -27,6 +27,7 @@ LAYER = {
     "selection": 5,
     "comparison": 5,
     "explain": 5,
+    "environment": 5,
     "evidence": 6,
     "artifacts": 7,
     "workflow": 8,

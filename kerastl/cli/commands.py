@@ -398,6 +398,11 @@ def backbones() -> Reply:
     return Reply({"backbones": rows}, "", rows)
 
 
+def doctor() -> Reply:
+    """Tell what this machine has for training, and which problems are known."""
+    return Reply(kerastl.check_environment())
+
+
 def cache(
     action: Literal["list", "clear"] = "list",
     *,
@@ -541,4 +546,5 @@ COMMANDS: dict[str, tuple[Callable[..., Reply], tuple[str, ...]]] = {
     ),
     "backbones": (backbones, ()),
     "cache": (cache, ()),
+    "doctor": (doctor, ()),
 }
