@@ -1,5 +1,6 @@
 """The commands that judge a model: scores, reports, thresholds, comparisons."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import kerastl
@@ -33,7 +34,8 @@ def evaluate(
     from kerastl.workflow import folder_labels
 
     columns = {name: options.pop(name) for name in TABLE if name in options}
-    columns |= folder_labels(bind(classifier).task, data)
+    if Path(data).is_dir():
+        columns |= folder_labels(bind(classifier).task, data)
     bad = {"on_bad": options.get("on_bad", "error")}
     scored = images_to_score(data, **columns, **bad)
     with ProgressLine("scoring") as progress:
