@@ -143,6 +143,10 @@ class Peer:
     def find(self, images: ImageSet) -> Found:
         """All detections, in the files' pixels."""
         pixels = load_pixels(images, image_size=SIZE, resize="stretch")
+        # Whole batches: keras-hub's choice among boxes wants their size to stay.
+        pixels = np.resize(
+            pixels, (-(-len(pixels) // BATCH) * BATCH, *pixels.shape[1:])
+        )
         said = self.model.predict(pixels.astype("float32"), batch_size=BATCH, verbose=0)
         said = {name: np.asarray(value) for name, value in said.items()}
         found = []
