@@ -1,6 +1,6 @@
 """What adapting to a target without labels gains, and whether it can be chosen so.
 
-    python benchmarks/adaptation.py FLOWERS
+    python benchmarks/adaptation.py FLOWERS --weights imagenet
 
 Seven pairs of domains, three seeds. Features of a frozen network, computed once with
 its own BatchNorm statistics and once with the target's; on them a linear head. The

@@ -36,11 +36,12 @@ def adapt_statistics(
 ) -> None:
     """Give BatchNorm the means and variances of another domain's images (AdaBN).
 
-    It undoes what a sensor, the light or the weather does to each channel, needs no
-    training and no label, and moves nothing else. It helps against noise, darkness,
-    colours and strokes; it may hurt where the target shows other shares of the classes,
-    since these shift the means too. Frozen layers are adapted as well. A temperature
-    of `calibrate` goes, with a warning.
+    It undoes what a sensor or the light does to each channel, needs no training and no
+    label, and moves nothing else. It is for a model whose statistics are those of the
+    source. In a frozen backbone they are of other images: there take features of each
+    domain under its own, or it may cost more than it gains. It also hurts where the
+    target shows other shares of the classes, since these shift the means too. Frozen
+    layers are adapted as well. A temperature of `calibrate` goes, with a warning.
 
     Give it images of the target alone: of a mixture of both domains come the statistics
     of neither.
