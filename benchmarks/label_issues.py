@@ -27,7 +27,7 @@ from kerastl.metrics import find_label_issues
 
 RESULTS = Path(__file__).parent / "results" / "label_issues.json"
 SHARES, SEEDS = (0.05, 0.1), (0, 1, 2)
-SIZES = {"digits": 64, "shapes": 96, "flowers": 160}
+SIZES = {"digits": 64, "shapes": 96, "flowers": 144}
 
 
 def main() -> None:

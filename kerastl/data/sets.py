@@ -5,6 +5,7 @@ import hashlib
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from html import escape
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -14,6 +15,9 @@ from kerastl._checks import fail, warn
 from kerastl._files import regular_bytes
 from kerastl.data.decoding import as_pixels, own_size
 from kerastl.data.dense import DenseLabels
+
+#: Classes that a notebook lists.
+_LISTED = 100
 
 
 class Examples:
@@ -105,6 +109,16 @@ class Examples:
         else:
             counts = np.bincount(self.labels, minlength=self.num_classes)
         return {name: int(n) for name, n in zip(self.class_names, counts, strict=True)}
+
+    def _repr_html_(self) -> str:
+        """The set in a notebook: what it is, and how many of each class."""
+        rows = "".join(
+            f"<tr><td>{escape(name)}</td><td>{count}</td></tr>"
+            for name, count in list(self.counts().items())[:_LISTED]
+        )
+        head = f"<tr><th>class</th><th>{self.noun}s</th></tr>"
+        table = f"<table>{head}{rows}</table>" if rows else ""
+        return f"<p>{escape(repr(self))}</p>{table}"
 
     def subset(self, indices: Sequence[int] | np.ndarray) -> Self:
         """The examples at `indices`, in that order.

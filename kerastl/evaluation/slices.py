@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from kerastl._checks import check_integer, check_number, fail
+from kerastl.evaluation.markup import plain, table
 from kerastl.evaluation.metrics import wilson_interval
 
 _SHOWN = 10
@@ -70,6 +71,11 @@ class SliceReport:
         plain = {"accuracy": self.accuracy, "images": self.images}
         found = [[each.by, each.value] for each in self.found]
         return {**plain, "level": self.level, "slices": rows, "found": found}
+
+    def _repr_html_(self) -> str:
+        """The groups in a notebook."""
+        said = plain(str(self).splitlines()[-1])
+        return f"<p>{said}</p>{table([asdict(each) for each in self.slices])}"
 
     def __str__(self) -> str:
         """One line a group, the worst ten."""

@@ -15,10 +15,13 @@ from kerastl._checks import check_integer, fail
 from kerastl._files import whole_file
 from kerastl.data.inputs import training_images
 from kerastl.evaluation.calibration import least_loss
+from kerastl.evaluation.markup import plain, table
 from kerastl.features.files import extract
 from kerastl.features.probe import as_features, loo_ridge
 
 _SHOWN = 10
+#: The same in a notebook.
+_LISTED = 50
 #: What outputs of 0 and 1 are multiplied by where no image is wrong: e^10 to 1.
 _CERTAIN = 10.0
 
@@ -95,6 +98,11 @@ class LabelIssues:
         writer.writerows(self.to_rows())
         with whole_file(Path(path)) as draft:
             draft.write_text(text.getvalue(), encoding="utf-8")
+
+    def _repr_html_(self) -> str:
+        """The suspects in a notebook."""
+        head = plain(str(self).splitlines()[0])
+        return f"<p>{head}</p>{table(self.to_rows()[:_LISTED])}"
 
     def __str__(self) -> str:
         """The most suspect ones, one a line."""

@@ -14,6 +14,7 @@ from kerastl.data.pairs import are_names, name_indices
 from kerastl.data.sets import ImageSet
 from kerastl.evaluation import metrics
 from kerastl.evaluation.grids import most_confident_mistakes, plot_mistakes
+from kerastl.evaluation.markup import table
 from kerastl.evaluation.score_plots import plot_confusion
 from kerastl.models.layers import ClassLogits
 from kerastl.tasks.classification_report import EvaluationReport, make_report
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 #: float32 shares may miss a sum of 1 by this much.
 _ROUNDING = 1e-3
 _MISTAKES = 12
+#: Answers that a notebook shows.
+_LISTED = 50
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,6 +89,12 @@ class Predictions:
             [(self.class_names[i], float(row[i])) for i in chosen]
             for row, chosen in zip(self.probabilities, order, strict=True)
         ]
+
+    def _repr_html_(self) -> str:
+        """The first answers in a notebook."""
+        rows = [row for row, _ in zip(self, range(_LISTED), strict=False)]
+        more = len(self) - len(rows)
+        return table(rows) + (f"<p>and {more} more</p>" if more else "")
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         """One dictionary an image: `path` (or `text`), `label`, `probability`."""

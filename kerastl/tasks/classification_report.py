@@ -11,6 +11,7 @@ from kerastl.data.sets import counted
 from kerastl.evaluation import metrics
 from kerastl.evaluation.calibration import ReliabilityCurve, reliability_curve
 from kerastl.evaluation.figures import short_name
+from kerastl.evaluation.markup import plain, table
 from kerastl.evaluation.metrics import (
     ConfusedPair,
     as_probabilities,
@@ -185,6 +186,13 @@ class EvaluationReport:
     def __str__(self) -> str:
         """The report as a table for a terminal of 80 columns."""
         return report_text(self)
+
+    def _repr_html_(self) -> str:
+        """The report in a notebook."""
+        rows = [{"class": row.name, **vars(row)} for row in self.per_class]
+        for row in rows:
+            del row["name"]
+        return f"<pre>{plain(_summary(self))}</pre>{table(rows)}"
 
 
 def make_report(
