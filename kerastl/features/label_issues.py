@@ -14,16 +14,23 @@ from numpy.typing import ArrayLike
 from kerastl._checks import check_integer, fail
 from kerastl._files import whole_file
 from kerastl.data.inputs import training_images
+from kerastl.data.sets import Examples
 from kerastl.evaluation.calibration import least_loss
 from kerastl.evaluation.markup import plain, table
 from kerastl.features.files import extract
+from kerastl.features.network import feature_network, open_backbone
 from kerastl.features.probe import as_features, loo_ridge
+from kerastl.models.blocks import blocks, cut_points
+from kerastl.models.layers import feature_columns
+from kerastl.models.text_layers import find_tokens
 
 _SHOWN = 10
 #: The same in a notebook.
 _LISTED = 50
 #: What outputs of 0 and 1 are multiplied by where no image is wrong: e^10 to 1.
 _CERTAIN = 10.0
+#: Depths at which features are taken.
+_DEPTHS = 6
 
 
 @dataclass(frozen=True)
@@ -36,8 +43,8 @@ class LabelIssue:
         given: Name of its label.
         suggested: The class that the other images make most probable.
         confidence: Probability of the given label, 0 to 1.
-        margin: That probability less the largest of the others, -1 to 1: the lower,
-            the more suspect.
+        margin: Logarithm of that probability over the largest of the others: the
+            lower, the more suspect.
     """
 
     place: int
@@ -133,16 +140,15 @@ def find_label_issues(
     weights: str | Path | None = "tiny",
     image_size: int | tuple[int, int] | None = None,
     resize: str = "stretch",
-    rounds: int = 2,
     batch_size: int = 64,
 ) -> LabelIssues:
     """Images whose labels look wrong, by what the other images say of each.
 
-    A linear probe on the features of a frozen network, fitted to all other images, says
-    how probable each label is; it is one closed form for all images, so nothing is
-    trained. Look at what is listed before changing it: rare but right images are
-    listed too. Where the network was trained on these very labels it has learnt the
-    wrong ones by heart: take one that has not seen them.
+    A linear probe on features of a frozen network, taken at several depths and fitted
+    to all other images, says how probable each label is; it is one closed form for all
+    images, so nothing is trained. Look at what is listed before changing it: rare but
+    right images are listed too. Where the network was trained on these very labels it
+    has learnt the wrong ones by heart: take one that has not seen them.
 
     Args:
         data: Images with one label each, as `transfer` takes them (the training part);
@@ -155,8 +161,6 @@ def find_label_issues(
         weights: Its weights, for a name: `"imagenet"` finds more than the bundled ones.
         image_size: Pixels; None: the backbone's.
         resize: `"stretch"`, `"crop"` or `"pad"`.
-        rounds: After each but the last, the probe is fitted again without the images
-            that were suspect.
         batch_size: Images at a time.
 
     Returns:
@@ -178,24 +182,58 @@ def find_label_issues(
         Northcutt, Jiang & Chuang (2021), Confident Learning, arXiv:1911.00068,
         section 3.1 (per-class thresholds); the probabilities are those of `loo_ridge`.
     """
-    check_integer("rounds", rounds, 1)
+    check_integer("batch_size", batch_size, 1)
     if labels is None:
         part = training_images(data)
-        made = extract(
-            backbone,
-            part,
-            alpha=alpha,
-            image_size=image_size,
-            weights=weights,
-            resize=resize,
-            batch_size=batch_size,
-        )
-        rows, codes, names = made.features, made.labels, part.class_names
+        size = {"alpha": alpha, "image_size": image_size}
+        opened = open_backbone(backbone, weights=weights, **size)
+        rows = features_at_depths(opened, part, resize=resize, batch_size=batch_size)
+        codes, names = part.labels, part.class_names
         paths = getattr(part, "paths", None)
     else:
         rows, codes, paths = np.asarray(data), np.asarray(labels), None
         names = _names(codes, class_names)
-    return _suspects(rows, codes, tuple(names), paths, rounds)
+    return _suspects(rows, codes, tuple(names), paths)
+
+
+def features_at_depths(
+    network: keras.Model, part: Examples, *, resize: str, batch_size: int
+) -> np.ndarray:
+    """Features at several depths, side by side, each as large as the others `(n, d)`.
+
+    What tells classes apart often lies below the top, which knows objects.
+    """
+    joined = _at_depths(network)
+    made = extract(joined, part, resize=resize, batch_size=batch_size)
+    return _balanced(made.features, feature_columns(joined).widths)
+
+
+def _at_depths(network: keras.Model) -> keras.Model:
+    """The ends of blocks from the first quarter to the top; of texts the top."""
+    if find_tokens(network) is not None:
+        return feature_network(network)
+    layers = {layer.name: layer for layer in network.layers}
+    legal = {
+        name
+        for name in cut_points(network)
+        if name in layers and len(layers[name].output.shape) == 4
+    }
+    inside = ([n for n in names if n in legal] for names in blocks(network).values())
+    ends = [names[-1] for names in inside if names]
+    if not ends:
+        return feature_network(network)
+    places = np.linspace(len(ends) // 4, len(ends) - 1, min(_DEPTHS, len(ends)))
+    chosen = sorted(set(places.astype(int).tolist()))
+    return feature_network(network, at=[ends[place] for place in chosen])
+
+
+def _balanced(rows: np.ndarray, widths: Sequence[int]) -> np.ndarray:
+    """Features of each depth with the same mean square, so that none drowns another."""
+    parts = np.split(rows.astype(np.float64), np.cumsum(widths)[:-1], axis=1)
+    centred = [part - part.mean(axis=0) for part in parts]
+    sizes = [np.sqrt(np.square(part).sum(axis=1).mean()) for part in centred]
+    kept = [part / size for part, size in zip(centred, sizes, strict=True) if size > 0]
+    return np.concatenate(kept, axis=1) if kept else rows
 
 
 def _names(codes: np.ndarray, given: Sequence[str] | None) -> tuple[str, ...]:
@@ -215,7 +253,6 @@ def _suspects(
     codes: np.ndarray,
     names: tuple[str, ...],
     paths: Sequence[str] | None,
-    rounds: int,
 ) -> LabelIssues:
     """The report on features and labels."""
     counts = np.bincount(codes, minlength=len(names))
@@ -223,18 +260,13 @@ def _suspects(
     known = np.flatnonzero(counts > 1)
     data = as_features(rows[kept], np.searchsorted(known, codes[kept]), per_class=2)
     own = np.arange(len(kept))
-    found, trusted = np.zeros(0), np.ones(len(kept), bool)
-    for _ in range(rounds):
-        found = _probabilities(data.rows, data.codes, trusted)
-        trusted = ~confident_issues(data.codes, found)
-        # What a class would lose all but one image by, nothing can judge.
-        left = np.bincount(data.codes[trusted], minlength=len(known))
-        trusted |= (left < 2)[data.codes]
+    found = _probabilities(data.rows, data.codes)
     flagged = confident_issues(data.codes, found)
     given = found[own, data.codes]
     others = found.copy()
     others[own, data.codes] = -1.0
-    margins = given - others.max(axis=1)
+    # Of logarithms: a difference of probabilities is flat where none of them is large.
+    margins = np.log(given) - np.log(others.max(axis=1))
     order = np.argsort(margins, kind="stable")
     full = np.zeros((len(codes), len(names)))
     full[np.ix_(kept, known)] = found
@@ -264,19 +296,12 @@ def _suspects(
     )
 
 
-def _probabilities(
-    rows: np.ndarray, codes: np.ndarray, trusted: np.ndarray
-) -> np.ndarray:
-    """Of each class, what a probe on the other trusted images says `(n, classes)`."""
+def _probabilities(rows: np.ndarray, codes: np.ndarray) -> np.ndarray:
+    """Of each class, what a probe on the other images says `(n, classes)`."""
     from scipy.special import softmax
 
-    loo = loo_ridge(rows[trusted], codes[trusted])
-    decisions = np.empty((len(rows), loo.decisions.shape[1]))
-    decisions[trusted] = loo.decisions
-    if not trusted.all():
-        decisions[~trusted] = _decide(rows, codes, trusted, loo.penalties[loo.best])
-    own = decisions[trusted]
-    gaps = own - own[np.arange(len(own)), codes[trusted]][:, None]
+    decisions = loo_ridge(rows, codes).decisions
+    gaps = decisions - decisions[np.arange(len(codes)), codes][:, None]
     factor = 1.0
     if gaps.max() <= 0:
         # All of them are right: no certainty is too much, and the widest gap is sure.
@@ -284,17 +309,6 @@ def _probabilities(
     elif gaps.mean() < 0:
         factor = least_loss(gaps)
     return softmax(factor * decisions, axis=1)
-
-
-def _decide(
-    rows: np.ndarray, codes: np.ndarray, trusted: np.ndarray, penalty: float
-) -> np.ndarray:
-    """Outputs of the same ridge regression for the images it was not fitted to."""
-    from sklearn.linear_model import Ridge
-
-    probe = Ridge(alpha=penalty)
-    probe.fit(rows[trusted], np.eye(codes.max() + 1)[codes[trusted]])
-    return probe.predict(rows[~trusted])
 
 
 def confident_issues(codes: np.ndarray, probabilities: np.ndarray) -> np.ndarray:

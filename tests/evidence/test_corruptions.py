@@ -83,6 +83,9 @@ def test_noise_follows_from_the_seed_and_the_place(data):
     np.testing.assert_array_equal(change.rows(np.array([4]), 0.2)[0], together[4])
     other = Change(lambda i: data.images[i], "noise", 4).rows(np.arange(5), 0.2)
     assert (other != together).any()
+    grey = Change(lambda i: np.full((len(i), 8, 8, 3), 128.0), "noise", 3)
+    first, second = grey.rows(np.array([1, 2]), 0.2)
+    assert (first != second).any()
 
 
 def test_what_no_strength_reaches_is_said(model):

@@ -56,7 +56,9 @@ def test_suspects_and_groups_are_tables():
 
 def test_no_text_ends_a_block_of_data():
     value = {"name": "</script><b>", "nan": float("nan"), "rows": [1.5, None]}
-    read = Page(data_block("report", value))
+    block = data_block("report", value)
+    assert block.count("<") == 2
+    read = Page(block)
     assert read.report == {**value, "nan": None}
     assert [tag for tag, _ in read.elements] == ["script"]
 

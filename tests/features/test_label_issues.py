@@ -8,9 +8,15 @@ from scipy.special import softmax
 from sklearn.linear_model import Ridge
 
 import kerastl
-from kerastl.features.label_issues import _probabilities, confident_issues
+from kerastl.features.label_issues import (
+    _at_depths,
+    _balanced,
+    _probabilities,
+    confident_issues,
+)
 from kerastl.features.probe import loo_ridge
 from kerastl.metrics import find_label_issues
+from kerastl.models.layers import feature_columns
 
 
 def clouds(per_class=40, classes=3, spread=0.5, seed=0):
@@ -97,14 +103,11 @@ def test_it_agrees_with_cleanlab():
 
 def test_probabilities_are_those_of_refits_without_the_image():
     rows, labels = clouds(10, spread=1.5)
-    trusted = np.ones(len(labels), bool)
-    trusted[[3, 17]] = False
-    found = _probabilities(rows, labels, trusted)
-    loo = loo_ridge(rows[trusted], labels[trusted])
+    found = _probabilities(rows, labels)
+    loo = loo_ridge(rows, labels)
     targets, decisions = np.eye(3)[labels], np.empty((len(rows), 3))
     for place in range(len(rows)):
-        others = trusted.copy()
-        others[place] = False
+        others = np.arange(len(rows)) != place
         # The strength stays: a penalty is fitted once.
         probe = Ridge(alpha=loo.penalties[loo.best]).fit(rows[others], targets[others])
         decisions[place] = probe.predict(rows[place : place + 1])[0]
@@ -113,6 +116,21 @@ def test_probabilities_are_those_of_refits_without_the_image():
     np.testing.assert_allclose(
         found, softmax(factors[0] * decisions, axis=1), atol=1e-6
     )
+
+
+def test_features_come_from_several_depths_of_equal_weight():
+    backbone = kerastl.build_backbone(
+        "MobileNet", alpha=0.25, image_size=64, weights=None
+    )
+    network = _at_depths(backbone)
+    columns = feature_columns(network)
+    assert list(columns.cuts) == [f"conv_pw_{n}_relu" for n in (3, 5, 7, 9, 11, 13)]
+    rows = np.random.default_rng(0).normal(3, 1, (20, 5)) * [1, 1, 90, 90, 0]
+    found = _balanced(rows, [2, 2, 1])
+    assert found.shape == (20, 4)
+    np.testing.assert_allclose(found.mean(axis=0), 0, atol=1e-12)
+    for part in (found[:, :2], found[:, 2:]):
+        assert np.square(part).sum(axis=1).mean() == pytest.approx(1)
 
 
 def test_an_image_alone_in_its_class_is_left_out():
@@ -143,7 +161,7 @@ def test_files_are_named_and_written_to_a_table(image_folder, tmp_path):
         (np.ones((4, 2)), [0, 1, 0, 1], {}, "different between images"),
         (np.eye(4), [0.5, 1, 0, 1], {}, "class indices"),
         (np.eye(4), [0, 1, 0, 1], {"class_names": ("a",)}, "at least 2 names"),
-        (np.eye(4), [0, 1, 0, 1], {"rounds": 0}, "at least 1"),
+        (np.eye(4), [0, 1, 0, 1], {"batch_size": 0}, "at least 1"),
         (np.eye(4), [0, 0, 0, 0], {}, "two classes"),
     ],
 )
