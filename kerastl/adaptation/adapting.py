@@ -60,6 +60,8 @@ class AdaptationReport:
             lines.append(f"{name:<{width}}  {old:>6}  {self.after[name]:>5}")
         old, new = self.mutual_information
         lines.append(f"mutual information {old:.3f} before, {new:.3f} after")
+        if self.method == "statistics":
+            lines.append("whether it helped only labels can tell: look at some answers")
         if self.source_accuracy is not None:
             old, new = self.source_accuracy
             lines.append(f"accuracy on the source {old:.1%} before, {new:.1%} after")
@@ -79,8 +81,11 @@ def adapt(
 
     With labelled images of the source it first measures what has changed, and does
     what fits: nothing, other shares of the classes (`set_prior`), or BatchNorm's
-    statistics (`adapt_statistics`). Without any it does the last. Whether it helped,
-    no figure here can prove: look at some answers, best at fifty with labels.
+    statistics (`adapt_statistics`). Without any it does the last. That may lose: with
+    the statistics of pre-training held, as phases hold them by default, the target's
+    alone cost points in six pairs of domains of seven (`benchmarks/adaptation.md`).
+    Whether it helped, no figure here can prove: look at some answers, best at fifty
+    with labels.
 
     Args:
         model: Classifier of one class an image, changed in place.

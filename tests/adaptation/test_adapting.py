@@ -43,6 +43,7 @@ def test_the_report_says_what_changed():
     for one, other in zip(values(model), values(again), strict=True):
         np.testing.assert_array_equal(one, other)
     assert f"{report.changed} of 30 answers changed" in str(report)
+    assert "only labels can tell" in str(report)
 
 
 @pytest.mark.parametrize(
