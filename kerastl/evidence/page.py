@@ -121,7 +121,8 @@ def _data(facts: Facts) -> dict[str, Any]:
     found["names"] = [facts.name_of(place) for place in facts.mistakes[:_PICTURES]]
     for name in ("slices", "issues", "audited"):
         value = getattr(facts, name)
-        found[name] = value and value.to_dict()
+        # Without a suspect a list of such is empty, and not missing.
+        found[name] = None if value is None else value.to_dict()
     return found
 
 

@@ -1,10 +1,11 @@
-"""`kerastl threshold`, `kerastl compare`, `kerastl audit --label-issues`."""
+"""`kerastl threshold`, `compare`, `report`, `audit --label-issues`."""
 
 import json
 import shutil
 
 import numpy as np
 import pytest
+from evidence_pages import Page
 from PIL import Image
 
 import kerastl
@@ -84,3 +85,34 @@ def test_an_audit_looks_for_wrong_labels_where_asked(command, halves):
     said = command("audit", halves[0], *options).out
     assert "of 40 labels look wrong" in said
     assert said.startswith(command("audit", halves[0]).out.rstrip())
+
+
+def test_a_report_is_of_the_part_that_the_run_scored_last(command, halves, tmp_path):
+    data, run = halves
+    path = tmp_path / "report.html"
+    done = command("report", run, data, "-o", path, "--json")
+    assert done.status == 0, done.err
+    assert done.json()["part"] == "test"
+    assert done.json()["images"] == 20
+    read = Page(path.read_text(encoding="utf-8"))
+    known = json.loads((run / "report.json").read_text())["test"]["accuracy"]
+    assert read.report["scores"]["accuracy"] == known
+    assert read.report["issues"]["images"] == 20
+    assert (
+        Page((run / "report.html").read_text(encoding="utf-8")).report["issues"] is None
+    )
+    again = command("report", run, data, "-o", path)
+    assert again.status == 2
+    assert "Pass --overwrite to replace it" in again.err
+
+
+def test_other_images_are_scored_whole_and_a_card_is_text(command, halves, tmp_path):
+    data, run = halves
+    path = tmp_path / "card.md"
+    done = command("report", run / "model.keras", data / "test", "--card", "-o", path)
+    assert done.status == 0, done.err
+    assert "is not what the run was given" in done.err
+    assert path.read_text(encoding="utf-8").startswith("---\nlibrary_name: keras")
+    missing = command("report", tmp_path, data)
+    assert missing.status == 1
+    assert "a run or a model's file" in missing.err
