@@ -468,16 +468,22 @@ def show(
 def _with_palette(picture: Any) -> Any:
     """A picture in 256 colours: a lesson full of them keeps a quarter of its size.
 
-    Some are greys from black to white: else the text beside coloured pictures would
-    take one of their colours.
+    What is grey stays grey: a palette that is chosen from the picture alone gives the
+    text beside coloured images one of their colours.
     """
+    import numpy as np
     from PIL import Image
 
-    greys = [level for level in range(0, 256, 17) for _ in range(3)]
-    chosen = picture.quantize(256 - len(greys) // 3).getpalette() + greys
-    palette = Image.new("P", (1, 1))
-    palette.putpalette(chosen)
-    return picture.quantize(palette=palette, dither=Image.Dither.NONE)
+    greys = range(0, 256, 5)
+    chosen = picture.quantize(256 - len(greys))
+    pixels, places = np.asarray(picture), np.array(chosen)
+    grey = np.ptp(pixels, axis=-1) == 0
+    places[grey] = 256 - len(greys) + np.rint(pixels[grey][:, 0] / 5)
+    colours = chosen.getpalette()[: 3 * (256 - len(greys))]
+    missing = 3 * (256 - len(greys)) - len(colours)
+    made = Image.fromarray(places)
+    made.putpalette(colours + [0] * missing + [x for x in greys for _ in range(3)])
+    return made
 
 
 def _try(holds: Callable[[Any], Any], answer: Any) -> tuple[str, str]:
