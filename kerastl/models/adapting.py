@@ -278,19 +278,23 @@ class BackbonesInUse:
 
     def __init__(self) -> None:
         """See the class."""
-        self._sums: weakref.WeakKeyDictionary[keras.Layer, int] = (
+        self._sums: weakref.WeakKeyDictionary[keras.Layer, dict[str, int]] = (
             weakref.WeakKeyDictionary()
         )
 
     def add(self, first: keras.Layer, network: keras.Model) -> None:
         """Remember a network that a model has been built on."""
-        self._sums.setdefault(first, _weights_sum(network))
+        known = self._sums.setdefault(first, {})
+        for path, found in _weight_sums(network).items():
+            known.setdefault(path, found)
 
     def has(self, first: keras.Layer | None, network: keras.Model) -> bool:
         """Whether a model has it; warns if it has trained there since."""
         if first not in self._sums:
             return False
-        if self._sums[first] != _weights_sum(network):
+        # A network that was cut lower down has a part of the weights.
+        known, now = self._sums[first], _weight_sums(network)
+        if any(known.get(path, found) != found for path, found in now.items()):
             warn(
                 f"{network.name} has been trained since a model was built on it: what "
                 "is built now starts from those weights. Build the backbone anew for "
@@ -299,12 +303,12 @@ class BackbonesInUse:
         return True
 
 
-def _weights_sum(network: keras.Model) -> int:
-    """A checksum of all weights."""
-    found = 0
+def _weight_sums(network: keras.Model) -> dict[str, int]:
+    """Path of each weight -> a checksum of it."""
+    found = {}
     for weight in network.weights:
         array = np.ascontiguousarray(keras.ops.convert_to_numpy(weight))
-        found = zlib.crc32(array.view(np.uint8), found)
+        found[weight.path] = zlib.crc32(array.view(np.uint8))
     return found
 
 

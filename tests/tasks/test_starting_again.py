@@ -242,7 +242,12 @@ def test_a_backbone_that_has_trained_meanwhile_is_said():
     backbone = adapt_backbone(small_network(), preprocessing="tf")
     first = kerastl.build_classifier(backbone, CLASSES)
     kerastl.build_classifier(backbone, CLASSES)  # As it was: nothing is said.
+    last = [layer for layer in backbone.layers if layer.weights][-1]
+    lower = keras.Model(backbone.input, last.input)
+    kerastl.build_classifier(lower, CLASSES)  # Nor of a part of it.
     shift(first)
+    with pytest.warns(UserWarning, match="has been trained since"):
+        kerastl.build_classifier(lower, CLASSES)
     with pytest.warns(UserWarning, match="has been trained since"):
         second = kerastl.build_classifier(backbone, CLASSES)
     np.testing.assert_array_equal(below(second), below(first))
