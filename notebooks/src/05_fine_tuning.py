@@ -1,13 +1,13 @@
 # %% [markdown]
 # # 05 Fine-tuning in two phases
 #
-# A frozen backbone has given what it has. How do you let it learn your task without
+# A frozen backbone does not get better. How do you let it learn your task without
 # losing what it already knows?
 #
 # You train the new head first, then everything, at a low learning rate. That is this
 # library's default recipe, `lp_ft`: a *linear probe*, then *fine-tuning*. Some mistakes
-# in it are so common that they stand in published material, and often they raise no
-# error. You will repair them, and then measure what the recipe gains at equal cost.
+# in it are so common that they stand in books, and often they raise no error. You will
+# repair them, and then measure what the recipe gains at equal cost.
 #
 # ## You will be able to
 #
@@ -32,16 +32,13 @@ SETTINGS = {
 # %%
 import kerastl
 
+# `least_gain`: the lower limit of a claim near the end.
 L = teach.lesson("05", SETTINGS | {"least_gain": (0.0, -0.05)}, scale="auto")
 parts = kerastl.load_dataset(L.dataset, test=0.2, seed=L.seed)
 validation = parts.validation
-teach.claim(
-    "05.shared",
-    "{value} images are in more than one part.",
-    teach.shared_images(*parts),
-    low=0,
-    high=0,
-)
+shared = teach.shared_images(*parts)
+said = "{value} images are in more than one part."
+teach.claim("05.shared", said, shared, low=0, high=0)
 
 # %%
 import keras
@@ -80,12 +77,11 @@ learn, watch = as_arrays(parts.train.subset(np.sort(own, None))), as_arrays(vali
 #
 # `kerastl.fine_tune` does this with more care. In its second phase the *learning rate*,
 # the length of a step, climbs for a quarter of the time, up to `5e-4`, and then falls
-# along a cosine to nearly zero; and of a BatchNorm layer it holds only a part.
+# smoothly to nearly zero; and of a BatchNorm layer it holds only a part (see below).
 #
 # **Quick question.** What is the first phase for?
 #
-# - [ ] It saves time, and that is all :: It is quick, but a quick start that spoils the
-#   backbone would be no bargain.
+# - [ ] It saves time, and that is all :: It is quick, but that is not what it is for.
 # - [x] The head makes sense before its corrections reach the backbone :: Then what is
 #   passed down is about your classes, not about a random start.
 # - [ ] The backbone learns the range of the new pixels :: It learns nothing: it is
@@ -128,9 +124,9 @@ far = np.array([size(tuned[i] - fresh[i]) / size(fresh[i]) for i in kernels])
 blocks = [model.weights[i].path.split("/")[-2] for i in kernels]
 figure, axes = plt.subplots(figsize=(7.5, 3))
 kinds = {
-    "mixes channels": "conv_pw",
-    "looks at places": "conv_dw",
-    "does both": "conv1",
+    "mixes channels (pw)": "conv_pw",
+    "looks at places (dw)": "conv_dw",
+    "does both (the first)": "conv1",
 }
 for k, (word, part) in enumerate(kinds.items()):
     some = [place for place, name in enumerate(blocks) if part in name]
@@ -142,8 +138,8 @@ axes.tick_params("x", rotation=60)
 axes.set(ylabel="moved, percent of its size", ylim=(0, 115 * far.max()))
 axes.set_xlabel("block, from the image to the head")
 axes.legend()
-caption = f"All {len(far)} kernels moved, by {far.min():.0%} to {far.max():.0%}: fine-"
-caption += "tuning bends a backbone, it does not replace it."
+caption = f"All {len(far)} kernels moved a little, by {far.min():.0%} to "
+caption += f"{far.max():.0%} of their size."
 alt = f"Dots from the image to the head: {sum(far > 0)} of {len(far)} kernels moved, "
 teach.show(figure, caption=caption, alt=alt + f"at most by {far.max():.0%}.")
 first, second = (phase.moved for phase in history.phases)
@@ -159,15 +155,17 @@ teach.claim("05.still", said, still, low=0, high=0)
 # %% [markdown] tags=["quiz"]
 # Left of the dotted line the head learns, right of it everything. The star marks the
 # weights that you have now, the best of both phases: a second phase that fails costs
-# time and nothing else. Whether weights moved, the curves cannot tell. Only a
-# comparison of weights can.
+# only time. Whether weights moved, only a comparison of weights can tell. In the second
+# figure each mark is a *kernel*, the weights of one convolution. They take turns: one
+# looks at the places of each channel, the next mixes the channels.
 #
 # ## First trap: the phase that trains nothing
 #
 # The first `fit` after a `compile` makes a program that trains what is trainable *at
-# that moment*. A flag that you set later is not read by that program. With TensorFlow
-# nothing happens and nothing is said; with JAX, `fit` stops, and may take the weights
-# with it. So keep this order: set `trainable`, `compile`, `fit`.
+# that moment*. A flag that you set later is not read by that program. Where TensorFlow
+# computes for Keras, nothing happens and nothing is said; with JAX, its other engine,
+# `fit` stops, and may take the weights with it. So keep this order: set `trainable`,
+# `compile`, `fit`.
 #
 # `kerastl.TrainableGuard` compares what trains with what is asked for, and stops before
 # the first step. Give it to your own `fit` as a callback. We try both with a short
@@ -699,8 +697,8 @@ teach.check(
 # - **statistics move**: as *two phases*, but BatchNorm layers follow the batches.
 # - **ten times**: as *two phases*, at ten times the rate, a common slip.
 #
-# All keep their last weights: to choose an epoch by the validation images would
-# flatter. Each way has three seeds: another random head, another order.
+# All keep their last weights: the best epoch on the validation images would look too
+# good. Each way has three seeds: another random head, another order.
 #
 # **Quick question.** A colleague gives *two phases* eight passes and *at once* two.
 # What does a lead of *two phases* prove?
@@ -826,13 +824,14 @@ teach.compare("05.fast", said, two, RIGHT["ten times"], low=0.2, high=0.9)
 
 # %%
 shown = {way: np.mean(RIGHT[way], axis=1) for way in ways}
+style = {"baseline": baseline, "looks": {way: i for i, way in enumerate(ways)}}
 some = {way: shown[way] for way in ways[:3]}
 lead = 100 * (means[1] - means[0])
-caption = f"At equal cost, training everything leads the head by {lead:.0f} points."
-teach.show(teach.dots(some, baseline=baseline), caption=caption)
+caption = f"At equal cost, two phases lead the head alone by {lead:.0f} points."
+teach.show(teach.dots(some, **style), caption=caption)
 some = {way: shown[way] for way in (ways[1], *ways[3:])}
-caption = "The same recipe with one mistake: ten times the rate destroys the backbone."
-teach.show(teach.dots(some, baseline=baseline), caption=caption)
+caption = "Two phases with one mistake: ten times the rate destroys the backbone."
+teach.show(teach.dots(some, **style), caption=caption)
 
 # %%
 model.set_weights(tuned)  # of the run at the beginning of the lesson
@@ -868,7 +867,7 @@ teach.claim("05.test", said, above, low=0.3, high=0.75)
 #   Only a comparison of weights proves that it happened.
 # - The first `fit` after a `compile` fixes what trains. A flag that is set later, or
 #   set to what it was, does nothing.
-# - Statistics are held by the layers, not by the call. The rate has no say in it.
+# - Statistics are held by the layers, not by the call, whatever the rate.
 # - Compare at equal cost, and let the interval say what is settled.
 #
 # Next: take your own photographs through both phases, with `kerastl.transfer`.
