@@ -3,11 +3,11 @@
 #
 # Does this course run on your computer, and can you believe what it shows you?
 #
-# You will let a network that has seen a hundred thousand photographs look at pictures
-# it has never seen, before and after you give it something to learn. Each lesson has
-# three tools. A *guess* asks what you expect before a cell runs. A *check* tries your
-# answer to an exercise and gives a hint. A *claim* is a sentence with a number that was
-# just measured, and the band in which that number should lie.
+# You will let a network that has seen a hundred thousand photographs look at new
+# pictures, before and after it learns from some of them. Each lesson has three tools. A
+# *guess* asks what you expect before a cell runs. A *check* tries your answer to an
+# exercise and gives a hint. A *claim* is a sentence with a number that was just
+# measured, and the band in which that number should lie.
 #
 # ## You will be able to
 #
@@ -16,23 +16,25 @@
 # - make a first prediction with a network that somebody else has trained;
 # - use the guesses, the checks and the claims of this course.
 #
-# Work from top to bottom and run each cell with Shift and Enter. No cell needs a
-# network or a GPU.
+# Work from top to bottom and run each cell with Shift and Enter. No cell needs the
+# internet or a graphics processor (GPU).
 
 # %% [markdown]
 # ## One setting
 #
 # Each row of the table below has two values. The left one is the *tiny* scale: data and
-# weights are part of the library, so that a classroom without a network loses nothing.
-# The right one is the *full* scale: real photographs and weights from ImageNet.
+# weights are part of the library, and nothing is downloaded. The right one is the
+# *full* scale: real photographs and weights from ImageNet.
 #
-# The cell after it chooses. Write `scale="full"` there, or set `KERASTL_SCALE`, and
-# every later cell follows. Begin with the tiny scale.
+# The cell after it chooses: begin with the tiny scale. Write `scale="full"` there, or
+# set `KERASTL_SCALE`, for the other.
 #
-# Four rows need a word. `backbone` is the network that we borrow, `alpha` its width (at
-# one half it has half the channels of the full network, and is quicker), `weights` the
-# numbers it has learnt, `image_size` the pixels of height and width to which each image
-# is brought. *ImageNet* is a collection of a million photographs of a thousand classes.
+# Five rows need a word. `backbone` is the network that we borrow, `alpha` its width (at
+# one half it is half as wide as the full network, and quicker), `weights` the numbers
+# it has learnt, `image_size` the pixels of height and width to which each image is
+# brought. The last one is added: `seed` fixes the random choices, so that a second run
+# makes the same ones. *ImageNet* is a collection of a million photographs of a thousand
+# classes.
 
 # %%
 from kerastl import teach
@@ -55,18 +57,15 @@ L = teach.lesson("00", SETTINGS, scale="auto")
 # **Quick question.** You change the scale from tiny to full. Which cells must you edit
 # besides the one that chooses?
 #
-# - [ ] The cell that loads the data :: It asks for `L.dataset`, and that is a row of
-#   the table: the table has already changed it.
-# - [ ] Every cell with a number in it :: The numbers that depend on the scale are rows
-#   of the table too.
-# - [x] None :: All that differs between the scales is in the table, and only the cell
-#   that chooses reads it.
+# - [ ] The cell that loads the data :: It asks for `L.dataset`, a row of the table.
+# - [ ] Every cell with a number in it :: Numbers that depend on the scale are rows of
+#   the table too.
+# - [x] None :: All that differs between the scales is in the table.
 
 # %% [markdown]
 # ## What is installed here
 #
-# A result belongs to the versions it was made with. If a figure of yours differs from
-# your neighbour's, compare this list first.
+# If a result of yours differs from your neighbour's, compare this list first.
 
 # %%
 import importlib.metadata
@@ -82,10 +81,13 @@ for package in ("kerastl", "keras", "tensorflow", "jax", "numpy", "scikit-learn"
 # %% [markdown]
 # ## Photographs first
 #
-# What is such a network good for? Below are pieces of seven photographs, four of each.
+# What is such a network good for? We take pieces of seven photographs, four of each.
 # The network turns each into a list of numbers, its *features*, and we look up the
 # piece with the most similar list. Then we do the same with the bare pixels. (Pieces of
 # one photograph share light and colours.)
+#
+# Differences are given in *points*: a point is one in a hundred. The interval says
+# where the true difference most likely lies; lesson 01 says more about it.
 
 # %% tags=["plumbing"]
 import numpy as np
@@ -131,14 +133,14 @@ teach.show(figure, caption=caption, alt=alt)
 # %% [markdown] tags=["quiz"]
 # ## The pictures
 #
-# The data come in three parts. The network learns from the first, the *validation*
-# images say when to stop, and the *test* images are looked at once, at the end. A
-# picture that is in two parts would make the last number a lie, so each lesson proves
-# that there is none.
+# The data come in three parts. The network learns from the *training* images. The
+# *validation* images are for choices, such as when to stop. The *test* images are
+# looked at once, at the end. A picture in two parts would make the last number too
+# good, so each lesson proves that there is none.
 #
 # **Quick question.** You try two networks. Which images choose between them?
 #
-# - [ ] The training images :: The better memory would win.
+# - [ ] The training images :: The one that remembers them best would win.
 # - [x] The validation images :: They are new to both, and there to choose by.
 # - [ ] The test images :: They are looked at once.
 
@@ -179,8 +181,9 @@ teach.show(figure, caption="Two images of five classes, with their names.")
 # The *backbone* turns an image into a list of *features*: one number for each channel
 # of its last layer, averaged over the places. A new *head*, a single layer, turns
 # features into one number for each class, its *logits*. *Softmax* makes probabilities
-# of them: positive numbers that sum to one, in the same order. The head knows nothing
-# yet.
+# of them: positive numbers that sum to one, in the same order. Backbone and head
+# together are a *classifier*. It names the likeliest class; the probability of that
+# class is its *confidence*. The head knows nothing yet.
 
 # %%
 teach.predict(
@@ -202,13 +205,14 @@ print(f"That is one part in {1 / first.confidences[0]:.1f}.")
 # The features are good, but nobody has told the head which feature means which class.
 # It gives every class the same probability. So the first thing to beat is a rule that
 # looks at nothing: always name the class with the most images. Such a rule is a
-# *baseline*, and each lesson has one before it praises any network.
+# *baseline*, and each lesson has one.
 #
 # ## Teach the head
 #
 # Then the head learns, and the backbone stays exactly as it is: it is *frozen*. This is
 # the cheapest kind of transfer learning, a *linear probe*. The backbone looks at each
 # image once; after that only the small head is trained on the features.
+# `kerastl.fine_tune` does it: its `recipe` says what is to learn.
 #
 # How does it learn? The *loss* is one number that says how wrong the answers are: here
 # it is large where the right class got a small probability. The *gradient* says for
@@ -217,10 +221,11 @@ print(f"That is one part in {1 / first.confidences[0]:.1f}.")
 # the step. A pass over all training images is an *epoch*.
 #
 # The curves say how the loss fell and the *accuracy*, the share of right answers, rose.
-# On the images that it learns from, the head does better than on the validation images.
-# That gap is called *overfitting*: a part of what was learnt holds for the training
-# images only. The star marks the epoch whose weights were kept, the best on the
-# validation images. After that comes the one look at the test images.
+# The head does better on the images that it learns from. That gap is *overfitting*: a
+# part of what was learnt holds for them only. The star marks the epoch whose weights
+# were kept, the best on the validation images. While the head learns, a part of the
+# features is left out at random (*dropout*); the hollow diamond is the score on
+# training images without that. Then comes the one look at the test images.
 
 # %%
 baseline = np.bincount(test.labels).max() / len(test)
@@ -257,7 +262,7 @@ accuracy = float(np.mean(predictions.indices == test.labels))
 teach.reveal("00.b", 100 * accuracy, form="{:.0f} of 100")
 teach.claim(
     "00.gain",
-    "The trained head is {points} above that on the test images.",
+    "On the test images the trained head is {points} above the baseline.",
     accuracy - baseline,
     low=0.3,
     high=0.75,
@@ -281,17 +286,17 @@ axes.set(ylim=(0, 1), ylabel="probability", title=title)
 axes.legend()
 words = f"{after.labels[0]} leads with {after.confidences[0]:.2f}"
 alt = f"Bars: all classes alike before training; after it {words}."
-teach.show(figure, caption="Training turns equal guesses into an opinion.", alt=alt)
+teach.show(figure, caption="After training one class leads.", alt=alt)
 
 # %% [markdown]
 # ## Exercise 00.1: the doubtful picture
 #
 # `predictions` holds one row for each test image. Which image is the classifier least
-# sure of? Give its position. `predictions.confidences` is a good place to start.
+# sure of? Give its position. `predictions.confidences` is a good place to start: an
+# array with the confidence for each image.
 #
-# The check asks for *properties*, from coarse to fine, and stops with one hint at the
-# first that does not hold. Run it as often as you like; it never stops the notebook.
-# You may open the folded cell: the properties do not say how to get there.
+# The check asks for *properties*, from coarse to fine, and gives one hint at the first
+# that does not hold. Run it as often as you like; it never stops the notebook.
 
 # %% tags=["stub"]
 doubtful = ...
@@ -345,7 +350,7 @@ teach.check(
 # Write `share_right(model, images)`. `images` is an image set: `kerastl.predict(model,
 # images)` gives `.indices`, the position of the likeliest class of each image, and
 # `images.labels` holds the right positions. Return the share that is right, from zero
-# to one.
+# to one. Print `share_right(model, sketches)` too.
 
 # %%
 sketches, _ = kerastl.make_shapes(60, image_size=L.image_size, style="sketch", seed=7)
@@ -473,15 +478,14 @@ teach.check(
 # ## Look at what goes wrong
 #
 # One number hides which images fail, and how. Below are the mistakes that the network
-# was most certain of.
+# was most certain of: above each what it is, then what was said, and the confidence.
 #
 # **Quick question.** After the head has learnt, which numbers of the backbone differ
 # from those it came with?
 #
-# - [ ] All of them, a little :: That would be fine-tuning, which lesson 05 is about.
+# - [ ] All of them, a little :: That would be fine-tuning: see lesson 05.
 # - [ ] Those of its last layers :: Nobody unfroze any layer.
-# - [x] None :: In a linear probe only the head learns; the backbone is read and never
-#   written.
+# - [x] None :: In a linear probe only the head learns.
 
 # %%
 wrong = np.flatnonzero(predictions.indices != test.labels)
@@ -495,16 +499,14 @@ teach.show(kerastl.plots.mistakes(*seen, count=8), caption=caption)
 # ## At full scale
 #
 # With `scale="full"` the same cells load photographs of flowers and a network that was
-# trained on ImageNet. The first run downloads both, and each step takes longer. Is the
-# gain over the rule larger or smaller there? Guess before you run.
+# trained on ImageNet. Is the gain over the baseline larger or smaller there? Guess
+# before you run.
 
 # %% [markdown] tags=["quiz"]
 # ## What we saw
 #
-# - A backbone with weights and a head without: at first every class is equally likely.
-# - A head on top of a frozen backbone beats the rule that looks at nothing.
-# - A guess comes before a run, a check asks for properties, and a claim says a measured
-#   number together with the band in which it belongs.
+# - With a new head every class is equally likely at first.
+# - A trained head on a frozen backbone beats the baseline.
 #
 # Next: lesson 01 asks how much the borrowed weights are worth, and why.
 #
@@ -513,9 +515,9 @@ teach.show(kerastl.plots.mistakes(*seen, count=8), caption=caption)
 #
 # - [ ] Change the seed until it holds :: Then you would have chosen your result.
 # - [x] Compare versions, scale and data with those of the lesson :: A claim held on
-#   several seeds when the lesson was made, so most likely something else differs.
-# - [ ] Ignore it, since nothing stopped :: It did not stop so that you can look; the
-#   sentence itself is the alarm.
+#   several seeds when the lesson was made; most likely something else differs.
+# - [ ] Ignore it, since nothing stopped :: It goes on so that you can look for the
+#   cause.
 
 # %% [markdown]
 # ## Words
