@@ -21,7 +21,7 @@ data |= {"licence": ("Apache-2.0; weights non-commercial", "CC BY")}
 network = {"backbone": ("MobileNet", "MobileNet"), "alpha": (0.5, 0.25)}
 weights = {"weights": ("tiny", "imagenet"), "image_size": (96, 224)}
 costs = {"download": ("nothing", "about 220 MB"), "minutes": (1, 9)}
-bands = {"least_cut_gain": (0.02, 0.0)}
+bands = {"least_cut_gain": (0.02, 0.0)}  # the lower limit of a claim near the end
 L = teach.lesson("03", {**data, **network, **weights, **costs, **bands})
 
 # %%
@@ -40,7 +40,7 @@ teach.claim(
 # ## What is to be beaten
 #
 # First a look at the images, and a baseline: a rule that always names the most frequent
-# class. A network that does no better has learnt nothing, however good its curves look.
+# class. A network that does no better has learnt nothing.
 
 # %%
 import numpy as np
@@ -72,13 +72,14 @@ teach.claim("03.baseline", words, baseline, low=0.1, high=0.35)
 # model = keras.Model(base.input, keras.layers.Dense(classes)(row))
 # loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
 # model.compile(keras.optimizers.Adam(3e-3), loss, metrics=["accuracy"])
-# model.fit(images, labels, epochs=20)  # 5
+# model.fit(images, labels, epochs=20)  # 5; Keras's MobileNet wants pixels in -1 .. 1
 # ```
 #
-# The dense layer gives one number for each class, its *logit*: the higher, the more
-# likely. *Softmax* would make probabilities of them; `from_logits=True` tells the loss
-# that it has not been done. *Adam* is the optimizer, which moves the weights so that
-# the loss falls; `3e-3` is its learning rate, the length of a step.
+# The dense layer holds two arrays: its *kernel*, a weight for each pair of feature and
+# class, and its *bias*, a number for each class. It gives each class a *logit*: the
+# higher, the more likely. *Softmax* would make probabilities of them;
+# `from_logits=True` tells the loss that it has not been done. *Adam* is the optimizer;
+# `3e-3` is its learning rate, the length of a step.
 #
 # **Quick question.** What comes out of a backbone whose top has been removed?
 #
@@ -124,7 +125,7 @@ bars.set_label("trained")
 axes.set(xlabel="numbers in the block", ylim=(len(rows) - 0.5, -0.5))
 axes.legend()
 words = f"{sum(trains):,} numbers train, {sum(frozen):,} are frozen"
-caption = f"From the image (above) to the head (below): {words}."
+caption = f"From the first layers, the stem, down to the head: {words}."
 teach.show(figure, caption=caption, alt=f"Bars for each block: {words}.")
 
 # %% [markdown]
@@ -134,7 +135,7 @@ teach.show(figure, caption=caption, alt=f"Bars for each block: {words}.")
 # back a `keras.Model` that shares the backbone's weights, holds them frozen, averages
 # over the places of the map, and ends in one dense layer with a number for each class,
 # without softmax. The check trains it on a small hidden backbone, and sees whether a
-# bit has moved.
+# weight of it has moved.
 #
 # In Keras a layer is called on what comes before it, and a model goes from an input to
 # an output:
@@ -259,9 +260,8 @@ teach.check(
 # %% [markdown]
 # ## The fifth step: train
 #
-# The curves show the loss and the accuracy from pass to pass over the images, called an
-# *epoch*. What trained, and what did not, is not a matter of trust: we compare every
-# array of the backbone before and after, number by number.
+# The curves show the loss and the accuracy from epoch to epoch. Did the backbone stay
+# as it was? We compare each of its arrays before and after, number by number.
 
 # %%
 before = [weight.numpy() for weight in backbone.weights]
@@ -282,17 +282,18 @@ teach.claim("03.gain", words, gain, low=0.4, high=0.75)
 #
 # A frozen network gives the same features for the same image in every epoch. So it need
 # look at each image only once: keep the features, and train the head on those. That is
-# what `fine_tune` did above, unasked. How much does it save? We time epochs with and
-# without, and leave out the first, which also compiles.
+# what `fine_tune` did above by itself. How much does it save? We time epochs with and
+# without, and leave out the first, in which Keras also prepares the computation. A
+# `Phase` says what trains, how long, and at which rate; `run_phases` runs it.
 #
 # **Quick question.** When may you *not* replace an image by its stored features?
 #
 # - [ ] When the backbone has BatchNorm layers :: Frozen, they use stored statistics, so
 #   an image always gives the same features.
-# - [x] When each epoch changes the images at random :: A mirrored or turned image has
-#   other features. Stored ones would undo the augmentation without a word.
-# - [ ] When the head has several layers :: Above the features anything may happen;
-#   only what lies below must hold still.
+# - [x] When each epoch changes the images at random :: That is called *augmentation*. A
+#   mirrored or turned image has other features; stored ones would be those of the
+#   image as it was.
+# - [ ] When the head has several layers :: What lies above the features may change.
 
 # %%
 teach.predict(
@@ -478,7 +479,9 @@ teach.check(
 # one to cut at. And a cut further down saves time in every use.
 #
 # `depth_profile` puts a simple linear classifier, a *probe*, on features from several
-# depths, and scores it on images it has not learnt from. We draw the folds three times.
+# depths. It cuts the training images into five parts, called *folds*: each is scored
+# once by a probe that has learnt from the other four. We draw the folds three times. In
+# the table `+-` is the *standard error* of the mean: about how far it is off by chance.
 
 # %%
 teach.predict(
@@ -523,8 +526,8 @@ teach.show(figure, caption="The last layer is not the best one to cut at.", alt=
 # Now all five steps, on pictures that this lesson has not shown: scans of digits. Write
 # `read_digits(backbone, images, labels)` in plain Keras. Build a frozen backbone with a
 # head for ten classes, train it for 20 epochs with Adam at `1e-2`, and return the
-# trained model. The check gives you a small backbone, and asks your model about digits
-# that it has not seen.
+# trained model. The check gives you a small backbone that scales the pixels itself, and
+# asks your model about digits that it has not seen.
 
 
 # %% tags=["stub"]
@@ -625,10 +628,11 @@ teach.check(
 )
 
 # %% [markdown] tags=["quiz"]
-# ## A hint is not a verdict
+# ## The validation images decide
 #
-# The probe was scored on the training images. So we fit a head at the last layer and
-# one at the cut of the probe, and the validation images decide.
+# The probe has seen the training images only, so it gives no more than a hint. We fit
+# a head at the last layer and one at the cut marked `*` in the table, and compare them
+# on the validation images.
 #
 # Both are fitted in the same way: *standardise* each feature first, so that its mean
 # over the training images is 0 and its standard deviation 1, then find the best weights
@@ -636,13 +640,12 @@ teach.check(
 # and an optimizer that takes small steps on them is far from the best head when it
 # stops. `set_head` writes the fitted head, its standardising included, into the
 # network's last layer. The cell below prints the interval of the difference on the same
-# images. Where it holds zero, they cannot tell the two apart, and the cheaper network
-# wins.
+# images (and `p`: how often chance alone makes such a difference). Unless the whole
+# interval is below zero, we take the lower cut: its network is cheaper.
 #
 # ## One look at the test images
 #
-# Then all choices are made, on training and validation images alone. Now, once, the
-# test images may speak.
+# Then all choices are made, and the test images are used, once.
 #
 # **Quick question.** The test accuracy is lower than you hoped. You try another cut,
 # and test again. What is wrong with that?
@@ -672,7 +675,7 @@ compared = kerastl.metrics.compare_classifiers(validation.labels, *said)
 words = "Validation accuracy at the probe's cut, against the last layer: {points:+}."
 teach.claim("03.shorter", words, compared.difference, low=-0.06, high=0.12)
 print(compared.summary)
-final = heads[1] if compared.difference > -0.02 else heads[0]
+final = heads[0] if compared.interval[1] < 0 else heads[1]
 result = kerastl.evaluate(final, test)
 low, high = result.accuracy_interval
 print(f"accuracy {result.accuracy:.1%}, 95% interval {low:.1%} to {high:.1%}")
@@ -685,8 +688,7 @@ teach.claim("03.test", words, gain, low=0.35, high=0.75)
 #
 # With `scale="full"` the images are photographs of flowers and the weights come from
 # ImageNet. Photographs of flowers are close to what those weights were trained on, so
-# late layers should serve well: guess where the best cut lies before you run it. The
-# passes through the backbone are longer, and storing features saves more.
+# late layers should serve well: guess where the best cut lies before you run it.
 #
 # ## What we saw
 #
@@ -695,8 +697,8 @@ teach.claim("03.test", words, gain, low=0.35, high=0.75)
 # - Stored features make the head's epochs cheap, until images change at random.
 # - Wrong preprocessing raises no error. Only a comparison shows it, and some faults
 #   stay hidden even then.
-# - The last layer is a habit, not a law: measure cuts, with a probe for a hint and
-#   with validation images for the decision. Standardise features before you compare.
+# - The last layer need not be the best cut: measure, with a probe for a hint and with
+#   validation images for the decision. Standardise features before you compare.
 #
 # Next: lesson 04 hands the same features to classical models.
 #
