@@ -234,10 +234,12 @@ def _training(facts: Facts) -> str:
 
 
 def _best(best: dict[str, Any]) -> str:
-    return (
-        f"phase {best.get('phase')!r}, epoch {best.get('epoch')}: "
-        f"{best.get('monitor')} {cell(best.get('value'))}"
-    )
+    measured = f"{best.get('monitor')} {cell(best.get('value'))}"
+    epoch = int(best.get("epoch", -1)) + 1
+    if not epoch:
+        return f"the start of training: {measured}"
+    # Counted from one, as curves and logs do.
+    return f"phase {best.get('phase')!r}, epoch {epoch}: {measured}"
 
 
 def _count(weights: Any) -> int:

@@ -120,7 +120,7 @@ def test_sections_say_what_the_run_said(written):
         assert part in read.ids
     for part in ("confusion", "doubtful-labels", "calibration", "groups"):
         assert part in read.ids
-    assert "phase 'head', epoch 1: val_loss 0.5" in read.text
+    assert "phase 'head', epoch 2: val_loss 0.5" in read.text
     assert "--recipe lp_ft" in read.text
     assert "--image-size 16" in read.text
     assert "not calibrated" in read.text
