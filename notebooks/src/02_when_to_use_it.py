@@ -14,9 +14,9 @@
 #
 # Here you measure all four fields, and see where the textbook is right.
 #
-# A word on words: *transfer learning* means any use of what was learnt elsewhere. Some
-# texts mean by it the new head alone, and set *fine-tuning* against it. In this course
-# fine-tuning, training borrowed weights further, is one way of transfer learning.
+# *Fine-tuning* is training borrowed weights further. *Transfer learning* means any use
+# of what was learnt elsewhere, so fine-tuning is one way of it. (Some texts mean by
+# transfer learning the new head alone.)
 #
 # ## You will be able to
 #
@@ -83,13 +83,13 @@ figure = kerastl.plots.images([*pixels[0][0][:5], *pixels[1][0][:5]], **options)
 teach.show(figure, caption="Above: the near task. Below: the far one.")
 
 # %% [markdown]
-# ## How near is near?
+# ## How to measure nearness
 #
-# "Near" is easily said. Here is a way to measure it. Take the *features* of a picture:
-# the numbers that the top of the frozen backbone makes of it. (*Frozen*: no weight
-# changes.) Fit a simple linear classifier, a *probe*, on them. Fit the same probe on
-# the bare pixels. Does the backbone tell more about your classes than the pixels do?
-# Then the task is near. Does it tell less? Then the task is far.
+# Take the *features* of a picture: the numbers that the top of the frozen backbone
+# makes of it. (*Frozen*: no weight changes.) Fit a simple linear classifier, a *probe*,
+# on them: the logistic regression of lesson 01. Fit the same probe on the bare pixels.
+# Do the features tell more about your classes than the pixels do? Then the task is
+# near. Do they tell less? Then the task is far.
 
 
 # %%
@@ -115,7 +115,7 @@ teach.predict(
 options = {"alpha": L.alpha, "image_size": L.image_size, "weights": L.weights}
 extractor = kerastl.features.FeatureExtractor(L.backbone, **options)
 tops = [[extractor.fit(p[0]).transform(part) for part in p] for p in pixels]
-bare = [[flatten(part[:, ::3, ::3]) for part in p] for p in pixels]
+bare = [[flatten(part[:, ::3, ::3]) for part in p] for p in pixels]  # every third
 
 # %%
 SEEDS = [3 * L.seed + i for i in range(3)]
@@ -136,7 +136,8 @@ teach.compare("02.far", said, *first[1], low=-0.5, high=-0.05)
 kinds = "near, features", "near, pixels", "far, features", "far, pixels"
 rows = zip(kinds, (each.mean(axis=1) for pair in first for each in pair), strict=True)
 caption = "Features help with the near task. On the far one bare pixels are better."
-teach.show(teach.dots(dict(rows)), caption=caption)
+looks = dict(zip(kinds, (0, 1, 0, 1), strict=True))
+teach.show(teach.dots(dict(rows), looks=looks), caption=caption)
 
 # %% [markdown] tags=["quiz"]
 # ## Five ways
@@ -145,9 +146,10 @@ teach.show(teach.dots(dict(rows)), caption=caption)
 # - **head**: freeze everything, train a new head on the features of the top.
 # - **cut**: throw the upper layers away, freeze the rest, train a head on what is left.
 # - **top**: freeze the early layers, train the upper ones and the head.
-# - **all**: train every weight, starting from those that came.
+# - **all**: train every weight, starting from the borrowed ones.
 #
-# In plain Keras, for a backbone with `classes` classes to learn:
+# In plain Keras a layer is called on the output of what comes before it, and a model
+# goes from an input to an output. With `classes` classes to learn:
 #
 # ```python
 # base = keras.applications.MobileNet(include_top=False, weights="imagenet")
@@ -160,12 +162,15 @@ teach.show(teach.dots(dict(rows)), caption=caption)
 #     layer.trainable = False
 # ```
 #
-# `conv_pw_6_relu` is a layer in the middle: there we cut and there we freeze.
+# `conv_pw_6_relu` is a layer in the middle: there we cut, and up to there *top*
+# freezes. In the next cell `unfreeze` opens all weights but the running means and
+# variances of BatchNorm layers (lesson 05 says why), and `split_model` cuts a model in
+# two.
 #
-# **Quick question.** Which way keeps the *features of the early layers* and never asks
-# what the upper layers think of the picture?
+# **Quick question.** Which way uses the *features of the early layers* and never
+# computes the upper layers?
 #
-# - [ ] head :: Its features come from the very top; all layers are asked.
+# - [ ] head :: Its features come from the very top; all layers are computed.
 # - [x] cut :: The upper layers are gone, for training and for prediction.
 # - [ ] top :: The upper layers stay, and learn.
 # - [ ] all :: Every layer stays, and learns.
@@ -254,10 +259,10 @@ def tuned(which, way, own, seed, rate=2e-4):  # which validation images are righ
 #
 # Now all five ways, with few and with many images, near and far. *Head* and *cut* are
 # probes on frozen features. *Top* and *all* begin with the head of the probe, and then
-# train for 80 steps of 20 images. *Scratch* gets 100 steps: it has to come further, and
-# each of its steps is cheap. In all of them the learning rate, which is the length of
-# a step, climbs first and falls at the end: to `3e-3` for random weights, and to `2e-4`
-# for borrowed ones, because at `5e-4` single runs of so few steps came to grief.
+# train for 80 steps of 20 images. *Scratch* gets 100 steps: it has more to learn, and
+# each of its steps is cheap. In these three the learning rate, which is the length of a
+# step, starts low, climbs, and falls at the end. Its peak is `3e-3` for random weights
+# and `2e-4` for borrowed ones: at `5e-4` some runs of so few steps failed.
 #
 # Each field has three seeds: other images, another order. Predict all four before you
 # run.
@@ -346,14 +351,15 @@ teach.compare("02.rival", said, many["scratch"], many["all"], low=-0.1, high=0.3
 # - *Many and near.* Borrowed weights lead scratch. Does tuning them pay? The textbook
 #   says yes; look whether these few steps settle it.
 # - *Few and far.* Cutting beats the plain head, as the textbook says. So does tuning.
-# - *Many and far.* A small network from scratch has caught up. It needs no backbone,
-#   and is far cheaper to use.
+#   Look at scratch too: on these simple scans it needs few images.
+# - *Many and far.* A small network from scratch is at least as good. It needs no
+#   backbone, and is far cheaper to use.
 #
 # **Quick question.** In one field the interval of two ways holds zero. Which do you
 # take?
 #
 # - [ ] The one with the higher mean :: With other seeds it may be the lower one.
-# - [x] The cheaper one :: These runs cannot tell them apart, but the bill can: weights
+# - [x] The cheaper one :: These runs cannot tell them apart, but the costs can: weights
 #   to train, seconds for each prediction.
 # - [ ] Neither :: Both are good; only their order is unknown.
 
@@ -362,6 +368,7 @@ teach.compare("02.rival", said, many["scratch"], many["all"], low=-0.1, high=0.3
 #
 # Few far images, all weights, everything as before, but the learning rate is ten times
 # as high. That is a common slip: it is near the rate at which new networks are trained.
+# Where the three seeds are far apart, the interval is wide, and settles nothing.
 
 # %%
 own = [draw(answers[1][0], SIZES[0], seed) for seed in SEEDS]
@@ -372,12 +379,13 @@ teach.compare("02.rate", said, few["all"], hasty, low=0.0, high=0.75)
 runs = {"head": few["head"], "all": few["all"], "all, hasty": hasty}
 shown = {name: each.mean(axis=1) for name, each in runs.items()}
 caption = "Ten times the rate is a gamble: see how far its seeds are apart."
-teach.show(teach.dots(shown, baseline=rule[1]), caption=caption)
+looks = {"head": 1, "all": 4, "all, hasty": 5}  # as in the table above
+teach.show(teach.dots(shown, baseline=rule[1], looks=looks), caption=caption)
 
 # %% [markdown]
 # ## How much does each way train?
 #
-# The bill of a way has three parts: the weights that train, the time for training, and
+# The cost of a way has three parts: the weights that train, the time for training, and
 # the time for each prediction. The next figure shows the first part.
 
 # %% tags=["plumbing"]
@@ -391,7 +399,7 @@ bars = axes.barh(WAYS[::-1], [trained[way] for way in WAYS[::-1]], color="#0072B
 axes.bar_label(bars, fmt="{:,.0f}", padding=3)
 axes.set(xlim=(0, 1.2 * max(trained.values())), xlabel="weights that train")
 words = ", ".join(f"{way} {number:,}" for way, number in trained.items())
-caption = "Head and cut train next to nothing. Half the depth is not half of that."
+caption = "Head and cut train few weights. Most of a backbone's are in its upper half."
 teach.show(figure, caption=caption, alt=f"Bars, weights that train: {words}.")
 
 # %% [markdown]
@@ -593,11 +601,11 @@ teach.check(
 # %% [markdown]
 # ## Exercise 02.3: the rule
 #
-# Now the decision. Write `choose(behind, trained)`. `behind` says for each way by how
-# much it is behind the best one: an interval `(low, high)`. Where `low` is not above
-# zero, the runs cannot tell the way from the best. `trained` says how many weights each
-# way trains. Return, of the ways that cannot be told from the best, the one that trains
-# the fewest.
+# Now the decision. Write `choose(behind, trained)`. Both are dicts whose keys are names
+# of ways. `behind` says by how much each is behind the best one: an interval
+# `(low, high)`. Where `low` is not above zero, the runs cannot tell the way from the
+# best. `trained` says how many weights each way trains. Return, of the ways that cannot
+# be told from the best, the name of the one that trains the fewest.
 
 
 # %% tags=["stub"]
@@ -665,7 +673,7 @@ rows = networks[1][1].predict(as_array(far.test), verbose=0).mean((1, 2))
 own = draw(far.train.labels, SIZES[1], L.seed)
 score = probe(middles[1][0], far.train.labels, own).score(rows, far.test.labels)
 above = score - np.bincount(far.test.labels).max() / len(far.test)
-said = "Far, many images, cut: {points} above one class on the test images."
+said = "Far, many images, cut: on the test images {points} above the baseline."
 teach.claim("02.test", said, above, low=0.7, high=0.9)
 
 # %% [markdown] tags=["quiz"]
@@ -681,7 +689,8 @@ teach.claim("02.test", said, above, low=0.7, high=0.9)
 # - Far: cut, tune, or start from scratch. The plain head is the worst choice there.
 # - A rule holds for a backbone, a range of sizes and a way of training. Where the
 #   textbook and your table differ, trust the table, with its intervals.
-# - A rate that is too high is a gamble with what you came for.
+# - A learning rate that is too high can destroy the borrowed weights, in some runs and
+#   not in others.
 #
 # Next: lesson 03 takes the cheapest way apart, step by step.
 #
@@ -710,7 +719,8 @@ teach.claim("02.test", said, above, low=0.7, high=0.9)
 # - [ ] A new head on the top features :: The top is the part that fits least.
 # - [x] A head on features from the middle :: It costs seconds, and what it reaches is a
 #   rival for anything dearer.
-# - [ ] A network from scratch :: With few images it has the least to learn from.
+# - [ ] A network from scratch :: It may do as well, as in the table. But it takes a
+#   training of its own, and the head shows first what it must beat.
 
 # %% [markdown] tags=["teacher"]
 # ## Timing
