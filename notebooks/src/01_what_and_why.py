@@ -68,7 +68,7 @@ def as_array(part):
 few = [np.flatnonzero(train.labels == c)[i] for i in (0, 1) for c in range(5)]
 pixels, check_pixels, names = as_array(train), as_array(validation), train.class_names
 words = {"labels": train.labels[few], "class_names": names, "columns": 5}
-teach.show(kerastl.plots.images(pixels[few], **words), caption="The target.")
+teach.show(kerastl.plots.images(pixels[few], **words), caption="Images of the target.")
 
 # %% [markdown] tags=["quiz"]
 # ## What the first layers look at
@@ -122,15 +122,18 @@ teach.show(figure, caption=caption, alt=f"{words}, and channel {worst}, least li
 # Perhaps any big network makes good features. Let us compare three descriptions of the
 # same pictures: plain pixels, features of the same backbone with *random* weights, and
 # features with the weights it came with. On each of them we train the same simple
-# classifier, three times with other images. Which one do you expect to win?
+# classifier, three times with other images. It is a *logistic regression*: a head of
+# one layer, which needs no network below it; `regularization` keeps its weights small.
+# Which description do you expect to win?
 #
 # Right answers are counted image by image, so that two descriptions can be compared on
 # the *same* images. The *paired interval* of their difference says where the true
-# difference most likely lies; it holds the luck of the images and that of the draws.
+# difference most likely lies; it allows for chance in the images and in the draws.
 # Where it holds zero, these runs do not settle who is better.
 #
 # The maps show the validation images along the two directions that best separate the
-# *training* classes (*linear discriminant analysis*), for pixels and for features.
+# *training* classes (*linear discriminant analysis*), for pixels and for features. The
+# share above each is that of the simple classifier.
 
 # %%
 import time
@@ -201,16 +204,19 @@ teach.show(figure, caption=caption, alt=alt)
 # weight. Each point is run with three seeds: other images, other starting weights. The
 # band shows the least and the greatest of them.
 #
-# In the network below, `strides=2` halves the map, `padding="same"` keeps its border,
-# and `ReLU` turns negative numbers into zero. `BatchNormalization` keeps the numbers in
-# range. Training lowers the *loss*, one number for how wrong the answers are, by the
-# *optimizer* `SGD`: small steps along the *gradient*, the direction in which the loss
-# falls. `from_logits=True` says that the last layer gives *logits*: one number for each
-# class, not yet probabilities. Scratch gets 200 steps of 24 images; more steps help it
-# a little, and do not close the gap.
+# In the network below, `Conv2D(16, 3)` is a convolution with 16 windows of 3 by 3
+# pixels, `strides=2` halves the map, `padding="same"` keeps its border, and `ReLU`
+# turns negative numbers into zero. `BatchNormalization` keeps the numbers in range, and
+# `Rescaling` does so with the pixels. `GlobalAveragePooling2D` averages each channel
+# over the places; `Dense` is the head. `compile` gives a network its loss and its
+# optimizer, `fit` trains it. The *optimizer* is `SGD`: small steps along the
+# *gradient*, the direction in which the loss falls. `from_logits=True` says that the
+# last layer gives *logits*, not yet probabilities. Scratch gets 200 steps of 24 images;
+# more steps help it a little, and do not close the gap.
 #
 # Then the clock runs, with all training images. Transfer looks at each picture *once*;
-# the time for this pass counts. Scratch looks at pictures again and again.
+# the time for this pass counts. Scratch looks at pictures again and again. The seconds
+# are those of your computer; compare the heights first.
 
 # %%
 teach.predict(
@@ -401,9 +407,10 @@ teach.check(
 # Write `worth(train, check)`. Both are image sets with `.images` and `.labels`. Build
 # two frozen networks, `kerastl.features.FeatureExtractor("MobileNet", alpha=0.25,
 # image_size=32, weights=...)`, one with `weights="tiny"` and one with `weights=None`,
-# which are random. `.fit(images).transform(images)` gives features. Return the accuracy
-# on `check` of `kerastl.features.classical_head("logistic")` with the learnt features,
-# minus that with the random ones.
+# which are random. `.fit(images).transform(images)` gives features; this `fit` learns
+# nothing, it only builds the network. Return the accuracy on `check` of
+# `kerastl.features.classical_head("logistic")` with the learnt features, minus that
+# with the random ones. A head has `fit(rows, labels)` and `score(rows, labels)`.
 
 
 # %% tags=["stub"]
@@ -554,10 +561,10 @@ teach.show(teach.dots(shown), caption=caption)
 # %% [markdown]
 # ## Exercise 01.3: make transfer useless
 #
-# What does a backbone need in a picture? Write `spoil(images)` for images of the shape
-# `(n, 8, 8, 3)`. It returns as many images of the same shape, from which the classifier
-# on *plain pixels* learns exactly as much as before, while the frozen features become
-# much worse. Change the places of pixels, not their values.
+# What must a picture have for a backbone to work? Write `spoil(images)` for images of
+# the shape `(n, 8, 8, 3)`. It returns as many images of the same shape, from which the
+# classifier on *plain pixels* learns exactly as much as before, while the frozen
+# features become much worse. Change the places of pixels, not their values.
 # `images.reshape(len(images), 64, 3)` makes a list of 64 pixels of each image, and
 # `pixels[:, order]` puts them into another order.
 
@@ -631,7 +638,7 @@ teach.check(
 extractor = kerastl.features.FeatureExtractor(L.backbone, **building).fit(train.images)
 score = probe.score(extractor.transform(test.images), test.labels)
 rule = np.bincount(test.labels).max() / len(test)
-said = "On the test images transfer is {points} above one class."
+said = "On the test images transfer is {points} above the most frequent class."
 teach.claim("01.test", said, score - rule, low=0.2, high=0.75)
 
 # %% [markdown] tags=["quiz"]
