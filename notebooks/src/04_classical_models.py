@@ -4,8 +4,9 @@
 # When the network is frozen, who says that the head must be a network too?
 #
 # Features are a table: a row for each image, a column for each feature. For tables
-# there are sixty years of classical models. They are fitted in moments, and they come
-# with traps of their own. The worst of them makes noise look like knowledge.
+# there are many older models. They are fitted in moments, and they come with traps of
+# their own. The worst one makes pure noise look as if something could be learnt from
+# it. We take the models from *scikit-learn*, the usual library for them.
 #
 # ## You will be able to
 #
@@ -39,9 +40,10 @@ teach.claim(
 # %% [markdown]
 # ## Images become a table
 #
-# A `FeatureExtractor` is a frozen backbone that speaks scikit-learn: `fit_transform`
-# turns images into rows. Each image goes through the network once; after that, every
-# model below works on the same small table. As always, a baseline comes first.
+# A `FeatureExtractor` is a frozen backbone with the methods of scikit-learn:
+# `fit_transform` turns images into rows. Each image goes through the network once;
+# after that, every model below works on the same small table. As always, a baseline
+# comes first.
 
 # %%
 import keras
@@ -59,11 +61,12 @@ teach.claim("04.baseline", words, baseline, low=0.1, high=0.35)
 # %% [markdown] tags=["quiz"]
 # ## Four models, one table
 #
-# A *linear SVM* separates classes by flat borders, an *RBF SVM* by curved ones. A
-# *forest* lets many decision trees vote; each asks for one feature at a time. *Nearest
-# neighbours* looks up the most similar training images. We score each by
-# *cross-validation*: the images are cut into five folds, and each fold is judged once
-# by a model fitted on the other four. We draw the folds three times.
+# A *linear SVM* (support vector machine) separates classes by flat borders, an *RBF
+# SVM* by curved ones. A *forest* lets many decision trees vote; a tree asks a row of
+# questions, each about one feature. *Nearest neighbours* looks up the most similar
+# training images. We score each by *cross-validation*: the images are cut into five
+# *folds*, and each fold is judged once by a model fitted on the other four. We draw the
+# folds three times.
 #
 # **Quick question.** What does five-fold cross-validation give you?
 #
@@ -71,7 +74,7 @@ teach.claim("04.baseline", words, baseline, low=0.1, high=0.35)
 #   served to judge.
 # - [x] Five scores, each on images its model had not seen :: Their mean is steadier
 #   than one validation score, and every image is used for both.
-# - [ ] The test accuracy :: The test images have no part in it, and keep their secret.
+# - [ ] The test accuracy :: The test images have no part in it.
 
 # %%
 teach.predict(
@@ -115,16 +118,18 @@ figure = teach.dots(scores, baseline=baseline, mark="one draw of folds")
 teach.show(figure, caption="The SVMs lead on deep features.")
 
 # %% [markdown]
-# Deep features are made for a linear layer: the network's old top was one. A class is a
-# direction that many columns share. A tree asks for one column at a time, and needs
-# many questions for what a flat border does at once. On other tables, of ages and
-# incomes, the order is often the opposite.
+# Deep features are made for a linear layer: the network's old top was one. What tells a
+# class from the others is spread over many columns. A flat border uses all of them at
+# once; a tree asks for one column at a time, and needs many questions. On other tables,
+# of ages and incomes, the order is often the opposite.
 #
 # ## Columns in different units
 #
 # Suppose we add a column of our own: the mean brightness of the image, from 0 to 255.
 # The deep features are small numbers. A model that adds up differences over columns
-# will now see little else than brightness, unless we scale each column first.
+# will now see little else than brightness, unless we scale each column first: a
+# `StandardScaler` brings it to mean 0 and standard deviation 1. The models above do so
+# by themselves; in the next cell we switch it off and on.
 
 # %%
 teach.predict(
@@ -171,15 +176,20 @@ rows = {
     for name, pair in gains.items()
     for way, values in zip(("as it is", "scaled"), pair, strict=True)
 }
-figure = teach.dots(rows, baseline=baseline, mark="one draw of folds")
-teach.show(figure, caption="Scaling rescues the SVM; the forest does not notice.")
+looks = dict(zip(rows, (1, 1, 2, 2), strict=True))  # as in the figure above
+figure = teach.dots(rows, baseline=baseline, mark="one draw of folds", looks=looks)
+teach.show(figure, caption="Scaling helps the SVM; for the forest it changes nothing.")
 
 # %% [markdown]
 # ## Exercise 04.1: what scaling gains
 #
 # Write `gain_from_scaling(model, table, labels)`: the mean five-fold accuracy of the
 # model behind a `StandardScaler`, minus that of the model alone. The scaler must be
-# fitted inside the folds: `make_pipeline` sees to that.
+# fitted inside the folds. You need two functions of scikit-learn:
+#
+# - `make_pipeline(StandardScaler(), model)` makes one model of two steps; both are
+#   fitted on the same rows;
+# - `cross_val_score(model, table, labels)` gives the accuracy on each of five folds.
 
 
 # %% tags=["stub"]
@@ -280,17 +290,19 @@ teach.check(
 # ## Fewer columns: PCA
 #
 # Many columns say nearly the same. *Principal component analysis* (PCA) turns them into
-# new columns, sorted by how much of the variance each carries. Keep the first few, and
-# the table shrinks. It does not choose among the old columns: each new one mixes all of
-# them. (Choosing columns is *feature selection*; you will meet `SelectKBest` below.)
-# Guess how many are enough before you run the next cell.
+# new columns, the *components*, sorted by how much each varies (its *variance*). Keep
+# the first few, and the table shrinks. It does not choose among the old columns: each
+# new one mixes all of them. (Choosing columns is *feature selection*; you will meet
+# `SelectKBest` below.) Guess how many carry nearly all of the variance before you run
+# the next cell. The classifier there, `ridge`, is one more with flat borders, the
+# quickest to fit.
 #
 # **Quick question.** Which labels does PCA look at?
 #
 # - [ ] Those of the training images :: A method that does so is linear discriminant
 #   analysis.
 # - [x] None :: It keeps what varies most, which need not be what tells classes apart.
-# - [ ] All of them :: It has no argument for labels that it would use.
+# - [ ] All of them :: It is given no labels.
 
 # %%
 from sklearn.decomposition import PCA
@@ -323,13 +335,18 @@ figure, axes = plt.subplots(figsize=(6, 3))
 blue, _, green = teach.COLOURS[:3]
 axes.plot(np.arange(1, len(kept) + 1), kept, "--", color=green, label="variance kept")
 places = (*counts[:-1], len(kept))
-axes.plot(np.repeat(places, 3), by_count.ravel(), "o", color=blue, label="one draw")
+axes.plot(
+    np.repeat(places, 3), by_count.ravel(), "o", color=blue, label="accuracy, one draw"
+)
 axes.plot(places, by_count.mean(axis=1), color=blue, label="mean accuracy")
 axes.set(xscale="log", xlabel="components (at the right: no PCA)", ylim=(0, 1.02))
+axes.set(ylabel="share")
+axes.set_xticks(places, map(str, places))
+axes.minorticks_off()
 axes.legend()
 words = ", ".join(f"{a:.2f}" for a in by_count.mean(axis=1))
 alt = f"Variance kept, and accuracy at {places} columns: {words}."
-caption = "Accuracy is there long before all of the variance is."
+caption = "Accuracy stops rising long before all of the variance is kept."
 teach.show(figure, caption=caption, alt=alt)
 cost = (by_count[-1] - by_count[0]).mean()
 teach.claim("04.two", "Two components cost {points}.", cost, low=0.25, high=0.6)
@@ -438,11 +455,11 @@ teach.check(
 #
 # A student keeps the fifty columns that go best with the labels, and *then*
 # cross-validates. To see what that does, we shuffle the labels: now there is nothing to
-# learn, and an honest score must be near chance.
+# learn, and an honest score must be near *chance*, that of a blind guess.
 #
 # **Quick question.** What should any honest method score on shuffled labels?
 #
-# - [ ] Zero :: Even a blind guess is right now and then.
+# - [ ] Zero :: Even a blind guess is sometimes right.
 # - [x] About one part in the number of classes :: That is chance, when the classes are
 #   of about the same size.
 # - [ ] The same as before :: Then it would not have used the labels at all.
@@ -479,13 +496,13 @@ teach.claim("04.honest", words, np.mean(honest) - chance, low=-0.08, high=0.08)
 rows = {"chosen before": leaky, "chosen inside": honest}
 options = {"baseline": chance, "label": "accuracy on shuffled labels"}
 figure = teach.dots(rows, mark="one draw", **options)
-teach.show(figure, caption="Choosing before the folds finds knowledge in pure noise.")
+teach.show(figure, caption="Choosing before the folds lifts pure noise above chance.")
 
 # %% [markdown]
 # ## Exercise 04.3: a pipeline that does not leak
 #
-# Among many columns some agree with any labels by luck, on the images to be judged as
-# well. Choosing by all labels carries that luck into every fold.
+# Among many columns some agree with any labels by luck. Who chooses by all labels keeps
+# the columns that are lucky on the images to be judged, too. That is a *leak*.
 #
 # Write `honest_scores(table, labels)`: the five scores of a five-fold cross-validation
 # of a pipeline that keeps the ten best columns (`SelectKBest(k=10)`) and ends in
@@ -574,10 +591,11 @@ teach.check(
 # %% [markdown] tags=["quiz"]
 # ## Back into the network
 #
-# We choose the SVM's penalty inside a cross-validation, fit it, and write it into a
-# Keras model with `set_head`. Scaling and borders are all linear, so they fold into one
-# dense layer: one file, one call, the same decisions. Then the test images are
-# asked, once.
+# An SVM has a setting, `C`: the higher, the more it does to get each training image
+# right. `GridSearchCV` tries some values by cross-validation, and fits the best one on
+# all rows. We write that SVM into a Keras model with `set_head`. Scaling and flat
+# borders are both linear, so together they are one dense layer: one file, one call, the
+# same decisions. Then the test images are used, once.
 #
 # **Quick question.** Which of the four models could *not* become a dense layer?
 #
@@ -604,7 +622,7 @@ words = "Network and SVM agree on {value:.1%} of the test images."
 teach.claim("04.same", words, same, low=0.99, high=1)
 right = said == test.labels
 gain = right.mean() - np.bincount(test.labels).max() / len(test)
-words = "On the test images the folded SVM is {points} above the baseline."
+words = "On the test images the SVM in the network is {points} above the baseline."
 teach.claim("04.test", words, gain, low=0.35, high=0.75)
 
 # %% [markdown]
@@ -724,7 +742,7 @@ teach.check(
 # - SVMs led on deep features, and the forest gained nothing from scaling.
 # - A column in large units can drown the others: scale inside a pipeline.
 # - Whatever looks at labels belongs inside the folds. Shuffled labels show a leak.
-# - A linear model folds back into the network.
+# - A linear model can become the last layer of the network.
 #
 # Next: lesson 05 lets the backbone itself learn.
 #
