@@ -501,7 +501,7 @@ COMMANDS: dict[str, tuple[Callable[..., Reply], tuple[str, ...]]] = {
         compare,
         (
             "comparison.paired:compare confidence resamples batch_size seed",
-            f"data.inputs:open_data {' '.join(TABLE)}",
+            "data.inputs:open_data images text labels separator split folder",
         ),
     ),
     "features": (

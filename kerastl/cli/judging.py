@@ -111,7 +111,11 @@ def _part_of_run(
     run: dict[str, Any], data: str, columns: dict[str, Any]
 ) -> "tuple[str, ImageSet]":
     """The part that a run scored last, where these are its data; else as `evaluate`."""
+    from kerastl.workflow import folder_labels
+
     settings, counts = run.get("settings") or {}, run.get("splits") or {}
+    asked = [run[part]["task"] for part in ("test", "validation") if run.get(part)]
+    columns = folder_labels((asked or ["auto"])[0], data) | columns
     names = ("validation", "test", "seed", "on_bad", "on_leak", *TABLE)
     reading = {n: settings[n] for n in names if settings.get(n) is not None} | columns
     if counts:
