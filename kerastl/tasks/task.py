@@ -47,6 +47,7 @@ class Task(ABC):
         any_size: Whether an image shown larger has the same answer.
         folder_labels: `"masks"` or `"boxes"`, what it reads of a folder that has both.
         usual_batch: Images in an optimizer step, by default.
+        fine_rate: Peak rate of loaded weights under AdamW, BatchNorm statistics held.
         head_epochs: Epochs in which the recipes train a new head on frozen features.
         scores_epochs: Whether `epoch_scores` measures something.
         output_name: Name of the last layer.
@@ -73,6 +74,9 @@ class Task(ABC):
     any_size: ClassVar[bool] = False
     folder_labels: ClassVar[str | None] = None
     usual_batch: ClassVar[int] = 32
+    # Photos near ImageNet do best at 3e-4, drawings far from it at 1e-3
+    # (benchmarks/defaults.md).
+    fine_rate: ClassVar[float] = 5e-4
     head_epochs: ClassVar[int] = 20
     scores_epochs: ClassVar[bool] = False
     output_name: ClassVar[str] = "outputs"

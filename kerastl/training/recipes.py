@@ -28,9 +28,6 @@ from kerastl.training.run import run_phases
 
 #: Rate of a new head on frozen features.
 HEAD_RATE = 3e-3
-#: Peak rate of loaded weights under AdamW, BatchNorm statistics held. Photos near
-#: ImageNet do best at 3e-4, drawings far from it at 1e-3 (benchmarks/defaults.md).
-FINE_RATE = 5e-4
 #: Peak rate of random weights.
 SCRATCH_RATE = 3e-3
 
@@ -69,17 +66,16 @@ def _warmup(epochs: int) -> float:
     return max(epochs / 4, min(1.0, epochs / 2))
 
 
-def _fine(
-    name: str, trainable: Any, epochs: int, rate: float, batch_norm: str = "affine"
-) -> Phase:
+def _fine(model: keras.Model, name: str, trainable: Any, epochs: int) -> Phase:
+    """A phase that opens loaded weights."""
     return Phase(
         name,
         trainable=trainable,
         epochs=epochs,
-        learning_rate=rate,
+        learning_rate=_task(model).fine_rate,
         schedule="cosine",
         warmup=_warmup(epochs),
-        batch_norm=batch_norm,
+        batch_norm="affine",
     )
 
 
@@ -91,13 +87,13 @@ def _two_phase(model: keras.Model) -> list[Phase]:
     """The classic: a short head phase, then the upper half of the backbone."""
     upper = max(len(model_blocks(model)) // 2, 1)
     epochs = -(-_task(model).head_epochs // 2)
-    return [_head(epochs), _fine("upper half", upper, FINE_EPOCHS, FINE_RATE)]
+    return [_head(epochs), _fine(model, "upper half", upper, FINE_EPOCHS)]
 
 
 def _lp_ft(model: keras.Model) -> list[Phase]:
     """Kumar et al. (2022): probe to convergence, then everything at a low rate."""
     head = _head(_task(model).head_epochs)
-    return [head, _fine("all", "all", FINE_EPOCHS, FINE_RATE)]
+    return [head, _fine(model, "all", "all", FINE_EPOCHS)]
 
 
 def _gradual(model: keras.Model) -> list[Phase]:
@@ -106,20 +102,21 @@ def _gradual(model: keras.Model) -> list[Phase]:
     # Each step compiles anew: a deep network takes several blocks at a time.
     steps = min(blocks, GRADUAL_STEPS)
     counts = [-(-blocks * step // steps) for step in range(1, steps)]
-    parts = [_fine(f"top {count}", count, 1, FINE_RATE) for count in counts]
+    parts = [_fine(model, f"top {count}", count, 1) for count in counts]
     head = _head(_task(model).head_epochs)
-    return [head, *parts, _fine("all", "all", FINE_EPOCHS - 4, FINE_RATE)]
+    return [head, *parts, _fine(model, "all", "all", FINE_EPOCHS - 4)]
 
 
 def _full(model: keras.Model) -> list[Phase]:
-    return [_fine("all", "all", FINE_EPOCHS + 2, FINE_RATE)]
+    return [_fine(model, "all", "all", FINE_EPOCHS + 2)]
 
 
 def _scratch(model: keras.Model) -> list[Phase]:
     if has_loaded_weights(model):
         hint = "Build the backbone with weights=None, or take recipe='full'."
         fail("recipe", "another one for loaded weights", "scratch", hint)
-    return [_fine("scratch", "all", 30, SCRATCH_RATE, batch_norm="train")]
+    whole = _fine(model, "scratch", "all", 30)
+    return [replace(whole, learning_rate=SCRATCH_RATE, batch_norm="train")]
 
 
 #: A function of the model: what to train in it, in order.

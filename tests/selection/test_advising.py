@@ -15,7 +15,8 @@ from kerastl.models.record import read_record
 from kerastl.selection.advice import Advice, advise, follow, input_shift
 from kerastl.selection.decision import NEAR_RATE, PROBE_RATE
 from kerastl.selection.depth import depth_profile
-from kerastl.training.recipes import FINE_RATE, recipe_phases
+from kerastl.tasks.task import Task
+from kerastl.training.recipes import recipe_phases
 
 NAMES = ("ash", "beech", "cedar")
 
@@ -90,7 +91,7 @@ def test_more_images_unlike_the_old_ones_train_everything():
     advice = advise(colours(20), noisy_channel(network(useless_top=True)))
     assert advice.quadrant == "large and different"
     assert (advice.recipe, advice.unfreeze, advice.cut) == ("lp_ft", "all", None)
-    assert advice.learning_rate == FINE_RATE
+    assert advice.learning_rate == Task.fine_rate
 
 
 def test_epochs_are_those_of_the_recipe_at_this_size():
