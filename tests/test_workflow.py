@@ -32,6 +32,7 @@ FILES = [
     "examples.png",
     "history.csv",
     "model.keras",
+    "report.html",
     "report.json",
 ]
 

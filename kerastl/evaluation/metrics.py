@@ -521,8 +521,25 @@ def roc_auc(labels: ArrayLike, scores: ArrayLike) -> float:
     """Chance that a positive image scores above a negative one; 0.5 for a guess.
 
     Of one class among several pass `np.eye(classes)[labels]`: each against the rest.
-    Labels are 0/1 `(n,)` or `(n, classes)`, scores of the same shape. Classes without a
-    positive or without a negative image are left out; nan when none remains.
+
+    Args:
+        labels: 0 and 1, `(n,)` or `(n, classes)`.
+        scores: Of the same shape; the higher, the surer of a 1.
+
+    Returns:
+        The area under the curve, 0 to 1; the mean over the classes that have a positive
+        and a negative image, nan if none has.
+
+    Raises:
+        ValueError: If the shapes differ, or a label is neither 0 nor 1.
+
+    Example:
+        >>> roc_auc([0, 0, 1, 1], [0.1, 0.4, 0.35, 0.8])
+        0.75
+
+    Reference:
+        Hanley & McNeil (1982), The meaning and use of the area under a receiver
+        operating characteristic (ROC) curve.
     """
     from sklearn.metrics import roc_auc_score
 
@@ -534,11 +551,15 @@ def roc_auc(labels: ArrayLike, scores: ArrayLike) -> float:
 def matthews_correlation(labels: ArrayLike, predicted: ArrayLike) -> float:
     """Correlation of decisions with the truth, -1 to 1; 0 for one answer throughout.
 
-    It is nan where the truth has but that one class too.
-
     Args:
         labels: Class indices `(n,)`.
         predicted: Class indices `(n,)`.
+
+    Returns:
+        -1 to 1; nan where both give one class throughout.
+
+    Raises:
+        ValueError: If the shapes differ, or labels are rows of several.
 
     Example:
         >>> matthews_correlation([0, 0, 1, 1], [0, 0, 1, 1])
@@ -569,6 +590,10 @@ def cohen_kappa(
 
     Returns:
         At most 1; nan where both give one class throughout.
+
+    Raises:
+        ValueError: If the shapes differ, labels are rows of several, or the weights are
+            unknown.
 
     Example:
         >>> cohen_kappa([0, 1, 2, 2], [0, 1, 2, 1], weights="quadratic")
