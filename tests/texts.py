@@ -46,9 +46,14 @@ def few_first(names):
     ]
 
 
-@cache
 def hub_backbone(name="BertBackbone"):
     """A random network of keras-hub; nobody may change it."""
+    return _hub_backbone(name)
+
+
+# With and without its default an argument would be two keys, and so two networks.
+@cache
+def _hub_backbone(name):
     hub = pytest.importorskip("keras_hub")
     size = "vocab_size" if name == "ElectraBackbone" else "vocabulary_size"
     options = {size: VOCABULARY, **_PLAIN, **_OPTIONS[name]}
