@@ -29,10 +29,10 @@ def evaluate(
             a dataset; where it has a test part, that part is scored.
         **options: Of `open_data` and `evaluate`.
     """
-    classifier = kerastl.load_model(model)
     from kerastl.tasks.task import bind
     from kerastl.workflow import folder_labels
 
+    classifier = kerastl.load_model(model)
     columns = {name: options.pop(name) for name in TABLE if name in options}
     if Path(data).is_dir():
         columns |= folder_labels(bind(classifier).task, data)

@@ -492,16 +492,18 @@ def _yolo_line(
     return tuple(values), names[int(number)]
 
 
-def read_annotations(root: Path, top: Folder) -> FolderImages | None:
+def read_annotations(
+    root: Path, top: Folder, found: tuple[str, list[Path]]
+) -> FolderImages | None:
     """The images with boxes of a folder of COCO, VOC or YOLO files, or None.
 
     YOLO is a folder with a `data.yaml`; COCO one with a json of images, annotations and
     categories, or with several whose names, or whose folders' names, are those of parts
     (`instances_train.json`, `valid/_annotations.coco.json`); VOC one with xml files in
     `Annotations`, beside the images, or in the folders of parts. `top` is what `walk`
-    found in the folder `root`.
+    found in the folder `root`, `found` what `annotation_files` found in that.
     """
-    kind, files = annotation_files(top)
+    kind, files = found
     if not files:
         return None
     if kind == "yolo":

@@ -286,7 +286,7 @@ def _annotations(
 ) -> tuple[FolderImages | None, tuple[str, ...]]:
     """The images with boxes of a folder, or the line on why they cannot be read."""
     try:
-        return read_annotations(root, top), ()
+        return read_annotations(root, top, annotation_files(top)), ()
     except (ValueError, TypeError, FileNotFoundError) as error:
         return None, (str(error),)
 

@@ -117,8 +117,7 @@ def open_data(
         if given is not None:
             fail(name, "None for data that are no table", given)
     splits = parts_at_hand(data)
-    folder = isinstance(data, (str, Path)) and Path(data).is_dir()
-    if dense and not folder:
+    if dense and not (isinstance(data, (str, Path)) and Path(data).is_dir()):
         fail("labels", "None for data that are no folder", dense)
     if splits is not None:
         if groups is not None:

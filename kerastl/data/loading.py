@@ -261,8 +261,9 @@ def load_images(
 
 def _dense(root: Path, top: Folder, labels: str | None) -> FolderImages | None:
     """The images with masks or boxes of a folder; None for class folders."""
-    there = {"masks": mask_files(top), "boxes": annotation_files(top)[1]}
-    there = [kind for kind, files in there.items() if files]
+    annotated = annotation_files(top)
+    files = {"masks": mask_files(top), "boxes": annotated[1]}
+    there = [kind for kind, paths in files.items() if paths]
     if labels is None and len(there) > 1:
         hint = "Say which with --task segmentation or --task detection."
         expected = "'masks' or 'boxes', as the folder has both"
@@ -275,7 +276,7 @@ def _dense(root: Path, top: Folder, labels: str | None) -> FolderImages | None:
         found = read_mask_folder(root, top)
         check_masks(found.images)
         return found
-    return read_annotations(root, top) if kind else None
+    return read_annotations(root, top, annotated) if kind else None
 
 
 def _annotated(
