@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -32,7 +32,7 @@ from kerastl.features.network import (
     text_outputs,
 )
 from kerastl.features.sources import labelled_examples
-from kerastl.models.record import set_operating, set_temperature
+from kerastl.models.record import read_encoder, set_operating, set_temperature
 from kerastl.models.text_layers import find_tokens
 from kerastl.tasks.task import BoundModel, bind_known
 
@@ -211,12 +211,16 @@ def _predict_texts(
     bound: BoundModel, texts: TextSet, batch_size: int, progress: Progress | None
 ) -> Any:
     """What a model says of texts, encoded by its own encoder."""
-    options = {"batch_size": batch_size, "progress": progress}
-    outputs = text_outputs(bound.model, texts, **options)
-    found = bound.task.predictions(bound.task.decode(outputs), None)
-    found = _by_threshold(found, bound)
-    named = hasattr(found, "texts")
-    return replace(found, texts=texts.texts) if named else found
+
+    def outputs(rows: Mapping[str, np.ndarray]) -> np.ndarray:
+        def some(indices: np.ndarray) -> dict[str, np.ndarray]:
+            return {name: array[indices] for name, array in rows.items()}
+
+        given = {"batch_size": batch_size, "progress": progress}
+        return run_batches(bound.model, some, len(rows["token_ids"]), **given)
+
+    encoder = read_encoder(bound.model)
+    return _by_threshold(bound.task.of_texts(texts, encoder, outputs), bound)
 
 
 def _by_threshold(found: Any, bound: BoundModel) -> Any:

@@ -142,9 +142,9 @@ class TransferResult:
         lines, task = [str(self.history)], bind_known(self.model).task
         for part in _PARTS:
             if scores := self.report[part]:
-                noun = getattr(self.splits, part).noun
-                words = f"{part} {task.summary(scores)}, {scores['images']} {noun}s"
-                lines.append(words)
+                examples = getattr(self.splits, part)
+                counted = f"{len(examples)} {examples.noun}s"
+                lines.append(f"{part} {task.summary(scores)}, {counted}")
         lines.append(f"{self.report['seconds']['total']:.1f} s")
         return "\n".join(lines)
 

@@ -33,19 +33,21 @@ def test_a_source_has_the_encoders_arrays_in_order():
     assert set(only_or_all(rows)) == {"token_ids", "padding_mask", "segment_ids"}
 
 
-def test_the_key_holds_all_that_the_rows_depend_on():
+def test_the_key_is_that_of_what_the_network_takes():
     texts = text_set()
     key = text_source(texts, encoder()).key()
-    assert text_source(text_set(), encoder()).key() == key
-    other = [TEXTS[0].upper(), *TEXTS[1:]]
+    upper = kerastl.TextSet([text.upper() for text in TEXTS], LABELS, NAMES)
+    # The encoder knows no case.
+    assert text_source(upper, encoder()).key() == key
     changed = [
-        text_source(kerastl.TextSet(other, LABELS, NAMES), encoder()),
+        text_source(kerastl.TextSet(TEXTS[::-1], LABELS, NAMES), encoder()),
         text_source(texts.subset([1, 0, *range(2, len(texts))]), encoder()),
         text_source(texts, encoder(sequence_length=11)),
-        text_source(texts, encoder(truncate="tail")),
+        text_source(texts, encoder(sequence_length=5)),
+        text_source(texts, encoder(sequence_length=5, truncate="tail")),
         text_source(texts, encoder(lowercase=False)),
     ]
-    assert len({key, *(source.key() for source in changed)}) == 6
+    assert len({key, *(source.key() for source in changed)}) == 7
 
 
 def test_pairs_of_strings_and_labels_are_texts():

@@ -346,14 +346,13 @@ class TextSource(ArraySource):
         return self.texts.num_classes
 
     def key(self) -> str:
-        """All texts as they are, and the encoder's vocabulary and settings."""
+        """All that the network takes of them."""
         content = hashlib.sha256()
-        for text in self.texts.texts:
-            data = text.encode("utf-8", "surrogatepass")
-            content.update(len(data).to_bytes(8, "big") + data)
-        encoder = self.encoder
-        settings = encoder.vocabulary_sum, encoder.sequence_length, encoder.truncate
-        return " ".join(["texts", content.hexdigest(), *map(str, settings)])
+        for name in sorted(self.arrays):
+            rows = np.ascontiguousarray(self.arrays[name])
+            content.update(f"{name} {rows.dtype} {rows.shape} ".encode())
+            content.update(rows.tobytes())
+        return f"texts {content.hexdigest()}"
 
     def mixed(self, mixing: Mixing | None) -> None:
         """Raise if texts are to be mixed."""

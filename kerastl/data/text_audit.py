@@ -143,7 +143,9 @@ def audit_texts(
         for key, count in each.counts().items()
     }
     totals = np.array([list(each.counts().values()) for each in parts.values()])
-    single = labels is not None and labels.ndim == 1 and totals.size
+    # Of tagged words a text has several.
+    dense = any(each.dense for each in parts.values())
+    single = labels is not None and labels.ndim == 1 and totals.size and not dense
     lengths = [len(text) for text in texts]
 
     def lines(groups: Any) -> tuple[tuple[str, ...], ...]:

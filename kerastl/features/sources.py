@@ -192,12 +192,11 @@ def _text_source(bound: BoundModel, data: TextSet, name: str) -> TextSource:
     encoder = read_encoder(bound.model)
     if data.labels is None:
         fail(name, "labelled", data)
-    if data.dense:
-        hint = "A tagger takes arrays of ids and of tags: see build_tagger."
-        fail(name, "texts with one label each", data, hint)
-    if bound.task is not None:
-        bound.task.check_set(data, name)
-    return _check_length(text_source(data, encoder), name)
+    if bound.task is None:
+        return _check_length(text_source(data, encoder), name)
+    bound.task.check_set(data, name)
+    rows, targets = bound.task.encoded(data, encoder)
+    return _check_length(TextSource(rows, targets, texts=data, encoder=encoder), name)
 
 
 def _check_pair(data: Sequence[Any], name: str) -> None:

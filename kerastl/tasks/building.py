@@ -50,7 +50,11 @@ from kerastl.models.weights import MODEL_SUFFIX, is_model_file, read_model_file
 from kerastl.tasks.classification import classification_task
 from kerastl.tasks.compiling import compile_model
 from kerastl.tasks.task import Task, bind
-from kerastl.tasks.text_models import attach_head, build_text_model
+from kerastl.tasks.text_models import (
+    attach_head,
+    build_text_model,
+    build_token_model,
+)
 
 POOLING = ("avg", "max", "concat")
 
@@ -191,9 +195,9 @@ def build_model(
         check_image_options(locals(), build_model)
         if isinstance(backbone, keras.Model):
             _check_precision(backbone, precision)
-        options = passed_on(locals(), build_text_model)
         head = partial(attach_head, task.units, hidden, dropout, l2, seed)
-        return build_text_model(backbone, task, head=head, **options)
+        build = build_token_model if task.of_tokens else build_text_model
+        return build(backbone, task, **passed_on(locals(), build))
     check_choice("pooling", pooling, POOLING)
     if task.dense:
         for name, given in (("hidden", hidden), ("l2", l2)):

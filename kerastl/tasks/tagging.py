@@ -1,7 +1,8 @@
 """A class for each token of a text: named entities, parts of speech."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -9,10 +10,17 @@ import keras
 import numpy as np
 
 from kerastl._checks import check_integer, check_number, fail
-from kerastl.models.backbones import using_precision
-from kerastl.models.text_backbones import sequence_output
+from kerastl.data.texts import TextSet, WordTags
+from kerastl.models.tokenizing import TextEncoder
+from kerastl.tasks.tagged_texts import (
+    TaggedTexts,
+    find_spans,
+    tag_texts,
+    tagged_rows,
+    true_tags,
+)
 from kerastl.tasks.task import Task, register_task
-from kerastl.tasks.text_models import attach_head, finished_model, open_text_backbone
+from kerastl.tasks.text_models import attach_head, build_token_model
 from kerastl.tasks.token_scores import (
     IGNORED,
     TokenAccuracy,
@@ -23,41 +31,6 @@ from kerastl.tasks.token_scores import (
 
 _RESAMPLES = 1000
 _SCORES = ("precision", "recall", "f1")
-
-#: Kind of an entity, first token and the one after its last.
-Span = tuple[str, int, int]
-
-
-def find_spans(tags: Sequence[str]) -> tuple[Span, ...]:
-    """The entities that tags of the scheme BIO stand for.
-
-    `B-x` begins an entity of kind x. `I-x` goes on with one; where none of its kind
-    goes before, it begins one, as in the scoring of CoNLL-2003.
-
-    Args:
-        tags: One a word, such as `"O"`, `"B-person"`, `"I-person"`.
-
-    Returns:
-        `(kind, start, stop)` of each, `stop` one behind its last word.
-
-    Example:
-        >>> find_spans(["B-person", "I-person", "O", "I-place", "B-place"])
-        (('person', 0, 2), ('place', 3, 4), ('place', 4, 5))
-
-    Reference:
-        Tjong Kim Sang and De Meulder (2003), Introduction to the CoNLL-2003 shared
-        task, section 2.
-    """
-    found: list[Span] = []
-    kind, start = "", 0
-    for place, tag in enumerate([*tags, "O"]):
-        mark, _, here = tag.partition("-")
-        goes_on = mark == "I" and here == kind and kind
-        if kind and not goes_on:
-            found.append((kind, start, place))
-        if not goes_on:
-            kind, start = (here if mark in ("B", "I") else ""), place
-    return tuple(found)
 
 
 @dataclass(frozen=True, eq=False)
@@ -278,10 +251,11 @@ def _f1_interval(counts: np.ndarray, seed: int) -> tuple[float, float]:
 @register_task
 @dataclass(frozen=True)
 class TaggingTask(Task):
-    """One of several tags for each token that is asked.
+    """One of several tags for each word of a text.
 
-    Targets are `(n, t)`: a tag's index at the first piece of each word, and -1 at its
-    later pieces, at start and end, and at the padding, which then count nowhere.
+    It trains on a `TextSet` with `WordTags`, or on arrays: targets are `(n, t)`, a
+    tag's index at the first piece of each word, and -1 at its later pieces, at start
+    and end, and at the padding, which then count nowhere.
 
     Attributes:
         class_names: Tags in the order of the outputs.
@@ -293,6 +267,7 @@ class TaggingTask(Task):
     monitor: ClassVar[str] = "val_token_loss"
     output_name: ClassVar[str] = "tag_logits"
     model_name: ClassVar[str] = "tagger"
+    of_tokens: ClassVar[bool] = True
     headline: ClassVar[Mapping[str, str]] = {"f1": "share", "accuracy": "share"}
 
     def __post_init__(self) -> None:
@@ -336,13 +311,53 @@ class TaggingTask(Task):
         """Probabilities with the tags' names."""
         return TagPredictions(self.class_names, decoded, paths)
 
+    def targets(self, data: Any, name: str = "image_set") -> np.ndarray:
+        """The true tags of each text's words: an array of lists of names."""
+        if not isinstance(data, TextSet) or not isinstance(data.labels, WordTags):
+            hint = "kerastl.load_texts reads CoNLL files."
+            fail(name, "texts with a tag for each word", data, hint)
+        if not len(data):
+            fail(name, "at least one text", "none")
+        others = sorted(set(data.class_names) - set(self.class_names))
+        if others:
+            fail(name, f"of tags {', '.join(self.class_names)}", others)
+        return true_tags(data.labels)
+
+    def encoded(
+        self, texts: TextSet, encoder: TextEncoder
+    ) -> tuple[dict[str, np.ndarray], np.ndarray]:
+        """The first piece of each word has its tag."""
+        return tagged_rows(texts, encoder, self.class_names)
+
+    def of_texts(
+        self, texts: TextSet, encoder: TextEncoder, outputs: Callable[[Any], np.ndarray]
+    ) -> TaggedTexts:
+        """The tag of each word; of a text longer than a row in several rows."""
+        return tag_texts(
+            texts, encoder, self.class_names, lambda rows: self.decode(outputs(rows))
+        )
+
+    @classmethod
+    def fits(cls, data: Any) -> bool:
+        """Whether words have tags."""
+        return isinstance(data.labels, WordTags)
+
+    @classmethod
+    def from_set(cls, data: Any) -> "TaggingTask":
+        """A task of the set's tags."""
+        if not cls.fits(data):
+            fail("task", "another one, as no word of the data has a tag", cls.name)
+        return cls(data.class_names)
+
     def report(
         self,
         targets: np.ndarray,
-        predictions: TagPredictions,
+        predictions: TagPredictions | TaggedTexts,
         seconds: float | None = None,
     ) -> TaggingReport:
         """Exact-span F1 with its interval, and the accuracy of tokens."""
+        if isinstance(predictions, TaggedTexts):
+            return score_tags(list(targets), predictions.tags(), seconds=seconds)
         targets = check_token_targets(targets, self.units)
         asked = targets != IGNORED
         truth = [
@@ -403,8 +418,6 @@ def build_tagger(
     check_number("l2", l2, 0.0)
     for units in hidden:
         check_integer("hidden", units, 1)
-    with using_precision(precision):
-        network = open_text_backbone(backbone)
-        sequence = sequence_output(network)
-        made = attach_head(task.units, hidden, dropout, l2, seed, sequence, ())
-        return finished_model(network, task, *made, learning_rate=learning_rate)
+    head = partial(attach_head, task.units, hidden, dropout, l2, seed)
+    options = {"precision": precision, "learning_rate": learning_rate}
+    return build_token_model(backbone, task, head=head, **options)

@@ -7,7 +7,7 @@ Nothing outside `kerastl/tasks/` asks which task it has before it.
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import keras
@@ -23,6 +23,9 @@ from kerastl.models.record import Record, find_record, read_record
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+    from kerastl.data.texts import TextSet
+    from kerastl.models.tokenizing import TextEncoder
 
 
 class Task(ABC):
@@ -43,6 +46,7 @@ class Task(ABC):
         single_class: Whether each example has exactly one class: what class weights,
             samples by class and probes need.
         dense: Whether the targets are `DenseLabels`: of places in the images.
+        of_tokens: Whether it asks something of each token of a text.
         has_temperature: Whether the outputs are logits that a temperature divides.
         any_size: Whether an image shown larger has the same answer.
         folder_labels: `"masks"` or `"boxes"`, what it reads of a folder that has both.
@@ -70,6 +74,7 @@ class Task(ABC):
     monitor: ClassVar[str] = "val_loss"
     single_class: ClassVar[bool] = False
     dense: ClassVar[bool] = False
+    of_tokens: ClassVar[bool] = False
     has_temperature: ClassVar[bool] = False
     any_size: ClassVar[bool] = False
     folder_labels: ClassVar[str | None] = None
@@ -189,6 +194,50 @@ class Task(ABC):
             seed: Draws its kernels; None: as Keras draws them.
         """
         return fail("task", "one with a head of its own, or not dense", self.name)
+
+    def attach_tokens(
+        self,
+        network: keras.Model,
+        sequence: keras.KerasTensor,
+        head: Callable[[keras.KerasTensor, list[str]], tuple[Any, list[str]]],
+    ) -> tuple[keras.KerasTensor, list[str]]:
+        """The outputs of a task of each token, and the names of the head's layers.
+
+        Args:
+            network: Of texts.
+            sequence: Its output `(n, t, d)`.
+            head: Puts dense layers on it.
+        """
+        return head(sequence, [])
+
+    def encoded(
+        self, texts: "TextSet", encoder: "TextEncoder"
+    ) -> tuple[dict[str, np.ndarray], np.ndarray]:
+        """Labelled texts as arrays of ids by name, and what is asked of them.
+
+        Args:
+            texts: Checked by `check_set`.
+            encoder: The model's.
+        """
+        labels = texts.labels
+        whole = labels.ndim == 1 and labels.dtype.kind in "iu"
+        return encoder(texts.texts), labels.astype(np.int32 if whole else np.float32)
+
+    def of_texts(
+        self,
+        texts: "TextSet",
+        encoder: "TextEncoder",
+        outputs: Callable[[Mapping[str, np.ndarray]], np.ndarray],
+    ) -> Any:
+        """What `predict` returns of texts, labelled or not.
+
+        Args:
+            texts: At least one.
+            encoder: The model's.
+            outputs: From arrays of ids by name to the model's outputs.
+        """
+        found = self.predictions(self.decode(outputs(encoder(texts.texts))))
+        return replace(found, texts=texts.texts) if hasattr(found, "texts") else found
 
     def mirrored(self, decoded: np.ndarray) -> np.ndarray:
         """What was decoded of mirror images, as of the images: for a dense task."""

@@ -80,6 +80,21 @@ def build_text_model(
         return finished_model(network, task, outputs, names, pooling, learning_rate)
 
 
+def build_token_model(
+    backbone: str | Path | keras.Model,
+    task: Task,
+    *,
+    head: Callable[[keras.KerasTensor, list[str]], tuple[keras.KerasTensor, list[str]]],
+    precision: str | None = None,
+    learning_rate: float = 1e-3,
+) -> keras.Model:
+    """The same for a task of each token: the head is that of every position."""
+    with using_precision(precision):
+        network = open_text_backbone(backbone)
+        outputs, names = task.attach_tokens(network, sequence_output(network), head)
+        return finished_model(network, task, outputs, names, "", learning_rate)
+
+
 def finished_model(
     network: keras.Model,
     task: Task,

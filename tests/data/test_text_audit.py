@@ -3,6 +3,7 @@
 import pytest
 
 from kerastl import Splits, TextEncoder, TextSet, audit
+from kerastl.data.texts import WordTags
 
 PIECES = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "a", "fine", "film", "dull", "##s"]
 NAMES = ("bad", "good")
@@ -22,6 +23,12 @@ def test_copies_conflicts_and_counts_are_found():
     # What the constant answer gets.
     assert report.majority == pytest.approx(4 / 6)
     assert not report.ok and "copies with different labels: 1" in str(report)
+
+
+def test_texts_of_tagged_words_have_no_one_constant_answer():
+    tags = WordTags([["a", "film"], ["dull"]], [["O", "B-thing"], ["O"]])
+    report = audit(TextSet(["a film", "dull"], tags), smallest_class=0)
+    assert report.counts == {"O": 2, "B-thing": 1} and report.majority is None
 
 
 def test_a_copy_in_another_part_is_a_leak():
