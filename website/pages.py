@@ -26,9 +26,13 @@ from public_names import NAMESPACES, PUBLIC  # noqa: E402
 import kerastl  # noqa: E402
 
 #: The first pages of the how-to part, in order; the others follow by name.
-HOW_TO = ["start"]
+HOW_TO = [
+    *("start", "folder", "table", "texts", "masks_and_boxes", "keras_model"),
+    *("evaluation", "evidence", "features", "adaptation", "colab", "devices"),
+    *("choosing", "recipes", "weights", "caching", "commands"),
+]
 #: Pages of `docs/` that belong elsewhere.
-ELSEWHERE = ["design"]
+ELSEWHERE = ["why", "design", "limits"]
 #: Files that pages link to, beside those of `docs/`.
 FURTHER = ["kerastl/models/tiny/README.md", "kerastl/photographs/README.md"]
 
@@ -64,7 +68,9 @@ def _reference(namespace: str, module: ModuleType) -> str:
     # Small letters after capitals: functions are what most readers look for.
     names.sort(key=lambda name: (inspect.isclass(PUBLIC[name]), name.lower()))
     entries = "\n\n".join(f"::: kerastl.{name}" for name in names)
-    return f"# {title}\n\n{inspect.getdoc(module)}\n\n{entries}\n"
+    # Above other pages where a name is searched for.
+    front = "---\nsearch:\n  boost: 4\n---\n"
+    return f"{front}# {title}\n\n{inspect.getdoc(module)}\n\n{entries}\n"
 
 
 def on_config(config: MkDocsConfig) -> None:
@@ -76,7 +82,13 @@ def on_config(config: MkDocsConfig) -> None:
         {"Course": ["notebooks/README.md", *course_pages(), "notebooks/CLAIMS.md"]},
         {"Reference": [*reference_pages(), *FURTHER]},
         {"Benchmarks": ["benchmarks/README.md", *tables]},
-        {"Design": ["docs/design.md", "CONTRIBUTING.md", "CHANGELOG.md"]},
+        {
+            "Design": [
+                *(f"docs/{name}.md" for name in ELSEWHERE),
+                "CONTRIBUTING.md",
+                "CHANGELOG.md",
+            ]
+        },
     ]
 
 
@@ -101,10 +113,10 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Any, **kwargs: Any) -> str:
-    """Point from the course's list at the pages of the lessons."""
-    if page.file.src_uri == "notebooks/README.md":
-        return re.sub(r"\((\d\d_\w+)\.ipynb\)", r"(\1.md)", markdown)
-    return markdown
+    """Point at the pages of lessons; their own pages point at the notebooks."""
+    if page.file.src_uri in course_pages():
+        return markdown
+    return re.sub(r"\b(\d\d_\w+)\.ipynb\)", r"\1.md)", markdown)
 
 
 def on_post_build(config: MkDocsConfig) -> None:
