@@ -239,7 +239,8 @@ def load_texts(
         data: A .csv, .tsv or .jsonl file or a DataFrame; a folder of class folders of
             .txt files, with train/ and test/ around them or not; a CoNLL file (.conll,
             .bio, .iob: a word and its tag a line, an empty line between texts), or a
-            folder of such files, one a part.
+            folder of such files, one a part. A .txt file has a text a line, and like a
+            table with nothing else no labels: for a language model.
         text: The column of texts; None: the one that looks like it.
         labels: The column of class names, or several columns of 0 and 1, one a class.
         targets: Columns of numbers, for regression. Without `labels` and `targets` all
@@ -360,13 +361,16 @@ def _of_table(
     others = [name for name in columns if name not in named.values()]
     if split is None:
         say_parts(columns, others)
-    if targets is None and labels is None:
-        targets, labels = guessed_columns(columns, others)
-    chosen = [
-        check_columns(option, names, columns)
-        for option, names in (("targets", targets), ("labels", labels))
-    ]
-    asked = asked_of(columns, *chosen, separator)
+    # With nothing but texts nothing is asked of them: a language model may read them.
+    asked: dict[str, Any] = {}
+    if others or targets is not None or labels is not None:
+        if targets is None and labels is None:
+            targets, labels = guessed_columns(columns, others)
+        chosen = [
+            check_columns(option, names, columns)
+            for option, names in (("targets", targets), ("labels", labels))
+        ]
+        asked = asked_of(columns, *chosen, separator)
     whole = TextSet(tuple(map(str, columns[text])), name=table.name, **asked)
     where = None if split is None else part_column(columns, split)
     return whole, where, key_column(columns, groups)
@@ -474,12 +478,12 @@ _TAGGED = (".conll", ".bio", ".iob", ".annotated")
 
 
 def is_text_data(data: Any) -> bool:
-    """Whether data that are no table are texts: a CoNLL file, or a folder of texts."""
+    """Whether data that are no table are texts: a CoNLL file, lines, or a folder."""
     if not isinstance(data, (str, Path)) or not Path(data).exists():
         return False
     path = Path(data)
     if path.is_file():
-        return path.suffix.lower() in _TAGGED
+        return path.suffix.lower() in (*_TAGGED, ".txt")
     if any(each.suffix.lower() in _TAGGED for each in path.iterdir()):
         return True
     found = [each for level in ("*/*", "*/*/*") for each in path.glob(level)]
@@ -494,8 +498,10 @@ def _of_files(data: Any, on_bad: str, encoding: str) -> _Read:
     """The texts of a CoNLL file, or of a folder of such or of .txt files."""
     if isinstance(data, (str, Path)) and Path(data).expanduser().is_file():
         path = Path(data).expanduser()
+        if _is_text(path):
+            return _of_lines(path, encoding)
         if path.suffix.lower() not in _TAGGED:
-            kinds = f"a file ending in .csv, .tsv, .jsonl, {', '.join(_TAGGED)}"
+            kinds = f"a file ending in .csv, .tsv, .jsonl, .txt, {', '.join(_TAGGED)}"
             fail("data", kinds, str(data))
         return _of_conll([path], path.stem, encoding)
     root = existing_folder(data)
@@ -504,6 +510,16 @@ def _of_files(data: Any, on_bad: str, encoding: str) -> _Read:
         files = sorted(tagged, key=lambda path: natural_key(path.name))
         return _of_conll(files, root.resolve().name, encoding)
     return _of_folder(root, on_bad, encoding)
+
+
+def _of_lines(path: Path, encoding: str) -> _Read:
+    """A text a line, of which nothing is asked."""
+    lines = [line.strip() for line in read_text(path, encoding).split("\n")]
+    lines = [line for line in lines if line]
+    if not lines:
+        fail("data", "a file with a text a line", str(path))
+    whole = TextSet(tuple(lines), name=path.stem)
+    return whole, None, np.arange(len(whole))
 
 
 def _of_folder(root: Path, on_bad: str, encoding: str) -> _Read:

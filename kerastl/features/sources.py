@@ -190,9 +190,9 @@ def _labelled_texts(bound: BoundModel, texts: Any, labels: np.ndarray) -> TextSe
 def _text_source(bound: BoundModel, data: TextSet, name: str) -> TextSource:
     """The texts as the model's own encoder has them."""
     encoder = read_encoder(bound.model)
-    if data.labels is None:
-        fail(name, "labelled", data)
     if bound.task is None:
+        if data.labels is None:
+            fail(name, "labelled", data)
         return _check_length(text_source(data, encoder), name)
     bound.task.check_set(data, name)
     rows, targets = bound.task.encoded(data, encoder)

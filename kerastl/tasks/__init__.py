@@ -12,6 +12,7 @@ __getattr__, __dir__, __all__ = lazy_names(
         "Detections": "kerastl.tasks.detection",
         "DetectorKind": "kerastl.tasks.detectors",
         "EvaluationReport": "kerastl.tasks.classification_report",
+        "ForeseenTexts": "kerastl.tasks.language",
         "LanguageModelTask": "kerastl.tasks.language",
         "LanguageReport": "kerastl.tasks.language",
         "MulticlassTask": "kerastl.tasks.classification",

@@ -1,7 +1,7 @@
 """Language models: the next token of a text, its perplexity, and texts drawn."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -10,14 +10,13 @@ import keras
 import numpy as np
 
 from kerastl._checks import check_integer, check_number, fail
-from kerastl.models.backbones import using_precision
-from kerastl.models.freezing import unfreeze
-from kerastl.models.record import read_record
-from kerastl.models.text_backbones import sequence_output
+from kerastl.data.texts import TextSet
+from kerastl.models.record import read_encoder, read_record
 from kerastl.models.text_layers import find_text_spec, find_tokens
-from kerastl.tasks.compiling import compile_model, jit_mode
+from kerastl.models.tokenizing import TextEncoder
+from kerastl.tasks.compiling import jit_mode
 from kerastl.tasks.task import Task, register_task
-from kerastl.tasks.text_models import finished_model, open_text_backbone
+from kerastl.tasks.text_models import build_token_model
 from kerastl.tasks.token_scores import (
     IGNORED,
     Perplexity,
@@ -28,6 +27,8 @@ from kerastl.tasks.token_scores import (
 
 #: Layer whose weights are the output layer's too, by family.
 _TIED = {"GPT-2": "token_embedding"}
+#: Texts whose logits are in memory together.
+_AT_ONCE = 16
 
 
 def next_tokens(inputs: Mapping[str, Any]) -> np.ndarray:
@@ -121,30 +122,79 @@ class NextTokens:
             yield {"next_token": row}
 
 
+@dataclass(frozen=True, eq=False)
+class ForeseenTexts:
+    """How well a language model foresees each of some texts.
+
+    Attributes:
+        texts: As they were given.
+        totals: Negative log-likelihood of each text's tokens after the first, in nats.
+        counts: How many of them there are in the row.
+    """
+
+    texts: tuple[str, ...]
+    totals: tuple[float, ...]
+    counts: tuple[int, ...]
+
+    def __len__(self) -> int:
+        """Number of texts."""
+        return len(self.texts)
+
+    @property
+    def perplexities(self) -> np.ndarray:
+        """Of each text `(n,)`; not a number where it has one token."""
+        means = np.array(self.totals) / np.maximum(self.counts, 1)
+        return np.where(np.array(self.counts) > 0, np.exp(means), np.nan)
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        """One dictionary a text: `text`, `tokens` and `perplexity`."""
+        for text, count, value in zip(
+            self.texts, self.counts, self.perplexities.tolist(), strict=True
+        ):
+            yield {"text": text, "tokens": count, "perplexity": value}
+
+
 @register_task
 @dataclass(frozen=True)
 class LanguageModelTask(Task):
     """The next token of a text.
 
-    Targets are `(n, t)`, as `next_tokens` makes them: -1 counts nowhere, so that loss
-    and perplexity do not depend on the padding.
+    It trains on a `TextSet`, whose labels it does not look at, or on arrays: targets
+    are `(n, t)`, as `next_tokens` makes them. -1 counts nowhere, so that loss and
+    perplexity do not depend on the padding.
 
     Attributes:
-        vocabulary_size: Number of tokens.
+        vocabulary_size: Number of tokens; 0: as the network has.
     """
 
-    vocabulary_size: int
+    vocabulary_size: int = 0
 
     name: ClassVar[str] = "language"
     monitor: ClassVar[str] = "val_token_loss"
     output_name: ClassVar[str] = "token_logits"
     model_name: ClassVar[str] = "language_model"
+    of_tokens: ClassVar[bool] = True
     headline: ClassVar[Mapping[str, str]] = {"perplexity": "number"}
 
     @property
     def units(self) -> int:
         """One output a token."""
         return self.vocabulary_size
+
+    def on_network(self, network: keras.Model, resize: str) -> "LanguageModelTask":
+        """Of the network's own vocabulary."""
+        return LanguageModelTask(find_tokens(network).vocabulary_size)
+
+    def attach_tokens(
+        self, network: keras.Model, sequence: keras.KerasTensor, head: Any
+    ) -> tuple[keras.KerasTensor, list[str]]:
+        """The embedding turned round: there is no new head, all of it trains."""
+        spec = find_text_spec(network)
+        if spec is None or spec.name not in _TIED:
+            shown = network.name if spec is None else spec.name
+            hint = f"{shown} does not foresee the next token here."
+            fail("backbone", f"one of {', '.join(_TIED)}", network.name, hint)
+        return network.get_layer(_TIED[spec.name])(sequence, reverse=True), []
 
     def loss(self, label_smoothing: float = 0.0) -> keras.losses.Loss:
         """Cross-entropy over the real targets."""
@@ -172,10 +222,54 @@ class LanguageModelTask(Task):
         """The logarithms of the probabilities."""
         return NextTokens(decoded)
 
+    def targets(self, data: Any, name: str = "image_set") -> np.ndarray:
+        """The texts themselves `(n,)`: each token is what the ones before ask for."""
+        if not isinstance(data, TextSet) or not len(data):
+            fail(name, "texts", data)
+        return np.array(data.texts, object)
+
+    def encoded(
+        self, texts: TextSet, encoder: TextEncoder
+    ) -> tuple[dict[str, np.ndarray], np.ndarray]:
+        """At each token the one after it."""
+        rows = encoder(texts.texts)
+        return rows, next_tokens(rows)
+
+    def of_texts(
+        self, texts: TextSet, encoder: TextEncoder, outputs: Callable[[Any], np.ndarray]
+    ) -> ForeseenTexts:
+        """How well each text is foreseen, a few at a time: logits are large."""
+        rows = encoder(texts.texts)
+        targets = next_tokens(rows)
+        totals, counts = [], []
+        for start in range(0, len(targets), _AT_ONCE):
+            here = slice(start, start + _AT_ONCE)
+            decoded = self.decode(outputs({n: a[here] for n, a in rows.items()}))
+            for row, logarithms in zip(targets[here], decoded, strict=True):
+                total, count = _sum(row[None], logarithms[None])
+                totals.append(total)
+                counts.append(count)
+        return ForeseenTexts(texts.texts, tuple(totals), tuple(counts))
+
+    @classmethod
+    def from_set(cls, data: Any) -> "LanguageModelTask":
+        """The task of any texts, whatever their labels."""
+        if not isinstance(data, TextSet):
+            fail("task", "another one, as the data are no texts", cls.name)
+        return cls()
+
     def report(
-        self, targets: np.ndarray, predictions: NextTokens, seconds: float | None = None
+        self,
+        targets: np.ndarray,
+        predictions: NextTokens | ForeseenTexts,
+        seconds: float | None = None,
     ) -> LanguageReport:
         """Perplexity over the real targets."""
+        if isinstance(predictions, ForeseenTexts):
+            total, count = sum(predictions.totals), sum(predictions.counts)
+            if not count:
+                fail("texts", "at least one of two tokens", "none")
+            return LanguageReport(len(predictions), count, total / count, seconds)
         total, count = _sum(targets, predictions.log_probabilities)
         return LanguageReport(len(targets), count, total / count, seconds)
 
@@ -226,19 +320,8 @@ def build_language_model(
         Radford et al. (2019), Language models are unsupervised multitask learners,
         section 2.
     """
-    with using_precision(precision):
-        network = open_text_backbone(backbone)
-        spec = find_text_spec(network)
-        if spec.name not in _TIED:
-            hint = f"{spec.name} does not foresee the next token here."
-            fail("backbone", f"one of {', '.join(_TIED)}", network.name, hint)
-        task = LanguageModelTask(find_tokens(network).vocabulary_size)
-        embedding = network.get_layer(_TIED[spec.name])
-        logits = embedding(sequence_output(network), reverse=True)
-        model = finished_model(network, task, logits, ())
-    unfreeze(model, "all")
-    compile_model(model, learning_rate=learning_rate)
-    return model
+    options = {"precision": precision, "learning_rate": learning_rate}
+    return build_token_model(backbone, LanguageModelTask(), head=None, **options)
 
 
 def score_tokens(
@@ -283,21 +366,21 @@ def _language_task(model: keras.Model) -> LanguageModelTask:
 
 def generate(
     model: keras.Model,
-    prompts: Sequence[Sequence[int]],
+    prompts: Sequence[Sequence[int]] | Sequence[str],
     *,
     length: int = 20,
     temperature: float = 1.0,
     top_k: int | None = None,
     stop: int | None = None,
     seed: int = 0,
-) -> list[list[int]]:
+) -> list[list[int]] | list[str]:
     """Texts that go on from prompts, token by token.
 
     Each step passes the whole text, so that a long one takes its length squared.
 
     Args:
         model: From `build_language_model`.
-        prompts: Ids of each, at least one.
+        prompts: Ids of each, at least one; or texts, where the model has an encoder.
         length: Tokens to add at most.
         temperature: What the logits are divided by; 0 takes the most probable token.
         top_k: Of how many most probable tokens one is drawn; None: all.
@@ -305,7 +388,8 @@ def generate(
         seed: What is drawn follows from it, and from the place of the prompt.
 
     Returns:
-        The ids of each prompt and of what was added.
+        The ids of each prompt and of what was added; or the texts, of texts, which end
+        where the encoder's end comes up.
 
     Raises:
         ValueError: If a prompt is empty, or the texts would be longer than the network.
@@ -322,6 +406,13 @@ def generate(
     check_number("temperature", temperature, 0.0)
     if top_k is not None:
         check_integer("top_k", top_k, 1)
+    encoder = None
+    if any(isinstance(prompt, str) for prompt in prompts):
+        if isinstance(prompts, str):
+            fail("prompts", "a list of texts", prompts)
+        encoder = read_encoder(model)
+        prompts = [[encoder.start_id, *row] for row in encoder.tokenize(prompts)]
+        stop = encoder.end_id if stop is None else stop
     texts = [list(map(int, prompt)) for prompt in prompts]
     if not texts or not all(texts):
         fail("prompts", "at least one token each", [len(text) for text in texts])
@@ -343,7 +434,7 @@ def generate(
         for i in open_:
             texts[i].append(_drawn(logits[i], temperature, top_k, draws[i]))
     check_token_targets(np.array([[t for text in texts for t in text]]), task.units)
-    return texts
+    return texts if encoder is None else [encoder.decode(text) for text in texts]
 
 
 def _next_logits(model: keras.Model, texts: list[list[int]], wide: int) -> np.ndarray:

@@ -206,7 +206,7 @@ class Task(ABC):
         Args:
             network: Of texts.
             sequence: Its output `(n, t, d)`.
-            head: Puts dense layers on it.
+            head: Puts dense layers on it; None for a task that has a head of its own.
         """
         return head(sequence, [])
 
@@ -408,7 +408,10 @@ def task_of_set(data: ImageSet, task: str | Task = "auto") -> Task:
     for kind in _TASKS.values():
         if kind.fits(data):
             return kind.from_set(data)
-    return fail("data", "labelled images", data)
+    hint = ""
+    if data.noun == "text":
+        hint = "Without labels a language model can read them: task='language'."
+    return fail("data", f"labelled {data.noun}s", data, hint)
 
 
 def picture_names() -> tuple[str, ...]:

@@ -9,7 +9,7 @@ from keras import layers
 from kerastl._checks import check_choice, fail, warn
 from kerastl.models.adapting import BackbonesInUse
 from kerastl.models.backbones import using_precision
-from kerastl.models.freezing import freeze
+from kerastl.models.freezing import freeze, unfreeze
 from kerastl.models.record import Record, find_record, is_pretrained
 from kerastl.models.text_backbones import (
     build_text_backbone,
@@ -84,15 +84,23 @@ def build_token_model(
     backbone: str | Path | keras.Model,
     task: Task,
     *,
-    head: Callable[[keras.KerasTensor, list[str]], tuple[keras.KerasTensor, list[str]]],
+    head: Callable[..., tuple[keras.KerasTensor, list[str]]] | None,
     precision: str | None = None,
     learning_rate: float = 1e-3,
 ) -> keras.Model:
-    """The same for a task of each token: the head is that of every position."""
+    """The same for a task of each token, whose head is that of every position.
+
+    A task may need no new head: then all of the network trains.
+    """
     with using_precision(precision):
         network = open_text_backbone(backbone)
+        task = task.on_network(network, "")
         outputs, names = task.attach_tokens(network, sequence_output(network), head)
-        return finished_model(network, task, outputs, names, "", learning_rate)
+        model = finished_model(network, task, outputs, names, "", learning_rate)
+    if not names:
+        unfreeze(model, "all")
+        compile_model(model, learning_rate=learning_rate)
+    return model
 
 
 def finished_model(

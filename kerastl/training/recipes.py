@@ -216,6 +216,10 @@ def _own_phases(model: keras.Model, recipe: str | Recipe) -> list[Phase]:
         return list(recipe(model))
     check_choice("recipe", recipe, RECIPES)
     phases = list(_RECIPES[recipe](model))
+    head = bind(model).head_layers
+    if head and not any(model.get_layer(name).weights for name in head):
+        # A language model's output layer is its embedding: no head learns first.
+        phases = [phase for phase in phases if phase.trainable != "head"] or phases
     if not is_pretrained(model):
         # Held statistics of random weights let activations vanish or explode.
         phases = [replace(phase, batch_norm="train") for phase in phases]

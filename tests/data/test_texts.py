@@ -308,3 +308,21 @@ def test_parts_at_hand_are_taken_apart():
         splits = open_data((one, other))
     assert splits.train.texts == ("c",)
     assert kerastl.TextSet is TextSet
+
+
+def test_a_table_or_a_file_of_nothing_but_texts_has_no_labels(tmp_path):
+    lines = [f"line {number} of a poem" for number in range(10)]
+    for name, head in (("poem.txt", ""), ("poem.csv", "text\n")):
+        (tmp_path / name).write_text(head + "\n".join(lines) + "\n\n")
+        splits = load_texts(tmp_path / name, validation=0.2)
+        assert sorted(splits.train.texts + splits.validation.texts) == sorted(lines)
+        assert splits.train.labels is None and len(splits.validation) == 2
+    (tmp_path / "empty.txt").write_text("\n \n")
+    with pytest.raises(ValueError, match="a text a line"):
+        load_texts(tmp_path / "empty.txt")
+
+
+def test_texts_without_labels_are_for_a_language_model(tmp_path):
+    (tmp_path / "poem.txt").write_text("\n".join(f"{i} lines" for i in range(9)))
+    with pytest.raises(ValueError, match="task='language'"):
+        kerastl.transfer(tmp_path / "poem.txt")

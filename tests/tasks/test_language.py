@@ -1,14 +1,17 @@
 """A language model on GPT-2: targets, perplexity over real tokens, generation."""
 
 import math
+import warnings
 
 import keras
 import numpy as np
 import pytest
+from text_sets import encoder, text_set
 from texts import arrays, equal, hub_backbone, padded, token_rows
 
 import kerastl
 from kerastl.models.freezing import model_blocks
+from kerastl.models.text_backbones import build_text_backbone
 from kerastl.tasks import (
     LanguageModelTask,
     build_language_model,
@@ -156,3 +159,80 @@ def test_what_cannot_be_is_refused_in_a_sentence(model):
     with pytest.raises(ValueError, match="at least one token that is asked"):
         score_tokens(model, one)
     assert keras.backend.backend() in ("jax", "tensorflow")
+
+
+def reads(**options):
+    """An encoder for the tiny network."""
+    return encoder(names=("token_ids", "padding_mask"), **options)
+
+
+@pytest.fixture(scope="module")
+def reader():
+    """A language model that takes texts; nobody may change it."""
+    network = build_text_backbone(hub_backbone("GPT2Backbone"), encoder=reads())
+    return build_language_model(network)
+
+
+def test_texts_are_scored_as_their_rows_are(reader):
+    texts = text_set(5)
+    report = kerastl.evaluate(reader, texts)
+    expected = score_tokens(reader, reads()(texts.texts))
+    assert report.tokens == expected.tokens and report.texts == len(texts)
+    assert report.perplexity == pytest.approx(expected.perplexity, rel=1e-6)
+    said = kerastl.predict(reader, texts.texts)
+    mean = sum(said.totals) / sum(said.counts)
+    assert report.perplexity == pytest.approx(math.exp(mean))
+    rows = list(said)
+    assert [row["text"] for row in rows] == list(texts.texts)
+    one = score_tokens(reader, reads()(texts.texts[:1])).perplexity
+    assert rows[0]["perplexity"] == pytest.approx(one, rel=1e-6)
+
+
+def test_a_longer_row_changes_no_texts_perplexity(reader):
+    texts = text_set(9).texts
+    network = build_text_backbone(
+        hub_backbone("GPT2Backbone"), encoder=reads(sequence_length=20)
+    )
+    wide = build_language_model(network)
+    found = [kerastl.predict(model, texts).perplexities for model in (reader, wide)]
+    np.testing.assert_allclose(*found, rtol=1e-5)
+
+
+def test_prompts_may_be_texts(reader):
+    made = generate(reader, ["The film was", "a"], length=4, temperature=0, stop=-1)
+    ids = [[reads().start_id, *row] for row in reads().tokenize(["The film was", "a"])]
+    expected = generate(reader, ids, length=4, temperature=0)
+    assert made == [reads().decode(row) for row in expected]
+    assert made[0].startswith("the film was")
+    with pytest.raises(ValueError, match="a list of texts"):
+        generate(reader, "The film")
+
+
+def test_a_language_model_is_trained_from_texts_in_one_call(tmp_path):
+    network = build_text_backbone(hub_backbone("GPT2Backbone"), encoder=reads())
+    before = [np.array(w) for w in build_language_model(network).weights]
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".*nearly copied")
+        result = kerastl.transfer(
+            kerastl.TextSet(text_set().texts),
+            backbone=network,
+            task="language",
+            epochs=1,
+            learning_rate=1e-2,
+            output=tmp_path / "run",
+        )
+    # All of it learns at once: there is no head that could go first.
+    assert [phase.name for phase in result.history.phases] == ["all"]
+    moved = [
+        not np.array_equal(new, old)
+        for new, old in zip(result.model.weights, before, strict=True)
+    ]
+    assert all(moved)
+    part = result.splits.validation
+    saved = kerastl.load_model(tmp_path / "run" / "model.keras")
+    report = kerastl.evaluate(saved, part)
+    assert report.perplexity == pytest.approx(
+        result.report["validation"]["perplexity"], rel=1e-5
+    )
+    untrained = kerastl.evaluate(build_language_model(network), part)
+    assert report.perplexity < untrained.perplexity
