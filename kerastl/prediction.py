@@ -90,10 +90,10 @@ def predict(
         [[0.333, 0.333, 0.333]]
     """
     options = (batch_size, views, augment, seed, on_bad, progress)
-    return _predict(bind_known(model), inputs, *options)[0]
+    return predicted(bind_known(model), inputs, *options)[0]
 
 
-def _predict(
+def predicted(
     bound: BoundModel,
     inputs: Any,
     batch_size: int = 64,
@@ -103,10 +103,12 @@ def _predict(
     on_bad: str = "error",
     progress: Progress | None = None,
     store: PixelStore | None = None,
+    sizes: Sequence[tuple[int, int]] | None = None,
 ) -> tuple[Any, np.ndarray]:
     """What `predict` says, for a model whose record is known, and of which images.
 
-    `store` has the pixels of an `ImageSet`, where they are at hand.
+    `store` has the pixels of an `ImageSet`, where they are at hand; `sizes` are
+    `(height, width)` of each image as it was before it was brought to the network's.
     """
     check_integer("batch_size", batch_size, 1)
     check_choice("on_bad", on_bad, ("error", "skip"))
@@ -126,7 +128,7 @@ def _predict(
     store = store or pixel_store(bound, images, keep=views > 1, skip=skip)
     rows = [view_rows(store, view, augment, seed) for view in range(views)]
     if task.dense:
-        sizes = _own_sizes(inputs, images)
+        sizes = sizes or _own_sizes(inputs, images)
         answers = _placed(bound, rows, sizes, batch_size, progress)
     else:
         total = np.zeros(())
@@ -308,7 +310,7 @@ def scored(
             f"{len(image_set)} {image_set.noun}s: on others it does less well."
         )
     began = time.perf_counter()
-    predictions, kept = _predict(bound, image_set, *given, **options)
+    predictions, kept = predicted(bound, image_set, *given, **options)
     seconds = time.perf_counter() - began
     report = bound.task.report(targets[kept], predictions, seconds=seconds)
     if hasattr(report, "noun"):
@@ -550,7 +552,7 @@ def choose_threshold(
     points: dict[str, OperatingPoint] = {}
     for name, part in parts.items():
         labels = check_scorable(bound, part)
-        scores = _predict(bound, part, batch_size, progress=progress)[0]
+        scores = predicted(bound, part, batch_size, progress=progress)[0]
         given = labels, scores.probabilities[:, 1]
         if name == "validation":
             threshold = threshold_at(*given, **aims)

@@ -13,6 +13,7 @@ LAYER = {
     "_checks": -1,
     "_compat": 0,
     "_files": 0,
+    "_json": 0,
     "_lazy": 0,
     "_progress": 0,
     "teach": 0,
@@ -29,12 +30,14 @@ LAYER = {
     "explain": 5,
     "environment": 5,
     "evidence": 6,
+    "serving": 6,
     "artifacts": 7,
     "workflow": 8,
     "cli": 9,
 }
 # Imported inside the functions that use them, so that `import kerastl` stays light.
 HEAVY = {"tensorflow", "sklearn", "matplotlib", "PIL", "keras_hub", "keras_cv", "jax"}
+HEAVY |= {"starlette", "uvicorn"}
 PRIVATE_KERAS = {
     "_flatten_layers",
     "_layers",

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import kerastl
 from kerastl._checks import fail
 from kerastl._files import new_file, user_path
+from kerastl._json import json_line, rounded
 from kerastl._progress import ProgressLine
 from kerastl.cli.judging import (
     TABLE,
@@ -24,7 +25,7 @@ from kerastl.cli.judging import (
     report,
     threshold,
 )
-from kerastl.cli.printing import Reply, json_line, percent, say, size_text
+from kerastl.cli.printing import Reply, percent, say, size_text
 
 if TYPE_CHECKING:
     from kerastl.features.store import CacheEntry, DiskCache
@@ -140,13 +141,7 @@ def predict(
             say(f"wrote {counted(len(written), 'file')} to {output}")
     # Of objects one row each; as JSON one line an image.
     by_object = not jsonl and hasattr(found, "to_rows")
-    rows = [
-        {
-            name: round(value, 6) if isinstance(value, float) else value
-            for name, value in row.items()
-        }
-        for row in (found.to_rows() if by_object else found)
-    ]
+    rows = [rounded(row) for row in (found.to_rows() if by_object else found)]
     if jsonl:
         return Reply(None, "\n".join(json_line(row) for row in rows))
     text = io.StringIO()
@@ -155,6 +150,22 @@ def predict(
     writer.writeheader()
     writer.writerows(map(csv_row, rows))
     return Reply(None, text.getvalue().rstrip("\n"))
+
+
+def serve(model: str, **options: Any) -> Reply:
+    """Answer photos or texts over HTTP, on a page and for programs, until ended.
+
+    Args:
+        model: A model.keras of `train`.
+        **options: Of `serve`.
+    """
+    from kerastl.serving.server import serve as answer
+
+    def ready(address: str) -> None:
+        say(f"{model} answers at {address} (Ctrl-C or SIGTERM ends it)")
+
+    answer(kerastl.load_model(model), ready=ready, **options)
+    return Reply({"model": model, "ended": True}, "ended: all that ran was answered")
 
 
 def csv_row(row: dict[str, Any]) -> dict[str, Any]:
@@ -483,6 +494,10 @@ def _entry_row(entry: "CacheEntry") -> dict[str, Any]:
 COMMANDS: dict[str, tuple[Callable[..., Reply], tuple[str, ...]]] = {
     "train": (train, ("workflow:transfer",)),
     "predict": (predict, ("prediction:predict",)),
+    "serve": (
+        serve,
+        ("serving.server:serve host port batch_size max_bytes max_pixels",),
+    ),
     "evaluate": (
         evaluate,
         ("prediction:evaluate", f"data.inputs:open_data {' '.join(TABLE)}"),

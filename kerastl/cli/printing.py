@@ -1,12 +1,12 @@
 """What commands print: JSON that every reader accepts, and aligned tables."""
 
 import io
-import json
-import math
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+
+from kerastl._json import json_line
 
 
 @dataclass(frozen=True)
@@ -38,22 +38,6 @@ class Reply:
 def say(line: str) -> None:
     """Write one line to standard error, under the program's name."""
     print(f"kerastl: {line}", file=sys.stderr, flush=True)
-
-
-def finite(value: Any) -> Any:
-    """`value` with NaN and infinity replaced by None: JSON has neither."""
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, Mapping):
-        return {str(key): finite(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [finite(item) for item in value]
-    return value
-
-
-def json_line(value: Mapping[str, Any]) -> str:
-    """One JSON object on one line."""
-    return json.dumps(finite(value), ensure_ascii=False, allow_nan=False)
 
 
 def cell_text(value: Any) -> str:

@@ -104,7 +104,7 @@ class Parameter:
                     value = number(text)
                 except ValueError:
                     continue
-                least = 0 if self.name == "seed" else 1
+                least = 0 if self.name in ("seed", "port") else 1
                 if name == "int" and not is_text and value < least:
                     message = f"must be at least {least}, not {value}"
                     raise argparse.ArgumentTypeError(message)

@@ -160,15 +160,16 @@ def own_size(path: str) -> np.ndarray:
 
 
 def upright_size(path: str) -> tuple[int, int]:
-    """`(height, width)` of a file's pixels, upright; only its beginning is decoded."""
+    """`(height, width)` of a file's pixels, upright; a PNG is decoded for it."""
+    return read_image(regular_bytes(path), size_upright, Path(path).suffix)
 
-    def look(image: "PillowImage.Image") -> tuple[int, int]:
-        width, height = image.size
-        # Orientations 5 to 8 of EXIF lie on their side.
-        turned = image.getexif().get(0x0112, 1) in (5, 6, 7, 8)
-        return (width, height) if turned else (height, width)
 
-    return read_image(regular_bytes(path), look, Path(path).suffix)
+def size_upright(image: "PillowImage.Image") -> tuple[int, int]:
+    """`(height, width)` of an opened picture, upright: see `upright_size`."""
+    width, height = image.size
+    # Orientations 5 to 8 of EXIF lie on their side.
+    turned = image.getexif().get(0x0112, 1) in (5, 6, 7, 8)
+    return (width, height) if turned else (height, width)
 
 
 def decoding_errors() -> tuple[type[Exception], ...]:

@@ -263,19 +263,27 @@ def decode_one(
     source: Any, height: int, width: int, resize: str = "stretch"
 ) -> np.ndarray:
     """One file, or a stream of its bytes, as uint8 `(height, width, 3)`."""
-    from PIL import ImageOps
 
     def pixels(image: "PillowImage.Image") -> np.ndarray:
-        turned = image.getexif().get(_ORIENTATION, 1)
-        size = (width, height) if turned in range(1, 5) else (height, width)
-        image.draft(None, covering(image.size, size, resize))
-        if turned != 1:
-            image = ImageOps.exif_transpose(image)
-        return np.asarray(fit(as_rgb(image), height, width, resize))
+        return opened_pixels(image, height, width, resize)
 
     if isinstance(source, (str, Path)):
         return read_image(regular_bytes(source), pixels, Path(source).suffix)
     return read_image(source.read(), pixels)
+
+
+def opened_pixels(
+    image: "PillowImage.Image", height: int, width: int, resize: str = "stretch"
+) -> np.ndarray:
+    """A picture as Pillow opens it, as uint8 `(height, width, 3)`."""
+    from PIL import ImageOps
+
+    turned = image.getexif().get(_ORIENTATION, 1)
+    size = (width, height) if turned in range(1, 5) else (height, width)
+    image.draft(None, covering(image.size, size, resize))
+    if turned != 1:
+        image = ImageOps.exif_transpose(image)
+    return np.asarray(fit(as_rgb(image), height, width, resize))
 
 
 def _raise_faults(paths: Sequence[str | Path], faults: dict[int, Exception]) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from kerastl._json import finite
 from kerastl.evaluation.figures import alt_text
 
 if TYPE_CHECKING:
@@ -121,16 +122,6 @@ def data_block(name: str, value: Any) -> str:
     No text in it can end the block: `<` is written as an escape of JSON.
     """
     # JSON has neither nan nor infinity.
-    written = json.dumps(_finite(value), ensure_ascii=False, default=str)
+    written = json.dumps(finite(value), ensure_ascii=False, default=str)
     safe = written.replace("<", "\\u003c").replace(">", "\\u003e")
     return f'<script type="application/json" id="{plain(name)}">{safe}</script>'
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, float):
-        return value if np.isfinite(value) else None
-    if isinstance(value, Mapping):
-        return {str(key): _finite(each) for key, each in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_finite(each) for each in value]
-    return value

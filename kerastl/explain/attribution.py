@@ -206,16 +206,21 @@ class Explainer:
     def __init__(self, model: keras.Model, images: Any, settings: Settings) -> None:
         """Read the images, and cut the model where the method needs it."""
         self.bound = _explainable(bind_known(model))
-        self.settings, record = settings, self.bound.record
+        self.settings = settings
+        self.show(images)
+        self.model = as_functional("model", model)
+        cams = settings.method in _AT_A_CUT
+        self.at = find_cut(self.model, settings.at) if cams else None
+
+    def show(self, images: Any) -> None:
+        """Take other images to explain; what was compiled for the model stays."""
+        record = self.bound.record
         found = as_image_set(images, record.image_size, record.resize)
         if not len(found):
             fail("images", "at least one image", "none")
         self.rows = pixel_store(self.bound, found).rows
         self.total = len(found)
-        self.batch = min(settings.batch_size, self.total)
-        self.model = as_functional("model", model)
-        cams = settings.method in _AT_A_CUT
-        self.at = find_cut(self.model, settings.at) if cams else None
+        self.batch = min(self.settings.batch_size, self.total)
 
     @cached_property
     def parts(self) -> tuple[keras.Model, keras.Model]:

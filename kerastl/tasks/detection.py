@@ -135,22 +135,34 @@ class Detections:
         if len(set(names)) < len(names):
             twice = next(name for name in names if names.count(name) > 1)
             fail("predictions", "for files of different names", twice)
-        told, written = self.above(self.threshold), []
+        written = []
         Path(folder).mkdir(parents=True, exist_ok=True)
         for number, (path, name) in enumerate(zip(self.paths, names, strict=True)):
-            texts = [
-                f"{self.class_names[kind]} {score:.2f}"
-                for kind, score in zip(
-                    told.classes[number], told.scores[number], strict=True
-                )
-            ]
-            drawn = box_overlay(
-                own_size(path), told.boxes[number], told.classes[number], texts
-            )
+            drawn = self.drawn(number, own_size(path))
             with whole_file(Path(folder) / name) as draft:
                 Image.fromarray(drawn).save(draft, format="PNG")
             written.append(Path(folder) / name)
         return tuple(written)
+
+    def drawn(
+        self, number: int, pixels: np.ndarray, size: tuple[int, int] | None = None
+    ) -> np.ndarray:
+        """An image with its objects drawn on it.
+
+        Args:
+            number: Its place among the predictions.
+            pixels: uint8 `(h, w, 3)`, at its own size or a smaller one.
+            size: Its own `(height, width)`; None: that of `pixels`.
+        """
+        told = self.above(self.threshold)
+        kinds, scores = told.classes[number], told.scores[number]
+        texts = [
+            f"{self.class_names[kind]} {score:.2f}"
+            for kind, score in zip(kinds, scores, strict=True)
+        ]
+        own, here = size or pixels.shape[:2], pixels.shape[:2]
+        scale = np.tile((here[1] / own[1], here[0] / own[0]), 2)
+        return box_overlay(pixels, told.boxes[number] * scale, kinds, texts)
 
     def to_coco(self, image_sizes: Sequence[tuple[int, int]] | None = None) -> dict:
         """The objects as COCO's json has them, with scores; `load_images` reads it.

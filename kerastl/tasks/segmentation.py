@@ -12,7 +12,7 @@ from keras import ops
 from kerastl._checks import check_choice, fail, passed_on
 from kerastl._files import whole_file
 from kerastl.data.decoding import own_size, upright_size
-from kerastl.data.masks import IGNORE, Masks, unfit_mask
+from kerastl.data.masks import IGNORE, Masks, fit_mask, unfit_mask
 from kerastl.data.sets import ImageSet
 from kerastl.evaluation.mask_plots import class_colours, overlay, plot_masks
 from kerastl.evaluation.overlap import iou, mean_known, pixel_confusion
@@ -115,13 +115,24 @@ class MaskPredictions:
         if self.paths is None:
             fail("predictions", "those of files", "predictions for arrays")
         folder, written = Path(folder), []
-        for name, path, mask in zip(
-            self._names(folder), self.paths, self.masks, strict=True
-        ):
-            laid = overlay(own_size(path), mask, self._colours)
+        for number, name in enumerate(self._names(folder)):
+            laid = self.drawn(number, own_size(self.paths[number]))
             file = folder / f"{name}-overlay.png"
             written.append(_save(Image.fromarray(laid), file))
         return tuple(written)
+
+    def drawn(
+        self, number: int, pixels: np.ndarray, size: tuple[int, int] | None = None
+    ) -> np.ndarray:
+        """An image with its mask laid over it.
+
+        Args:
+            number: Its place among the predictions.
+            pixels: uint8 `(h, w, 3)`, at its own size or a smaller one.
+            size: Its own `(height, width)`, which is the mask's too.
+        """
+        mask = fit_mask(self.masks[number], pixels.shape[:2], "stretch")
+        return overlay(pixels, mask, self._colours)
 
     @property
     def _colours(self) -> np.ndarray:
