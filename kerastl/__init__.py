@@ -55,6 +55,7 @@ _PUBLIC = {
     "check_environment": "kerastl.environment",
     "class_names": "kerastl.models.record",
     "evaluate": "kerastl.prediction",
+    "export_model": "kerastl.export.exporting",
     "fine_tune": "kerastl.training.recipes",
     "freeze": "kerastl.models.freezing",
     "list_backbones": "kerastl.models.backbones",
@@ -75,6 +76,7 @@ _PUBLIC = {
 #: Reachable, and left out of completion: what calls return or seldom need.
 _ALSO = {
     "Boxes": "kerastl.data.boxes",
+    "ExportReport": "kerastl.export.exporting",
     "build_detector": "kerastl.tasks.detection",
     "convert_boxes": "kerastl.data.boxes",
     "AuditReport": "kerastl.data.audit",

@@ -29,6 +29,7 @@ LAYER = {
     "comparison": 5,
     "explain": 5,
     "environment": 5,
+    "export": 5,
     "evidence": 6,
     "serving": 6,
     "artifacts": 7,

@@ -17,10 +17,10 @@ import kerastl
 TOP_NAMES = """
 Augmentation ImageSet Phase Splits TrainableGuard advise audit batches build_backbone
 build_classifier build_regressor calibrate check_environment class_names evaluate
-fine_tune freeze list_backbones load_dataset load_images load_model load_table
-make_shapes open_data predict recipe_phases run_phases save_model trainable_report
-transfer unfreeze adaptation averaging comparison explain features lora metrics
-penalties plots rates selection tasks
+export_model fine_tune freeze list_backbones load_dataset load_images load_model
+load_table make_shapes open_data predict recipe_phases run_phases save_model
+trainable_report transfer unfreeze adaptation averaging comparison explain features
+lora metrics penalties plots rates selection tasks
 """
 LIGHT = ("sklearn", "matplotlib", "PIL", "keras_hub", "keras_cv", "pandas")
 # Data arguments that may be left out, and so may follow others without their name.

@@ -212,6 +212,21 @@ def adapt(
     return Reply(record, f"{report}\nwritten to {path}")
 
 
+def export(model: str, *, output: str, **options: Any) -> Reply:
+    """Write a model for programs without kerastl, if it answers there as it does here.
+
+    The folder holds the model and model.json: what a client does with an image first,
+    what the answers mean, and three images with their answers.
+
+    Args:
+        model: A model.keras of `train`.
+        output: A folder.
+        **options: Of `export_model`.
+    """
+    classifier = kerastl.load_model(model)
+    return Reply(kerastl.export_model(classifier, output, **options))
+
+
 def features(
     data: str,
     *,
@@ -519,6 +534,7 @@ COMMANDS: dict[str, tuple[Callable[..., Reply], tuple[str, ...]]] = {
             "data.inputs:open_data images text labels separator split folder",
         ),
     ),
+    "export": (export, ("export.exporting:export_model",)),
     "features": (
         features,
         (

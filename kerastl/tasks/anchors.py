@@ -316,12 +316,21 @@ def encode_boxes(boxes: np.ndarray, anchors: np.ndarray) -> np.ndarray:
     return np.concatenate([(centre - middle) / sides, np.log(own / sides)], axis=-1)
 
 
-def decode_boxes(deltas: np.ndarray, anchors: np.ndarray) -> np.ndarray:
-    """`encode_boxes` undone; no side grows by more than 62.5 times."""
+def decode_boxes(deltas: Any, anchors: np.ndarray, ops: Any = np) -> Any:
+    """`encode_boxes` undone; no side grows by more than 62.5 times.
+
+    Args:
+        deltas: `(..., A, 4)`.
+        anchors: xyxy `(A, 4)`.
+        ops: What computes: NumPy, or `keras.ops` inside a network.
+    """
     sides = anchors[..., 2:] - anchors[..., :2]
-    centre = (anchors[..., 2:] + anchors[..., :2]) / 2 + deltas[..., :2] * sides
-    half = np.exp(np.minimum(deltas[..., 2:], np.log(_GROWTH))) * sides / 2
-    return np.concatenate([centre - half, centre + half], axis=-1)
+    middle = (anchors[..., 2:] + anchors[..., :2]) / 2
+    if ops is not np:
+        sides, middle = sides.astype("float32"), middle.astype("float32")
+    centre = deltas[..., :2] * sides + middle
+    half = ops.exp(ops.minimum(deltas[..., 2:], float(np.log(_GROWTH)))) * sides / 2
+    return ops.concatenate([centre - half, centre + half], axis=-1)
 
 
 def match_anchors(

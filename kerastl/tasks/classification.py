@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import keras
 import numpy as np
+from keras import ops
 from numpy.typing import ArrayLike
 
 from kerastl._checks import check_choice, check_integer, check_number, fail
@@ -133,6 +134,7 @@ class ClassificationTask(Task):
 
     monitor: ClassVar[str] = "val_accuracy"
     has_temperature: ClassVar[bool] = True
+    answer_parts: ClassVar[Mapping[str, slice]] = {"probabilities": slice(None)}
     any_size: ClassVar[bool] = True
     output_name: ClassVar[str] = "class_logits"
     model_name: ClassVar[str] = "classifier"
@@ -377,6 +379,10 @@ class MulticlassTask(ClassificationTask):
         shifted = np.exp(logits - logits.max(axis=-1, keepdims=True))
         return shifted / shifted.sum(axis=-1, keepdims=True)
 
+    def answers(self, outputs: Any) -> Any:
+        """The same in the network."""
+        return ops.softmax(outputs)
+
     def further_metrics(
         self, labels: np.ndarray, probabilities: np.ndarray, predicted: np.ndarray
     ) -> dict[str, float]:
@@ -418,6 +424,10 @@ class BinaryTask(ClassificationTask):
         yes = _sigmoid(outputs)
         return np.concatenate([1.0 - yes, yes], axis=-1)
 
+    def answers(self, outputs: Any) -> Any:
+        """The same in the network."""
+        return ops.sigmoid(ops.concatenate([-outputs, outputs], axis=-1))
+
     def further_metrics(
         self, labels: np.ndarray, probabilities: np.ndarray, predicted: np.ndarray
     ) -> dict[str, float]:
@@ -449,6 +459,10 @@ class MultilabelTask(ClassificationTask):
     def decode(self, outputs: Any) -> np.ndarray:
         """Probabilities `(n, num_classes)` in float64, each of its own."""
         return _sigmoid(outputs)
+
+    def answers(self, outputs: Any) -> Any:
+        """The same in the network."""
+        return ops.sigmoid(outputs)
 
     def predictions(
         self, decoded: np.ndarray, paths: tuple[str, ...] | None = None

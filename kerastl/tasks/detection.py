@@ -247,6 +247,10 @@ class DetectionTask(Task):
     usual_batch: ClassVar[int] = 4
     head_epochs: ClassVar[int] = 4
     dense: ClassVar[bool] = True
+    answer_parts: ClassVar[Mapping[str, slice]] = {
+        "boxes": slice(0, 4),
+        "scores": slice(4, None),
+    }
     output_name: ClassVar[str] = "detections"
     model_name: ClassVar[str] = "detector"
     headline: ClassVar[Mapping[str, str]] = {"ap50": "share", "ap": "share"}
@@ -419,6 +423,12 @@ class DetectionTask(Task):
         boxes = decode_boxes(outputs[..., :4], self.anchors.boxes)
         scores = self.detector.scores(outputs[..., 4:])
         return np.concatenate([boxes, scores], axis=-1).astype(np.float32)
+
+    def answers(self, outputs: Any) -> Any:
+        """The same in the network."""
+        boxes = decode_boxes(outputs[..., :4], self.anchors.boxes, keras.ops)
+        scores = self.detector.answers(outputs[..., 4:])
+        return keras.ops.concatenate([boxes, scores], axis=-1)
 
     def mirrored(self, decoded: np.ndarray) -> np.ndarray:
         """What was decoded of mirror images, as of the images themselves."""

@@ -69,6 +69,10 @@ class DetectorKind(ABC):
     def scores(self, logits: np.ndarray) -> np.ndarray:
         """How sure the network is of each class, in [0, 1], from its logits."""
 
+    def answers(self, logits: Any) -> Any:
+        """The same inside a network."""
+        return ops.sigmoid(logits)
+
     def attach(
         self,
         maps: Sequence[keras.KerasTensor],

@@ -191,6 +191,7 @@ class SegmentationTask(Task):
     name: ClassVar[str] = "segmentation"
     monitor: ClassVar[str] = "val_mean_iou"
     dense: ClassVar[bool] = True
+    answer_parts: ClassVar[Mapping[str, slice]] = {"probabilities": slice(None)}
     folder_labels: ClassVar[str | None] = "masks"
     # benchmarks/segmentation.md: of few images larger batches make too few steps, and a
     # decoder that began at random is far from done when the backbone opens.
@@ -312,6 +313,10 @@ class SegmentationTask(Task):
         logits = np.asarray(outputs, np.float32)
         shifted = np.exp(logits - logits.max(axis=-1, keepdims=True))
         return shifted / shifted.sum(axis=-1, keepdims=True)
+
+    def answers(self, outputs: Any) -> Any:
+        """The same in the network."""
+        return ops.softmax(outputs)
 
     def mirrored(self, decoded: np.ndarray) -> np.ndarray:
         """What was decoded of mirror images, as of the images themselves."""

@@ -48,6 +48,7 @@ class Task(ABC):
         dense: Whether the targets are `DenseLabels`: of places in the images.
         of_tokens: Whether it asks something of each token of a text.
         has_temperature: Whether the outputs are logits that a temperature divides.
+        answer_parts: What stands where in the last axis of what `decode` gives.
         any_size: Whether an image shown larger has the same answer.
         folder_labels: `"masks"` or `"boxes"`, what it reads of a folder that has both.
         usual_batch: Images in an optimizer step, by default.
@@ -76,6 +77,7 @@ class Task(ABC):
     dense: ClassVar[bool] = False
     of_tokens: ClassVar[bool] = False
     has_temperature: ClassVar[bool] = False
+    answer_parts: ClassVar[Mapping[str, slice]] = {"numbers": slice(None)}
     any_size: ClassVar[bool] = False
     folder_labels: ClassVar[str | None] = None
     usual_batch: ClassVar[int] = 32
@@ -170,6 +172,14 @@ class Task(ABC):
     @abstractmethod
     def decode(self, outputs: Any) -> np.ndarray:
         """What the outputs mean, in float64, fit to be averaged over views."""
+
+    def answers(self, outputs: Any) -> Any:
+        """What `decode` gives, as a part of the network: what an export ends in.
+
+        Args:
+            outputs: The model's, symbolic or not.
+        """
+        return outputs
 
     def on_network(self, network: keras.Model, resize: str) -> "Task":
         """The task as this backbone is asked it: where its answers depend on its maps.

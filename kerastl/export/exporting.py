@@ -1,0 +1,366 @@
+"""A model for other programs, refused where it answers differently there."""
+
+import base64
+import hashlib
+import json
+import platform
+import shutil
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import keras
+import numpy as np
+
+from kerastl._checks import check_number, fail
+from kerastl._files import OutputFolder, one_line, whole_file
+from kerastl.data.images import PixelStore
+from kerastl.data.sets import ImageSet
+from kerastl.export.formats import FORMATS, Runtime, find_format, write
+from kerastl.features.network import run_batches
+from kerastl.models.text_layers import find_tokens
+from kerastl.tasks.task import BoundModel, bind_known
+from kerastl.teach import photographs
+
+#: What is said of an artifact, in the file beside it.
+SIDECAR = "model.json"
+_SCHEMA = 1
+#: Batches that an artifact is run in, besides one of all images.
+_BATCHES = (1, 7)
+#: Below it a probability is compared as if it were that.
+_LEAST = 1e-7
+#: Answers that differ by less, as a share of the largest, are one answer.
+_CONSTANT = 1e-4
+#: Numbers of an answer that a sidecar holds at most.
+_LISTED = 4096
+_CHANNELS = {1: "grey", 3: "RGB"}
+
+
+@dataclass(frozen=True)
+class ExportReport:
+    """What was written, and how far it agrees with the model.
+
+    Attributes:
+        path: The folder.
+        format: `"onnx"`, `"litert"`, `"savedmodel"` or `"openvino"`.
+        bytes: Of the artifact.
+        difference: Largest difference between its answers and the model's, as a share
+            of the range of the model's answers; of probabilities, of their logarithms.
+        tolerance: What was allowed.
+        images: How many images both were run on, constant ones included.
+        batch_sizes: In batches of which sizes.
+    """
+
+    path: str
+    format: str
+    bytes: int
+    difference: float
+    tolerance: float
+    images: int
+    batch_sizes: tuple[int, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain Python types, ready for JSON."""
+        return asdict(self)
+
+    def __str__(self) -> str:
+        """What was written, and how far it agrees."""
+        sizes = ", ".join(map(str, self.batch_sizes))
+        return (
+            f"{self.format}, {self.bytes / 1e6:.2f} MB, in {self.path}\n"
+            f"run on {self.images} images in batches of {sizes}: its answers differ by "
+            f"at most {self.difference:.1g} of their range ({self.tolerance:g} allowed)"
+        )
+
+
+def export_model(
+    model: keras.Model,
+    path: str | Path,
+    *,
+    format: Literal["onnx", "litert", "savedmodel", "openvino"] = "onnx",
+    tolerance: float = 1e-3,
+    overwrite: bool = False,
+) -> ExportReport:
+    """Write a model for programs without kerastl, and compare its answers first.
+
+    The artifact takes decoded pixels, float32 0-255, and gives what `predict` computes:
+    probabilities with the temperature of a calibrated model, numbers in the user's
+    units, probabilities of each pixel, or boxes with scores at each anchor. Beside it
+    `model.json` says what a client must do before (size, channels, how other sizes are
+    brought to it) and what the answers mean, and holds three images with their answers.
+
+    Before anything is put into the folder, the artifact is run in its own runtime on
+    images read from files as `model.json` says, and on constant ones, in several sizes
+    of batches. Where an answer differs from the model's, nothing is written.
+
+    Args:
+        model: Of images, from any `build_...` or `load_model`; on another backend than
+            TensorFlow a process of its own writes a copy of it.
+        path: A folder, new or empty.
+        format: What to write: see `docs/export.md` for what each needs.
+        tolerance: Largest difference of an answer, as a share of the range of the
+            model's answers; of a classifier's probabilities, of their logarithms.
+        overwrite: Whether files in the folder may be replaced.
+
+    Returns:
+        Where it is, how large, and how far it agrees.
+
+    Raises:
+        ValueError: If the artifact answers differently, the model gives the same answer
+            to all images, so that nothing can be compared, it cannot be written in that
+            format, or the folder holds something.
+        ImportError: If what the format needs is not installed.
+
+    Example:
+        >>> import pathlib, tempfile, kerastl
+        >>> backbone = kerastl.build_backbone("MobileNet", alpha=0.25, weights="tiny")
+        >>> model = kerastl.build_classifier(backbone, ["cat", "dog", "owl"])
+        >>> folder = pathlib.Path(tempfile.mkdtemp()) / "pets"
+        >>> kerastl.export_model(model, folder, format="savedmodel")
+        Traceback (most recent call last):
+            ...
+        ValueError: `model` must be one whose answers differ between images...
+    """
+    found = find_format(format)
+    check_number("tolerance", tolerance, above=0.0, below=1.0)
+    bound = bind_known(model)
+    _check_exportable(bound)
+    folder = OutputFolder(path, (*found.files, SIDECAR), overwrite)
+    with folder, tempfile.TemporaryDirectory() as place:
+        probes = _probe_files(Path(place))
+        expected = _Expected(bound, probes)
+        made = Path(place) / "made"
+        made.mkdir()
+        write(bound, format, made)
+        said = _sidecar(bound, format) | {"files": _sums(made, found.files)}
+        runtime = _opened(format, made / found.file)
+        difference = expected.difference(runtime, said["input"])
+        if not difference <= tolerance:
+            hint = "Nothing was written; a larger `tolerance` would let it pass."
+            words = f"{difference:.2g} of their range away from the model's"
+            wanted = f"one whose answers agree as {format} within {tolerance:g}"
+            fail("model", wanted, words, hint)
+        report = ExportReport(
+            path=str(folder.path),
+            format=format,
+            bytes=sum((made / name).stat().st_size for name in found.files),
+            difference=difference,
+            tolerance=tolerance,
+            images=len(expected.answers),
+            batch_sizes=(*_BATCHES, len(expected.answers)),
+        )
+        said["parity"] = {
+            key: value for key, value in report.to_dict().items() if key != "path"
+        }
+        said["probes"] = expected.probes()
+        _publish(folder, made, found.files, said)
+    return report
+
+
+def _check_exportable(bound: BoundModel) -> None:
+    """Raise unless a client can prepare what the model takes."""
+    if find_tokens(bound.model) is not None:
+        hint = "A client would need its tokenizer; keep to the .keras file."
+        fail("model", "of images", f"{bound.model.name}, of texts", hint)
+    if bound.record.channels not in _CHANNELS:
+        expected = "of images that files hold, RGB or grey"
+        fail("model", expected, f"one of {bound.record.channels} channels")
+
+
+class _Expected:
+    """What a model says of images, to compare an artifact's answers with.
+
+    Args:
+        bound: The model.
+        files: Images that say how files are read.
+
+    Raises:
+        ValueError: If it says the same of all files.
+    """
+
+    def __init__(self, bound: BoundModel, files: Sequence[Path]) -> None:
+        """See the class."""
+        self.parts, self.files = bound.task.answer_parts, tuple(map(str, files))
+        self.logarithms, record = bound.task.has_temperature, bound.record
+        self.constant = _constant_images((*record.image_size, record.channels))
+        wanted = {"height": record.image_size[0], "width": record.image_size[1]}
+        wanted |= {"channels": record.channels, "resize": record.resize}
+        pixels = self.pixels(wanted)
+        outputs = run_batches(bound.model, lambda rows: pixels[rows], len(pixels))
+        self.answers = bound.task.decode(outputs)
+        scaled = self._scaled(self.answers)
+        # The constant images are not like any that a client sends.
+        self.ranges = [np.ptp(part[: len(files)], axis=0).max() for part in scaled]
+        sizes = [float(np.abs(part).max()) for part in scaled]
+        pairs = zip(self.ranges, sizes, strict=True)
+        if not all(spread > _CONSTANT * max(size, 1e-30) for spread, size in pairs):
+            hint = "Nothing can be compared: train its head first."
+            expected = "one whose answers differ between images"
+            fail("model", expected, "one answer to all", hint)
+
+    def pixels(self, wanted: dict[str, Any]) -> np.ndarray:
+        """The images as something prepares them, and the constant ones behind them."""
+        images = ImageSet(self.files, None, ())
+        store = PixelStore(
+            images,
+            image_size=(wanted["height"], wanted["width"]),
+            resize=wanted["resize"],
+            channels=wanted["channels"],
+        )
+        return np.concatenate([store.rows(np.arange(len(images))), self.constant])
+
+    def _scaled(self, answers: np.ndarray) -> list[np.ndarray]:
+        """The parts of answers, probabilities of classes as their logarithms."""
+        if self.logarithms:
+            answers = np.log(np.maximum(answers, _LEAST))
+        return [answers[..., columns] for columns in self.parts.values()]
+
+    def difference(self, runtime: Runtime, said: dict[str, Any]) -> float:
+        """The largest difference of an artifact's answers, as a share of their range.
+
+        Args:
+            runtime: Runs the artifact.
+            said: What its sidecar says of the input: nothing else prepares the images.
+        """
+        count = {name: number for number, name in _CHANNELS.items()}
+        pixels = self.pixels(said | {"channels": count[said["channels"]]})
+        pixels, worst = pixels.astype("float32"), 0.0
+        for size in (*_BATCHES, len(pixels)):
+            got = _run(runtime, pixels[:size])
+            if got.shape != self.answers[:size].shape or not np.isfinite(got).all():
+                return float("inf")
+            both = self._scaled(got), self._scaled(self.answers[:size])
+            for ours, theirs, spread in zip(*both, self.ranges, strict=True):
+                worst = max(worst, float(np.abs(ours - theirs).max() / spread))
+        return worst
+
+    def probes(self) -> list[dict[str, Any]]:
+        """Three of the files, far apart in their answers, with these."""
+        count = len(self.files)
+        flat = np.stack([np.ravel(row)[:_LISTED] for row in self.answers[:count]])
+        apart = np.abs(flat[:, None] - flat[None]).sum(axis=-1)
+        first, second = np.unravel_index(apart.argmax(), apart.shape)
+        third = np.minimum(apart[first], apart[second]).argmax()
+        return [
+            {
+                "png": base64.b64encode(Path(self.files[i]).read_bytes()).decode(),
+                **listed(self.answers[i]),
+            }
+            for i in (first, second, third)
+        ]
+
+
+def listed(answer: np.ndarray) -> dict[str, Any]:
+    """An answer as a sidecar holds it: of a large one every so many numbers."""
+    flat = np.ravel(answer)
+    every = -(-len(flat) // _LISTED)
+    return {"every": every, "answer": flat[::every].tolist()}
+
+
+def _run(runtime: Runtime, pixels: np.ndarray) -> np.ndarray:
+    """What an artifact answers, in one batch."""
+    try:
+        return np.asarray(runtime(pixels))
+    # Each runtime has exceptions of its own.
+    except Exception as error:
+        hint = f"Its runtime says: {one_line(error)}."
+        return fail("model", "one whose artifact runs", f"{len(pixels)} images", hint)
+
+
+def _opened(name: str, path: Path) -> Runtime:
+    """What runs an artifact."""
+    try:
+        return FORMATS[name].open(path)
+    # Each runtime has exceptions of its own.
+    except Exception as error:
+        hint = f"Its runtime says: {one_line(error)}."
+        return fail("model", f"one that can be read as {name}", path.name, hint)
+
+
+def _probe_files(place: Path) -> list[Path]:
+    """Photographs as PNG files in a folder, wide and tall, none of them square.
+
+    On square ones no policy of resizing differs from another.
+    """
+    from PIL import Image
+
+    files = []
+    for number, pixels in enumerate(photographs().images[::2]):
+        cut = pixels[:, :64] if number % 2 else pixels[:64]
+        files.append(place / f"{number:02}.png")
+        Image.fromarray(cut).save(files[-1])
+    return files
+
+
+def _constant_images(shape: tuple[int, int, int]) -> np.ndarray:
+    """Black, white, one colour, and a board of single pixels, `(4, *shape)`."""
+    rows, columns, channels = np.indices(shape)
+    colour = np.array([200, 30, 90])[channels]
+    board = (rows + columns) % 2 * 255
+    return np.stack([0 * board, 0 * board + 255, colour, board]).astype("uint8")
+
+
+def _sidecar(bound: BoundModel, name: str) -> dict[str, Any]:
+    """What a client must know of an artifact."""
+    record, task = bound.record, bound.task
+    config = {k: v for k, v in task.to_config().items() if k != "class_names"}
+    height, width = record.image_size
+    return {
+        "schema": _SCHEMA,
+        "format": name,
+        "file": FORMATS[name].file,
+        "task": config.pop("name"),
+        "class_names": list(record.class_names),
+        "settings": config,
+        "input": {
+            "height": height,
+            "width": width,
+            "channels": _CHANNELS[record.channels],
+            "range": [0, 255],
+            "type": "float32",
+            "layout": "NHWC",
+            "resize": record.resize,
+            "filter": "antialiased bilinear",
+        },
+        "output": {
+            part: [columns.start or 0, columns.stop]
+            for part, columns in task.answer_parts.items()
+        },
+        "temperature": {"value": record.temperature, "inside": True},
+        "threshold": record.operating and record.operating["threshold"],
+        "backbone": record.backbone,
+        "versions": _versions(),
+    }
+
+
+def _versions() -> dict[str, str]:
+    backend = keras.backend.backend()
+    names = ("kerastl", "keras", backend)
+    found = {name: sys.modules[name].__version__ for name in names}
+    return {**found, "backend": backend, "python": platform.python_version()}
+
+
+def _sums(made: Path, names: Sequence[str]) -> dict[str, str]:
+    """SHA-256 of each file of an artifact."""
+    return {n: hashlib.sha256((made / n).read_bytes()).hexdigest() for n in names}
+
+
+def _publish(
+    folder: OutputFolder, made: Path, names: Sequence[str], said: dict[str, Any]
+) -> None:
+    """Put an artifact that passed into its folder, each file whole or absent.
+
+    The sidecar goes first and comes last: an artifact beside one is the one it sums.
+    """
+    folder.remove([SIDECAR])
+    for name in names:
+        path = folder.writable(name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with whole_file(path) as draft:
+            shutil.copyfile(made / name, draft)
+    with whole_file(folder.writable(SIDECAR)) as draft:
+        text = json.dumps(said, indent=1, ensure_ascii=False)
+        draft.write_text(text + "\n", encoding="utf-8")
