@@ -15,6 +15,7 @@ import keras
 import numpy as np
 
 from kerastl._files import OutputFolder, whole_file
+from kerastl._json import finite
 from kerastl.data.images import load_pixels
 from kerastl.data.sets import ImageSet
 from kerastl.data.texts import TextSet
@@ -183,7 +184,9 @@ def phase_row(record: PhaseRecord) -> dict[str, Any]:
 
 
 def _report_text(report: dict[str, Any]) -> str:
-    return json.dumps(report, indent=2, ensure_ascii=False, default=str) + "\n"
+    """JSON as `report.schema.json` describes it; what is not a number is null."""
+    plain = finite(report)
+    return json.dumps(plain, indent=2, ensure_ascii=False, default=str) + "\n"
 
 
 def _pictures(
