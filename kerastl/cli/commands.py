@@ -212,7 +212,9 @@ def adapt(
     return Reply(record, f"{report}\nwritten to {path}")
 
 
-def export(model: str, *, output: str, **options: Any) -> Reply:
+def export(
+    model: str, *, output: str, calibration: str | None = None, **options: Any
+) -> Reply:
     """Write a model for programs without kerastl, if it answers there as it does here.
 
     The folder holds the model and model.json: what a client does with an image first,
@@ -221,10 +223,24 @@ def export(model: str, *, output: str, **options: Any) -> Reply:
     Args:
         model: A model.keras of `train`.
         output: A folder.
+        calibration: A folder of images to calibrate int8 by: at least 20, like those to
+            come. Half of them compare; where it holds a folder for each class, accuracy
+            is measured too.
         **options: Of `export_model`.
     """
     classifier = kerastl.load_model(model)
+    if calibration is not None:
+        options["calibration"] = _calibration_images(classifier, calibration)
     return Reply(kerastl.export_model(classifier, output, **options))
+
+
+def _calibration_images(model: Any, folder: str) -> Any:
+    """A folder's images, with labels where it has the model's classes."""
+    from kerastl.models.record import read_record
+
+    place, names = user_path("calibration", folder), read_record(model).class_names
+    labelled = bool(names) and all((place / name).is_dir() for name in names)
+    return images_to_score(folder) if labelled else folder
 
 
 def features(

@@ -15,13 +15,16 @@ from typing import Any, Literal
 import keras
 import numpy as np
 
-from kerastl._checks import check_number, fail
+from kerastl._checks import check_choice, check_number, fail
 from kerastl._files import OutputFolder, one_line, whole_file
 from kerastl.data.images import PixelStore
+from kerastl.data.inputs import as_image_set
 from kerastl.data.sets import ImageSet
+from kerastl.evaluation.metrics import wilson_interval
 from kerastl.export.formats import FORMATS, Runtime, find_format, write
 from kerastl.features.network import run_batches
 from kerastl.models.text_layers import find_tokens
+from kerastl.prediction import pixel_store
 from kerastl.tasks.task import BoundModel, bind_known
 from kerastl.teach import photographs
 
@@ -37,6 +40,8 @@ _CONSTANT = 1e-4
 #: Numbers of an answer that a sidecar holds at most.
 _LISTED = 4096
 _CHANNELS = {1: "grey", 3: "RGB"}
+#: Images to calibrate by and to compare on, at least, and to calibrate by at most.
+_FEWEST, _CALIBRATING = 20, 256
 
 
 @dataclass(frozen=True)
@@ -52,6 +57,11 @@ class ExportReport:
         tolerance: What was allowed.
         images: How many images both were run on, constant ones included.
         batch_sizes: In batches of which sizes.
+        quantize: `"int8"` or None. What stands above is then of the same artifact in
+            float32, which must agree before.
+        agreement: Of one in int8 its decisions beside the model's, on images that did
+            not calibrate it: `images`, `same`, `interval` of that share; and where they
+            have labels `accuracy` and `int8_accuracy`, each with its limits.
     """
 
     path: str
@@ -61,6 +71,8 @@ class ExportReport:
     tolerance: float
     images: int
     batch_sizes: tuple[int, ...]
+    quantize: str | None = None
+    agreement: dict[str, Any] | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain Python types, ready for JSON."""
@@ -69,11 +81,29 @@ class ExportReport:
     def __str__(self) -> str:
         """What was written, and how far it agrees."""
         sizes = ", ".join(map(str, self.batch_sizes))
-        return (
-            f"{self.format}, {self.bytes / 1e6:.2f} MB, in {self.path}\n"
-            f"run on {self.images} images in batches of {sizes}: its answers differ by "
-            f"at most {self.difference:.1g} of their range ({self.tolerance:g} allowed)"
+        kind = f"{self.format} in int8" if self.quantize else self.format
+        text = (
+            f"{kind}, {self.bytes / 1e6:.2f} MB, in {self.path}\n"
+            f"run{' in float32' if self.quantize else ''} on {self.images} images in "
+            f"batches of {sizes}: its answers differ by at most {self.difference:.1g} "
+            f"of their range ({self.tolerance:g} allowed)"
         )
+        if self.agreement is None:
+            return text
+        text += f"\nin int8 {_agreeing(self.agreement)}"
+        for name, words in (("accuracy", "the model"), ("int8_accuracy", "int8")):
+            if name in self.agreement:
+                share, low, high = self.agreement[name]
+                text += f"\naccuracy of {words}: {share:.1%} ({low:.1%} to {high:.1%})"
+        return text
+
+
+def _agreeing(kept: dict[str, Any]) -> str:
+    low, high = kept["interval"]
+    return (
+        f"the same decision on {kept['same'] / kept['images']:.1%} ({low:.1%} to "
+        f"{high:.1%}) of {kept['images']} images"
+    )
 
 
 def export_model(
@@ -81,7 +111,10 @@ def export_model(
     path: str | Path,
     *,
     format: Literal["onnx", "litert", "savedmodel", "openvino"] = "onnx",
+    quantize: Literal["int8"] | None = None,
+    calibration: Any = None,
     tolerance: float = 1e-3,
+    min_agreement: float = 0.95,
     overwrite: bool = False,
 ) -> ExportReport:
     """Write a model for programs without kerastl, and compare its answers first.
@@ -101,8 +134,15 @@ def export_model(
             TensorFlow a process of its own writes a copy of it.
         path: A folder, new or empty.
         format: What to write: see `docs/export.md` for what each needs.
+        quantize: `"int8"`: weights and activations of 8 bits, for `"onnx"` and
+            `"litert"` of classifiers.
+        calibration: Images for that, as `predict` takes them, at least 20 and like
+            those to come: every other one, up to 256, says how far activations reach,
+            the rest compares. Of an `ImageSet` with labels accuracy is measured too.
         tolerance: Largest difference of an answer, as a share of the range of the
             model's answers; of a classifier's probabilities, of their logarithms.
+        min_agreement: Share of the compared images on which int8 must decide as the
+            model does.
         overwrite: Whether files in the folder may be replaced.
 
     Returns:
@@ -111,7 +151,8 @@ def export_model(
     Raises:
         ValueError: If the artifact answers differently, the model gives the same answer
             to all images, so that nothing can be compared, it cannot be written in that
-            format, or the folder holds something.
+            format, the folder holds something, or images to calibrate by are missing or
+            too few.
         ImportError: If what the format needs is not installed.
 
     Example:
@@ -126,23 +167,27 @@ def export_model(
     """
     found = find_format(format)
     check_number("tolerance", tolerance, above=0.0, below=1.0)
+    check_number("min_agreement", min_agreement, 0.0, 1.0)
     bound = bind_known(model)
     _check_exportable(bound)
+    images = _calibrating(bound, format, quantize, calibration)
     folder = OutputFolder(path, (*found.files, SIDECAR), overwrite)
-    with folder, tempfile.TemporaryDirectory() as place:
-        probes = _probe_files(Path(place))
-        expected = _Expected(bound, probes)
-        made = Path(place) / "made"
-        made.mkdir()
-        write(bound, format, made)
-        said = _sidecar(bound, format) | {"files": _sums(made, found.files)}
-        runtime = _opened(format, made / found.file)
+    with folder, tempfile.TemporaryDirectory() as name:
+        place = Path(name)
+        expected = _Expected(bound, _probe_files(place))
+        made, said = place / "made", _sidecar(bound, format)
+        runtime = _made(bound, format, made, None)
         difference = expected.difference(runtime, said["input"])
         if not difference <= tolerance:
             hint = "Nothing was written; a larger `tolerance` would let it pass."
             words = f"{difference:.2g} of their range away from the model's"
             wanted = f"one whose answers agree as {format} within {tolerance:g}"
             fail("model", wanted, words, hint)
+        kept = None
+        if images is not None:
+            made = place / "int8"
+            runtime, kept = _quantized(bound, format, made, images, said["input"])
+            _check_agreement(kept, format, min_agreement)
         report = ExportReport(
             path=str(folder.path),
             format=format,
@@ -151,13 +196,23 @@ def export_model(
             tolerance=tolerance,
             images=len(expected.answers),
             batch_sizes=(*_BATCHES, len(expected.answers)),
+            quantize=quantize,
+            agreement=kept,
         )
-        said["parity"] = {
-            key: value for key, value in report.to_dict().items() if key != "path"
-        }
-        said["probes"] = expected.probes()
+        parity = {k: v for k, v in report.to_dict().items() if k != "path"}
+        said |= {"files": _sums(made, found.files), "parity": parity}
+        said["probes"] = expected.probes(runtime if quantize else None)
         _publish(folder, made, found.files, said)
     return report
+
+
+def _made(
+    bound: BoundModel, name: str, folder: Path, calibration: np.ndarray | None
+) -> Runtime:
+    """Write an artifact into a new folder, and open it."""
+    folder.mkdir()
+    write(bound, name, folder, calibration)
+    return _opened(name, folder / FORMATS[name].file)
 
 
 def _check_exportable(bound: BoundModel) -> None:
@@ -184,11 +239,11 @@ class _Expected:
     def __init__(self, bound: BoundModel, files: Sequence[Path]) -> None:
         """See the class."""
         self.parts, self.files = bound.task.answer_parts, tuple(map(str, files))
+        self._set = ImageSet(self.files, None, ())
         self.logarithms, record = bound.task.has_temperature, bound.record
         self.constant = _constant_images((*record.image_size, record.channels))
-        wanted = {"height": record.image_size[0], "width": record.image_size[1]}
-        wanted |= {"channels": record.channels, "resize": record.resize}
-        pixels = self.pixels(wanted)
+        own = pixel_store(bound, self._set).rows(np.arange(len(files)))
+        pixels = np.concatenate([own, self.constant])
         outputs = run_batches(bound.model, lambda rows: pixels[rows], len(pixels))
         self.answers = bound.task.decode(outputs)
         scaled = self._scaled(self.answers)
@@ -200,17 +255,6 @@ class _Expected:
             hint = "Nothing can be compared: train its head first."
             expected = "one whose answers differ between images"
             fail("model", expected, "one answer to all", hint)
-
-    def pixels(self, wanted: dict[str, Any]) -> np.ndarray:
-        """The images as something prepares them, and the constant ones behind them."""
-        images = ImageSet(self.files, None, ())
-        store = PixelStore(
-            images,
-            image_size=(wanted["height"], wanted["width"]),
-            resize=wanted["resize"],
-            channels=wanted["channels"],
-        )
-        return np.concatenate([store.rows(np.arange(len(images))), self.constant])
 
     def _scaled(self, answers: np.ndarray) -> list[np.ndarray]:
         """The parts of answers, probabilities of classes as their logarithms."""
@@ -225,11 +269,10 @@ class _Expected:
             runtime: Runs the artifact.
             said: What its sidecar says of the input: nothing else prepares the images.
         """
-        count = {name: number for number, name in _CHANNELS.items()}
-        pixels = self.pixels(said | {"channels": count[said["channels"]]})
-        pixels, worst = pixels.astype("float32"), 0.0
+        pixels = np.concatenate([_prepared(self._set, said), self.constant])
+        self._given, worst = pixels.astype("float32"), 0.0
         for size in (*_BATCHES, len(pixels)):
-            got = _run(runtime, pixels[:size])
+            got = _run(runtime, self._given[:size])
             if got.shape != self.answers[:size].shape or not np.isfinite(got).all():
                 return float("inf")
             both = self._scaled(got), self._scaled(self.answers[:size])
@@ -237,27 +280,115 @@ class _Expected:
                 worst = max(worst, float(np.abs(ours - theirs).max() / spread))
         return worst
 
-    def probes(self) -> list[dict[str, Any]]:
-        """Three of the files, far apart in their answers, with these."""
+    def probes(self, runtime: Runtime | None) -> list[dict[str, Any]]:
+        """Three of the files, far apart in their answers, with these.
+
+        Args:
+            runtime: Answers in place of the model, where that is rounded.
+        """
         count = len(self.files)
         flat = np.stack([np.ravel(row)[:_LISTED] for row in self.answers[:count]])
         apart = np.abs(flat[:, None] - flat[None]).sum(axis=-1)
         first, second = np.unravel_index(apart.argmax(), apart.shape)
         third = np.minimum(apart[first], apart[second]).argmax()
+        chosen = [int(first), int(second), int(third)]
+        answers = self.answers[chosen]
+        if runtime is not None:
+            answers = _run(runtime, self._given[chosen])
         return [
             {
                 "png": base64.b64encode(Path(self.files[i]).read_bytes()).decode(),
-                **listed(self.answers[i]),
+                **_listed(answer),
             }
-            for i in (first, second, third)
+            for i, answer in zip(chosen, answers, strict=True)
         ]
 
 
-def listed(answer: np.ndarray) -> dict[str, Any]:
+def _prepared(images: ImageSet, said: dict[str, Any]) -> np.ndarray:
+    """Pixels of images, prepared by nothing but what a sidecar says of the input."""
+    count = {name: number for number, name in _CHANNELS.items()}
+    store = PixelStore(
+        images,
+        image_size=(said["height"], said["width"]),
+        resize=said["resize"],
+        channels=count[said["channels"]],
+    )
+    return store.rows(np.arange(len(images)))
+
+
+def _listed(answer: np.ndarray) -> dict[str, Any]:
     """An answer as a sidecar holds it: of a large one every so many numbers."""
     flat = np.ravel(answer)
     every = -(-len(flat) // _LISTED)
     return {"every": every, "answer": flat[::every].tolist()}
+
+
+def _calibrating(
+    bound: BoundModel, name: str, quantize: str | None, calibration: Any
+) -> ImageSet | None:
+    """The images to calibrate by and to compare on; None: float32."""
+    if quantize is None:
+        if calibration is not None:
+            fail("calibration", "left out without `quantize`", type(calibration))
+        return None
+    check_choice("quantize", quantize, ("int8",))
+    if FORMATS[name].quantize is None:
+        able = " or ".join(repr(n) for n, each in FORMATS.items() if each.quantize)
+        fail("quantize", f"None for this format; {able} have int8", quantize)
+    if not bound.task.has_temperature:
+        hint = "Whether rounding costs anything is measured by decisions."
+        fail("quantize", f"None for the {bound.task.name} task", quantize, hint)
+    if calibration is None:
+        hint = "Activations are rounded by what such images need."
+        fail("calibration", "images like those to come", None, hint)
+    record = bound.record
+    images = as_image_set(calibration, record.image_size, record.resize)
+    if len(images) < _FEWEST:
+        fail("calibration", f"at least {_FEWEST} images", len(images))
+    return images
+
+
+def _quantized(
+    bound: BoundModel, name: str, folder: Path, images: ImageSet, said: dict[str, Any]
+) -> tuple[Runtime, dict[str, Any]]:
+    """An artifact in int8, opened, and how often it decides as the model does."""
+    calibrating = images.subset(np.arange(0, len(images), 2)[:_CALIBRATING])
+    compared = images.subset(np.arange(1, len(images), 2))
+    runtime = _made(bound, name, folder, _prepared(calibrating, said))
+    store = pixel_store(bound, compared)
+    outputs = run_batches(bound.model, store.rows, len(compared))
+    pixels = _prepared(compared, said).astype("float32")
+    starts = range(0, len(pixels), _BATCHES[-1])
+    rounded = [_run(runtime, pixels[s : s + _BATCHES[-1]]) for s in starts]
+    both = bound.task.decode(outputs), np.concatenate(rounded)
+    decisions = [_decisions(bound, each) for each in both]
+    same, total = int((decisions[0] == decisions[1]).all(axis=-1).sum()), len(compared)
+    kept = {"images": total, "same": same, "interval": wilson_interval(same, total)}
+    if images.labels is not None:
+        truth = bound.task.targets(compared).reshape(total, -1)
+        names = ("accuracy", "int8_accuracy")
+        for key, decided in zip(names, decisions, strict=True):
+            right = int((decided == truth).all(axis=-1).sum())
+            kept[key] = (right / total, *wilson_interval(right, total))
+    return runtime, kept
+
+
+def _decisions(bound: BoundModel, answers: np.ndarray) -> np.ndarray:
+    """What a client decides: the class, or yes or no for each label, `(n, k)`."""
+    operating = bound.record.operating
+    if not bound.task.single_class:
+        return answers >= 0.5
+    if operating is not None:
+        return answers[:, 1:] >= operating["threshold"]
+    return answers.argmax(axis=-1)[:, None]
+
+
+def _check_agreement(kept: dict[str, Any], name: str, least: float) -> None:
+    """Raise unless an artifact in int8 decides as the model does often enough."""
+    if kept["same"] < least * kept["images"]:
+        hint = "Calibrate by more images like those to come, or leave `quantize` out."
+        wanted = f"one that decides as {name} in int8 alike on {least:.0%} of images"
+        fail("model", wanted, _agreeing(kept), hint)
 
 
 def _run(runtime: Runtime, pixels: np.ndarray) -> np.ndarray:

@@ -39,6 +39,8 @@ class Format:
         files: All files of it.
         modules: What writing and running it imports.
         open: From the file to a `Runtime`.
+        quantize: Writes it with activations of 8 bits, from the model for export, the
+            file, and pixels that the ranges are taken from; None: that is not offered.
     """
 
     keras_name: str
@@ -46,6 +48,7 @@ class Format:
     files: tuple[str, ...]
     modules: tuple[str, ...]
     open: Callable[[Path], Runtime]
+    quantize: Callable[[keras.Model, Path, np.ndarray], None] | None = None
 
 
 def _open_onnx(path: Path) -> Runtime:
@@ -91,6 +94,49 @@ def _open_openvino(path: Path) -> Runtime:
     return lambda pixels: compiled(pixels)[0]
 
 
+def _quantize_litert(model: keras.Model, path: Path, pixels: np.ndarray) -> None:
+    import tensorflow as tf
+
+    def examples() -> Iterator[list[np.ndarray]]:
+        for image in pixels:
+            yield [image[None].astype("float32")]
+
+    model.export(
+        str(path),
+        format="litert",
+        verbose=False,
+        optimizations=[tf.lite.Optimize.DEFAULT],
+        representative_dataset=examples,
+        # Without it the converter keeps in float32 what it cannot quantise.
+        target_spec={"supported_ops": [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]},
+    )
+
+
+def _quantize_onnx(model: keras.Model, path: Path, pixels: np.ndarray) -> None:
+    import onnxruntime
+    from onnxruntime.quantization import CalibrationDataReader, quantize_static
+    from onnxruntime.quantization.shape_inference import quant_pre_process
+
+    plain, folded = path.with_name("float.onnx"), path.with_name("folded.onnx")
+    model.export(str(plain), format="onnx", verbose=False)
+    # BatchNorm into its convolution: apart, each would be rounded.
+    quant_pre_process(plain, folded, skip_symbolic_shape=True)
+    name = onnxruntime.InferenceSession(folded).get_inputs()[0].name
+
+    class Examples(CalibrationDataReader):
+        def __init__(self) -> None:
+            self.rows = iter(pixels.astype("float32")[:, None])
+
+        def get_next(self) -> dict[str, np.ndarray] | None:
+            row = next(self.rows, None)
+            return None if row is None else {name: row}
+
+    # One scale for all channels ruins depthwise convolutions.
+    quantize_static(folded, path, Examples(), per_channel=True)
+    plain.unlink()
+    folded.unlink()
+
+
 FORMATS = {
     "onnx": Format(
         "onnx",
@@ -98,9 +144,15 @@ FORMATS = {
         ("model.onnx",),
         ("tf2onnx", "onnx", "onnxruntime"),
         _open_onnx,
+        _quantize_onnx,
     ),
     "litert": Format(
-        "litert", "model.tflite", ("model.tflite",), ("ai_edge_litert",), _open_litert
+        "litert",
+        "model.tflite",
+        ("model.tflite",),
+        ("ai_edge_litert",),
+        _open_litert,
+        _quantize_litert,
     ),
     "savedmodel": Format(
         "tf_saved_model",

@@ -360,6 +360,137 @@ def test_a_process_of_its_own_writes_the_same(tmp_path):
     np.testing.assert_allclose(run(IMAGES.astype("float32")), expected, atol=1e-5)
 
 
+# ------------------------------------------------------------------ eight bits
+
+IN_INT8 = [each for each in FORMATS if each.values[0] in ("onnx", "litert")]
+
+
+def photos(count=60, seed=0):
+    """Images in three colours, and which."""
+    rng = np.random.default_rng(seed)
+    labels = np.arange(count) % 3
+    images = rng.integers(0, 40, (count, 16, 16, 3))
+    images[np.arange(count), :, :, labels] += 200
+    return images.astype("uint8"), labels
+
+
+def separating():
+    """A classifier that tells the colours of `photos` apart, with room to spare."""
+    model, (images, labels) = small_classifier(), photos()
+    dense = model.get_layer("head_dense")
+    features = outputs(keras.Model(model.input, dense.input), images)
+    center = features.mean(axis=0)
+    aims = 8.0 * (np.eye(3)[labels] - 1 / 3)
+    kernel = np.linalg.lstsq(features - center, aims, rcond=1e-3)[0]
+    dense.set_weights([kernel, -center @ kernel])
+    assert (outputs(model, images).argmax(axis=1) == labels).mean() > 0.9
+    return model
+
+
+def assert_whole_bits(folder, name):
+    """Between input and output, numbers are of 8 or 32 whole bits."""
+    if name == "litert":
+        from ai_edge_litert.interpreter import Interpreter
+
+        runner = Interpreter(str(folder / "model.tflite"))
+        ends = [*runner.get_input_details(), *runner.get_output_details()]
+        kinds = [
+            each["dtype"]
+            for each in runner.get_tensor_details()
+            if each["index"] not in {end["index"] for end in ends}
+        ]
+        assert np.int8 in kinds
+        assert np.float32 not in kinds
+        return
+    import onnx
+
+    graph = onnx.load(folder / "model.onnx").graph
+    made = {out: node.op_type for node in graph.node for out in node.output}
+    heavy = [n for n in graph.node if n.op_type in ("Conv", "Gemm", "MatMul")]
+    assert len(heavy) == 4
+    for node in heavy:
+        assert [made[x] for x in node.input[:2]] == ["DequantizeLinear"] * 2
+
+
+@pytest.mark.parametrize("name", IN_INT8)
+def test_activations_are_of_eight_bits_and_decide_alike(name, tmp_path):
+    model, (images, labels) = separating(), photos()
+    labels[:4] = (labels[:4] + 1) % 3
+    known = kerastl.ImageSet(images, labels, CLASSES)
+    options = {"quantize": "int8", "calibration": known, "min_agreement": 0.8}
+    report = export_model(model, tmp_path / "out", format=name, **options)
+    assert_whole_bits(tmp_path / "out", name)
+    found = answers(tmp_path / "out", images[1::2])
+    own = softmax(outputs(model, images[1::2]))
+    assert np.abs(found - own).max() > 1e-4  # It is rounded.
+    same = int((found.argmax(axis=1) == own.argmax(axis=1)).sum())
+    kept = report.agreement
+    assert (kept["images"], kept["same"]) == (30, same)
+    for key, answer in (("accuracy", own), ("int8_accuracy", found)):
+        right = (answer.argmax(axis=1) == labels[1::2]).mean()
+        low, high = kerastl.metrics.wilson_interval(round(30 * right), 30)
+        np.testing.assert_allclose(kept[key], (right, low, high))
+    assert "the same decision on" in str(report)
+    said = json.loads((tmp_path / "out" / "model.json").read_text(encoding="utf-8"))
+    assert said["parity"]["agreement"]["same"] == same
+
+
+@pytest.mark.parametrize("name", IN_INT8)
+def test_other_images_calibrate_otherwise(name, tmp_path):
+    bound, files = bind(separating()), []
+    for number, images in enumerate((photos()[0][:20], photos()[0][:20] // 8)):
+        place = tmp_path / str(number)
+        place.mkdir()
+        formats.write(bound, name, place, images)
+        files.append((place / formats.FORMATS[name].file).read_bytes())
+    assert files[0] != files[1]
+
+
+@on_tensorflow
+@pytest.mark.parametrize("name", IN_INT8[:1])
+def test_int8_that_decides_otherwise_is_refused(name, monkeypatch, tmp_path):
+    right = formats.write
+
+    def wrong(bound, name, folder, calibration):
+        # Ranges of nearly black images cut off what bright ones need.
+        dark = None if calibration is None else calibration // 100
+        right(bound, name, folder, dark)
+
+    monkeypatch.setattr(exporting, "write", wrong)
+    options = {"format": name, "quantize": "int8", "calibration": photos()[0]}
+    with pytest.raises(ValueError, match=r"alike on 95% .* of 30 images"):
+        export_model(separating(), tmp_path / "out", **options)
+    assert not (tmp_path / "out").exists()
+    options["min_agreement"] = 0.0
+    report = export_model(separating(), tmp_path / "out", **options)
+    assert report.agreement["same"] < 29
+
+
+def test_what_int8_needs_is_said(tmp_path):
+    model = small_classifier(learnt=True)
+    cases = [
+        ({"quantize": "int8"}, "None for this format"),
+        ({"calibration": IMAGES}, "left out without"),
+        ({"quantize": "int4"}, "one of 'int8'"),
+    ]
+    for options, words in cases:
+        with pytest.raises(ValueError, match=words):
+            export_model(model, tmp_path / "out", format="savedmodel", **options)
+
+
+@pytest.mark.parametrize("name", IN_INT8[:1])
+def test_too_few_images_to_calibrate_by_are_refused(name, tmp_path):
+    model = small_classifier(learnt=True)
+    for given, words in ((None, "like those to come"), (IMAGES, "at least 20 images")):
+        options = {"format": name, "quantize": "int8", "calibration": given}
+        with pytest.raises(ValueError, match=words):
+            export_model(model, tmp_path / "out", **options)
+    numbers = kerastl.build_regressor(small_network(), [1.0, 3.0], preprocessing="tf")
+    options["calibration"] = photos()[0]
+    with pytest.raises(ValueError, match="regression task"):
+        export_model(numbers, tmp_path / "out", **options)
+
+
 # ------------------------------------------------------------------ clients
 
 
@@ -450,3 +581,25 @@ def test_the_command(tmp_path, capsys):
     assert record["format"] == "savedmodel"
     assert main(words) == 2
     assert "--overwrite" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", IN_INT8[:1])
+def test_the_command_measures_accuracy_where_there_are_class_folders(
+    name, tmp_path, capsys
+):
+    from kerastl.cli.program import main
+
+    kerastl.save_model(separating(), tmp_path / "model.keras")
+    for number, (image, label) in enumerate(zip(*photos(), strict=True)):
+        place = tmp_path / "photos" / CLASSES[label]
+        place.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image).save(place / f"{number}.png")
+    words = ["export", str(tmp_path / "model.keras"), "--format", name, "--json"]
+    words += ["--quantize", "int8", "--min-agreement", "0.5", "--calibration"]
+    for folder, known in (("photos", True), ("photos/ash", False)):
+        out = tmp_path / f"out-{known}"
+        status = main([*words, str(tmp_path / folder), "-o", str(out)])
+        assert status == 0, capsys.readouterr().err
+        kept = json.loads(capsys.readouterr().out.splitlines()[-1])["agreement"]
+        assert kept["images"] == (30 if known else 10)
+        assert ("int8_accuracy" in kept) == known
