@@ -204,6 +204,16 @@ def seed_generators(layer: keras.Layer) -> tuple[keras.random.SeedGenerator, ...
     return tuple(layer._seed_generators)
 
 
+def follow_state(generator: keras.random.SeedGenerator) -> None:
+    """Let noise follow the generator's state on PyTorch too.
+
+    There Keras leaves dropout to the process's own random numbers wherever the
+    generator was made without a seed, whatever its state is.
+    """
+    if keras.backend.backend() == "torch" and generator._initial_seed is None:
+        generator._initial_seed = 0
+
+
 def compiled_trainable_state(model: keras.Model) -> tuple[str, ...] | None:
     """Paths that trained when the model was compiled, as Keras 3.15 remembers them.
 

@@ -118,6 +118,11 @@ def objective(
     return loss, [own.get(m, m) if isinstance(m, str) else m for m in metrics]
 
 
+def added_losses(model: keras.Model) -> float:
+    """What layers add to the loss as they are now: penalties on weights."""
+    return sum(float(keras.ops.convert_to_numpy(loss)) for loss in model.losses)
+
+
 def _compiled_metrics(model: keras.Model) -> list[Any] | None:
     """The metrics that a model was compiled with, afresh; None without any."""
     try:

@@ -8,7 +8,7 @@ import numpy as np
 from kerastl._checks import fail
 from kerastl.data.sources import ArraySource, ImageSource, Source
 from kerastl.features.network import source_outputs
-from kerastl.tasks.compiling import objective
+from kerastl.tasks.compiling import added_losses, objective
 from kerastl.tasks.task import BoundModel
 
 
@@ -47,7 +47,7 @@ class PaddedValidation(keras.callbacks.Callback):
         loss, metrics = objective(self.bound, **self.settings)
         labels = self.source.targets
         value = float(np.mean(_each(keras.losses.get(loss), labels, outputs)))
-        found = {"val_loss": value + float(sum(model.losses))}
+        found = {"val_loss": value + added_losses(model)}
         for metric in metrics:
             metric = keras.metrics.get(metric)
             metric.reset_state()

@@ -17,7 +17,7 @@ from kerastl._checks import (
     passed_on,
     warn,
 )
-from kerastl._compat import sublayers
+from kerastl._compat import follow_state, sublayers
 from kerastl._progress import ProgressLine, as_verbosity
 from kerastl.data.augmentation import as_augmentation
 from kerastl.data.batches import only_or_all
@@ -41,6 +41,7 @@ from kerastl.models.freezing import unfreeze
 from kerastl.models.layers import is_noise
 from kerastl.models.record import is_pretrained
 from kerastl.tasks.compiling import (
+    added_losses,
     compile_model,
     jit_mode,
     objective,
@@ -107,6 +108,7 @@ def seed_noise(model: keras.Model, seed: int) -> None:
             shape = tuple(generator.state.shape)
             values = (state % (2**31)).astype("int64")[: shape[0]]
             generator.state.assign(values.astype(str(generator.state.dtype)))
+            follow_state(generator)
 
 
 @dataclass(eq=False, kw_only=True)
@@ -244,7 +246,7 @@ class Run:
         if not known or self.settings["loss"] is not None:
             return None
         heaviest = max(self.weights.values()) if self.weights else 1.0
-        return task.chance_loss * heaviest + float(sum(self.model.losses))
+        return task.chance_loss * heaviest + added_losses(self.model)
 
     def decode(self) -> None:
         """Read the images once, all threads at work and somebody watching."""

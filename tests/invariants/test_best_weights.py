@@ -19,6 +19,8 @@ GOOD = Phase("good", trainable="head", epochs=6, learning_rate=0.1)
 BAD = Phase("bad", trainable="all", epochs=2, learning_rate=0.1)
 
 
+# Where its loss rises above that of knowing nothing it is stopped, and that is said.
+@pytest.mark.filterwarnings("ignore:Phase 'bad' stopped")
 def test_a_ruinous_phase_cannot_lower_the_result(data):
     model = build()
     kerastl.run_phases(model, data, data, phases=[GOOD], seed=0)
