@@ -27,7 +27,7 @@ NETWORKS: dict[str, dict[str, Any]] = {
     "MobileNet 0.25, 96 pixels": {"alpha": 0.25, "image_size": 96, "weights": "tiny"},
     "MobileNet 1.0, 224 pixels": {"image_size": 224, "weights": None},
 }
-BATCHES, CLIENTS, REQUESTS, TURNS = (1, 8), 16, 160, 5
+BATCHES, CLIENTS, REQUESTS, TURNS = (1, 8), 16, 64, 5
 
 
 def save(options: dict[str, Any], path: Path) -> None:
@@ -42,6 +42,7 @@ def start(path: Path, batch: int) -> tuple[subprocess.Popen, str]:
     words = ["serve", str(path), "--port", "0", "--batch-size", str(batch)]
     process = subprocess.Popen(
         [sys.executable, "-m", "kerastl.cli", *words],
+        stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
     )

@@ -23,6 +23,7 @@ _EXTRAS = {
     "torch": "PyTorch's arrays and loaders",
     "keras-hub": "networks of texts",
     "keras-cv": "other detectors",
+    "starlette": "answers over HTTP",
     "onnxruntime": "exports",
 }
 #: Below it, a run of some hundred images may not find room for its features and model.

@@ -159,7 +159,11 @@ def serve(model: str, **options: Any) -> Reply:
         model: A model.keras of `train`.
         **options: Of `serve`.
     """
+    from kerastl.serving.server import check_installed
     from kerastl.serving.server import serve as answer
+
+    # Before the model is loaded, which takes seconds.
+    check_installed()
 
     def ready(address: str) -> None:
         say(f"{model} answers at {address} (Ctrl-C or SIGTERM ends it)")

@@ -75,7 +75,7 @@ def web_app(
         ValueError: If the model takes neither photos nor texts, or an argument does not
             fit.
     """
-    _needed()
+    check_installed()
     check_integer("max_bytes", max_bytes, 1)
     given = Answerer(model, batch_size=batch_size, max_pixels=max_pixels)
     return _Service(given, max_bytes, hosts).app()
@@ -109,7 +109,7 @@ def serve(
         ImportError: If Starlette and uvicorn are not installed.
         ValueError: If the port is taken, or the model takes neither photos nor texts.
     """
-    _needed()
+    check_installed()
     import uvicorn
 
     check_integer("port", port, 0)
@@ -146,7 +146,7 @@ def serve(
                 raise
 
 
-def _needed() -> None:
+def check_installed() -> None:
     """Raise unless the web stack is installed."""
     try:
         import python_multipart  # noqa: F401

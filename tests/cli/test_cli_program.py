@@ -31,6 +31,7 @@ def test_version(command):
 
 COMMANDS = """
 train predict evaluate calibrate features rank tune lr advise audit backbones cache
+serve
 """
 
 
@@ -52,6 +53,7 @@ def test_each_command_explains_itself(command, name):
         ["train", "data", "--epochs", "0"],
         ["train", "data", "--epochs", "many"],
         ["train", "data", "--seed", "-1"],
+        ["serve", "model.keras", "--port", "-1"],
         ["train", "data", "--image-size", "9.5"],
         ["train", "data", "--alpha", "wide"],
         ["train", "data", "--no-such-option"],

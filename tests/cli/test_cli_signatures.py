@@ -23,6 +23,7 @@ train --learning-rate --patience --resize --dropout --label-smoothing --class-we
 train --precision --on-leak --augment --views --cache --strategy --validation --test
 train --on-bad --seed --output --overwrite --json --debug
 predict --jsonl --views --augment --debug
+serve --host --port --batch-size --max-bytes --max-pixels --json --debug
 evaluate --views --augment --json --debug
 calibrate --validation --test --seed --output --json --debug
 features -o --output --backbone --alpha --weights --image-size --at --pooling --resize

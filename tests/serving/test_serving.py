@@ -523,8 +523,14 @@ def test_a_port_that_is_taken_is_said_in_one_line(kept, capsys, port):
         server.serve(small_classifier(NAMES), port=65_536)
 
 
-def test_without_the_extra_one_sentence_says_what_to_install(monkeypatch, model):
+def test_without_the_extra_one_sentence_says_what_to_install(
+    monkeypatch, model, capsys
+):
     monkeypatch.setitem(sys.modules, "starlette", None)
+    # Nobody waits for the model, were it there, to hear this.
+    assert main(["serve", "no-such-model.keras"]) == 1
+    said = capsys.readouterr().err
+    assert "pip install 'kerastl[serve]'" in said and said.count("\n") == 1
     with pytest.raises(ImportError, match=r"^Serving needs .* 'kerastl\[serve\]'$"):
         server.serve(model)
     with pytest.raises(ImportError, match=r"pip install 'kerastl\[serve\]'$"):
