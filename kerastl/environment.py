@@ -14,6 +14,7 @@ from typing import Any
 import keras
 
 from kerastl._compat import device_names, keras_home
+from kerastl._tables import Tabular
 from kerastl.features.store import DiskCache
 from kerastl.models.backbones import backbone_table
 
@@ -31,7 +32,7 @@ _LEAST_FREE = 2 * 2**30
 
 
 @dataclass(frozen=True)
-class EnvironmentReport:
+class EnvironmentReport(Tabular):
     """What `check_environment` found.
 
     Attributes:
@@ -63,6 +64,16 @@ class EnvironmentReport:
     def to_dict(self) -> dict[str, Any]:
         """Plain Python types, ready for JSON."""
         return {"ok": self.ok, **asdict(self)}
+
+    def to_rows(self) -> list[dict[str, Any]]:
+        """One dictionary a row: see `to_frame`."""
+        return [
+            {"package": name, "version": version}
+            for name, version in self.versions.items()
+        ]
+
+    def _heading(self) -> str:
+        return "\n".join(self.problems)
 
     def __str__(self) -> str:
         """A line for each thing, problems last."""

@@ -11,6 +11,7 @@ import numpy as np
 
 from kerastl._checks import check_choice, check_integer, fail, warn
 from kerastl._progress import Progress
+from kerastl._tables import Tabular
 from kerastl.data.augmentation import Augmentation, check_views, view_rows
 from kerastl.data.decoding import as_pixels, decoding_errors, upright_size
 from kerastl.data.images import PixelStore, ReadableStore
@@ -335,7 +336,7 @@ def check_scorable(bound: BoundModel, image_set: ImageSet) -> np.ndarray:
 
 
 @dataclass(frozen=True)
-class CalibrationResult:
+class CalibrationResult(Tabular):
     """What calibrating did.
 
     Attributes:
@@ -354,6 +355,13 @@ class CalibrationResult:
     def to_dict(self) -> dict[str, Any]:
         """The result in plain Python types, ready for JSON."""
         return dict(vars(self))
+
+    def to_rows(self) -> list[dict[str, Any]]:
+        """One dictionary a row: see `to_frame`."""
+        return [
+            {"score": name, "before": old, "after": self.after[name]}
+            for name, old in self.before.items()
+        ]
 
     def __str__(self) -> str:
         """A short account."""
@@ -445,7 +453,7 @@ def _scores(labels: np.ndarray, probabilities: np.ndarray) -> dict[str, float]:
 
 
 @dataclass(frozen=True)
-class ThresholdChoice:
+class ThresholdChoice(Tabular):
     """The threshold that was chosen, and what it does.
 
     Attributes:
@@ -471,6 +479,14 @@ class ThresholdChoice:
         plain = {"positive": self.positive, "aim": self.aim}
         plain |= {"threshold": self.threshold, "chosen": self.chosen.to_dict()}
         return {**plain, "tested": tested}
+
+    def to_rows(self) -> list[dict[str, Any]]:
+        """One dictionary a row: see `to_frame`."""
+        return [
+            {"images": name, **point.to_dict()}
+            for name, point in (("chosen on", self.chosen), ("tested on", self.tested))
+            if point
+        ]
 
     def __str__(self) -> str:
         """What it does on the images it was chosen by, and on others."""

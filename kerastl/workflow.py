@@ -20,6 +20,7 @@ from kerastl._checks import (
 )
 from kerastl._files import OutputFolder
 from kerastl._progress import ProgressLine
+from kerastl._tables import Tabular, singles
 from kerastl.artifacts import (
     output_folder,
     phase_row,
@@ -96,7 +97,7 @@ class Clock:
 
 
 @dataclass(frozen=True, eq=False)
-class TransferResult:
+class TransferResult(Tabular):
     """What `transfer` made.
 
     Attributes:
@@ -119,9 +120,7 @@ class TransferResult:
     @property
     def shown(self) -> str:
         """The part whose examples are drawn: test, else validation, else train."""
-        held_out = [
-            part for part in ("test", "validation") if getattr(self.splits, part)
-        ]
+        held_out = [p for p in ("test", "validation") if getattr(self.splits, p)]
         return held_out[0] if held_out else "train"
 
     def write(self, output: str | Path, *, overwrite: bool = False) -> None:
@@ -137,6 +136,11 @@ class TransferResult:
         with output_folder(output, overwrite) as folder:
             write_artifacts(folder, self)
 
+    def to_rows(self) -> list[dict[str, Any]]:
+        """One dictionary a part that was scored, without what is no single score."""
+        scored = [part for part in _PARTS if self.report[part]]
+        return [{"part": part, **singles(self.report[part])} for part in scored]
+
     def __str__(self) -> str:
         """A short account."""
         lines, task = [str(self.history)], bind_known(self.model).task
@@ -147,6 +151,8 @@ class TransferResult:
                 lines.append(f"{part} {task.summary(scores)}, {counted}")
         lines.append(f"{self.report['seconds']['total']:.1f} s")
         return "\n".join(lines)
+
+    _heading = __str__
 
 
 def transfer(

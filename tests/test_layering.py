@@ -16,6 +16,7 @@ LAYER = {
     "_json": 0,
     "_lazy": 0,
     "_progress": 0,
+    "_tables": 0,
     "teach": 0,
     "data": 1,
     "models": 1,
@@ -38,7 +39,7 @@ LAYER = {
 }
 # Imported inside the functions that use them, so that `import kerastl` stays light.
 HEAVY = {"tensorflow", "sklearn", "matplotlib", "PIL", "keras_hub", "keras_cv", "jax"}
-HEAVY |= {"starlette", "uvicorn"}
+HEAVY |= {"pandas", "starlette", "uvicorn"}
 PRIVATE_KERAS = {
     "_flatten_layers",
     "_layers",

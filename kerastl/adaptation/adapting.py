@@ -8,6 +8,7 @@ import numpy as np
 
 from kerastl._checks import check_choice, check_integer, fail
 from kerastl._progress import Progress
+from kerastl._tables import Tabular
 from kerastl.adaptation.choosing import mutual_information
 from kerastl.adaptation.domain_rows import labelled_rows, unlabelled_rows
 from kerastl.adaptation.label_shift import ShiftReport, set_prior, shift_report
@@ -18,7 +19,7 @@ METHODS = ("auto", "statistics", "prior")
 
 
 @dataclass(frozen=True)
-class AdaptationReport:
+class AdaptationReport(Tabular):
     """What adapting did to a classifier.
 
     Attributes:
@@ -49,6 +50,13 @@ class AdaptationReport:
         """The report in plain Python types, ready for JSON."""
         shift = None if self.shift is None else self.shift.to_dict()
         return {**asdict(self), "shift": shift}
+
+    def to_rows(self) -> list[dict[str, Any]]:
+        """One dictionary a row: see `to_frame`."""
+        return [
+            {"class": name, "before": old, "after": self.after[name]}
+            for name, old in self.before.items()
+        ]
 
     def __str__(self) -> str:
         """A short account, with a table of the answers."""

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from kerastl._checks import check_choice, check_integer, fail
+from kerastl._tables import Tabular
 from kerastl.adaptation.domain_rows import DomainRows, labelled_rows, unlabelled_rows
 from kerastl.evaluation.metrics import as_probabilities, wilson_interval
 from kerastl.features.classical import classical_head
@@ -78,7 +79,7 @@ class Choice:
 
 
 @dataclass(frozen=True)
-class TargetScores:
+class TargetScores(Tabular):
     """Candidates scored without target labels, in the order given.
 
     Attributes:
@@ -126,6 +127,9 @@ class TargetScores:
     def to_rows(self) -> list[dict[str, Any]]:
         """One dictionary a candidate."""
         return [dict(vars(row)) for row in self.rows]
+
+    def _heading(self) -> str:
+        return str(self).splitlines()[-1]
 
     def __str__(self) -> str:
         """A table."""

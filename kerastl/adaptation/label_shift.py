@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from kerastl._checks import check_choice, check_integer, fail, warn
+from kerastl._tables import Tabular
 from kerastl.adaptation.domain_rows import DomainRows, labelled_rows, unlabelled_rows
 from kerastl.models.record import fold_prior, read_record
 from kerastl.tasks.task import bind_known
@@ -23,7 +24,7 @@ _FOLDS = 5
 
 
 @dataclass(frozen=True)
-class PriorShift:
+class PriorShift(Tabular):
     """Shares of the classes in two domains.
 
     Attributes:
@@ -66,6 +67,18 @@ class PriorShift:
         """The result in plain Python types, ready for JSON."""
         return {**asdict(self), "unexplained": self.unexplained}
 
+    def to_rows(self) -> list[dict[str, Any]]:
+        """One dictionary a row: see `to_frame`."""
+        return [
+            {"class": name, "source": source, "target": target}
+            for name, source, target in zip(
+                self.class_names, self.source, self.target, strict=True
+            )
+        ]
+
+    def _heading(self) -> str:
+        return str(self).splitlines()[-1]
+
     def __str__(self) -> str:
         """The shares as a table, and what they are worth."""
         width = max(map(len, (*self.class_names, "class")))
@@ -84,7 +97,7 @@ class PriorShift:
 
 
 @dataclass(frozen=True)
-class ShiftReport:
+class ShiftReport(Tabular):
     """How two domains differ, as far as unlabelled images tell.
 
     Attributes:
@@ -103,6 +116,13 @@ class ShiftReport:
     def to_dict(self) -> dict[str, Any]:
         """The result in plain Python types, ready for JSON."""
         return {**asdict(self), "prior": self.prior.to_dict()}
+
+    def to_rows(self) -> list[dict[str, Any]]:
+        """One dictionary a row: see `to_frame`."""
+        return self.prior.to_rows()
+
+    def _heading(self) -> str:
+        return str(self)
 
     def __str__(self) -> str:
         """What it is, and what to do."""

@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike
 
 from kerastl._checks import check_integer, check_number, fail
 from kerastl._progress import Progress
+from kerastl._tables import Tabular
 from kerastl.data.images import PixelStore
 from kerastl.data.inputs import as_image_set, stratified_sample, training_images
 from kerastl.data.sets import ImageSet
@@ -189,7 +190,7 @@ def _backbone_of(model: keras.Model) -> keras.Model:
 
 
 @dataclass(frozen=True)
-class FeatureDrift:
+class FeatureDrift(Tabular):
     """Change of a network, block by block, from input to output.
 
     Attributes:
@@ -226,6 +227,9 @@ class FeatureDrift:
             axes: Matplotlib axes to draw on; None makes a new figure.
         """
         return plot_drift(self.blocks, self.cka, self.distances, axes=axes)
+
+    def _heading(self) -> str:
+        return ""
 
     def __str__(self) -> str:
         """One line a block."""
@@ -385,7 +389,7 @@ _CELLS = 2**24
 
 
 @dataclass(frozen=True)
-class ForgettingReport:
+class ForgettingReport(Tabular):
     """Features before and after training, probed on images of the source.
 
     Attributes:
@@ -419,6 +423,19 @@ class ForgettingReport:
     def forgotten(self) -> float:
         """Accuracy lost, in shares of 1; below 0 where it rose."""
         return self.accuracy_before - self.accuracy_after
+
+    def to_rows(self) -> list[dict[str, Any]]:
+        """One dictionary a row: see `to_frame`."""
+        return [
+            {"features": name, "accuracy": accuracy, "interval": interval}
+            for name, accuracy, interval in (
+                ("before", self.accuracy_before, self.interval_before),
+                ("after", self.accuracy_after, self.interval_after),
+            )
+        ]
+
+    def _heading(self) -> str:
+        return str(self)
 
     def __str__(self) -> str:
         """Four lines."""

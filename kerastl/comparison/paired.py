@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike
 
 from kerastl._checks import fail
 from kerastl._progress import Progress
+from kerastl._tables import Tabular
 from kerastl.evaluation.metrics import (
     PairedComparison,
     bootstrap,
@@ -21,7 +22,7 @@ from kerastl.tasks.task import bind_known
 
 
 @dataclass(frozen=True)
-class ModelComparison:
+class ModelComparison(Tabular):
     """Two models on the same images: which is better, how surely, what could be seen.
 
     Attributes:
@@ -47,6 +48,13 @@ class ModelComparison:
     def to_dict(self) -> dict[str, Any]:
         """The comparison in plain Python types, ready for JSON."""
         return {**vars(self), "paired": dict(vars(self.paired))}
+
+    def to_rows(self) -> list[dict[str, Any]]:
+        """One dictionary a row: see `to_frame`."""
+        return [{**vars(self), **vars(self.paired), "paired": str(self.paired)}]
+
+    def _heading(self) -> str:
+        return str(self)
 
     def __str__(self) -> str:
         """What differs, by how much, and what would have been seen."""

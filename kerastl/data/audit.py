@@ -9,6 +9,7 @@ import numpy as np
 
 from kerastl._checks import check_integer, fail
 from kerastl._progress import Progress
+from kerastl._tables import Tabular, plain
 from kerastl.data.annotations import annotation_files, read_annotations
 from kerastl.data.boxes import Boxes
 from kerastl.data.columns import is_table
@@ -30,7 +31,7 @@ _SHOWN = 5
 
 
 @dataclass(frozen=True, kw_only=True)
-class AuditReport:
+class AuditReport(Tabular):
     """What `audit` found; print it, or take `to_dict()`.
 
     A copy is an image with the same bytes (or pixels, in an array): a resized or
@@ -99,6 +100,14 @@ class AuditReport:
     def to_dict(self) -> dict[str, Any]:
         """The fields as plain values, ready for JSON."""
         return {**asdict(self), "ok": self.ok}
+
+    def to_rows(self) -> list[dict[str, Any]]:
+        """One dictionary a row: see `to_frame`."""
+        return [{"class": k, "images": n} for k, n in self.counts.items()]
+
+    def _repr_html_(self) -> str:
+        """The page in a notebook, counts and faults."""
+        return f"<pre>{plain(self)}</pre>"
 
     def __str__(self) -> str:
         """A page to read: counts first, then each kind of fault."""

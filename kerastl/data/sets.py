@@ -4,8 +4,8 @@ import copy
 import hashlib
 import re
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from html import escape
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -13,14 +13,15 @@ import numpy as np
 
 from kerastl._checks import fail, warn
 from kerastl._files import regular_bytes
-from kerastl.data.decoding import as_pixels, own_size
+from kerastl._tables import Tabular, picture, plain, table
+from kerastl.data.decoding import as_pixels, decoding_errors, own_size
 from kerastl.data.dense import DenseLabels
 
-#: Classes that a notebook lists.
-_LISTED = 100
+#: Classes that a notebook lists, pictures that it shows, and their sides in pixels.
+_LISTED, _PICTURES, _SIDE = 100, 8, 96
 
 
-class Examples:
+class Examples(Tabular):
     """What sets of images and of texts share: what is asked, with its names.
 
     A frozen dataclass extends it, with its examples, `labels`, `class_names`, `name`
@@ -112,13 +113,30 @@ class Examples:
 
     def _repr_html_(self) -> str:
         """The set in a notebook: what it is, and how many of each class."""
-        rows = "".join(
-            f"<tr><td>{escape(name)}</td><td>{count}</td></tr>"
-            for name, count in list(self.counts().items())[:_LISTED]
-        )
-        head = f"<tr><th>class</th><th>{self.noun}s</th></tr>"
-        table = f"<table>{head}{rows}</table>" if rows else ""
-        return f"<p>{escape(repr(self))}</p>{table}"
+        counts = list(self.counts().items())[:_LISTED]
+        rows = [{"class": name, f"{self.noun}s": count} for name, count in counts]
+        return f"<p>{plain(repr(self))}</p>{self._shown()}{table(rows)}"
+
+    def _shown(self) -> str:
+        """Some examples, in a notebook."""
+        return ""
+
+    def to_rows(self) -> list[dict[str, Any]]:
+        """One row an example: what it is, and what is asked of it."""
+        items = getattr(self, self.items_field)
+        held = items if isinstance(items, tuple) else range(len(self))
+        return [{self.noun: held[i], **self._asked(i)} for i in range(len(self))]
+
+    def _asked(self, index: int) -> dict[str, Any]:
+        """The label of one example by name, or its numbers; nothing of masks."""
+        if self.labels is None or self.dense:
+            return {}
+        label = self.labels[index]
+        if self.target_names:
+            return dict(zip(self.target_names, label.tolist(), strict=True))
+        if self.multilabel:
+            return dict(zip(self.class_names, label.tolist(), strict=True))
+        return {"label": self.class_names[label]}
 
     def subset(self, indices: Sequence[int] | np.ndarray) -> Self:
         """The examples at `indices`, in that order.
@@ -227,6 +245,23 @@ class ImageSet(Examples):
             return self.images[index]
         return own_size(self.paths[index])
 
+    def _shown(self) -> str:
+        """Small pictures: the first image of each class, then the next ones."""
+        one_class = self.labels is not None and not self.dense and self.labels.ndim == 1
+        firsts = np.unique(self.labels, return_index=True)[1] if one_class else []
+        pictures = []
+        for index in dict.fromkeys([*map(int, firsts), *range(len(self))]):
+            if len(pictures) == _PICTURES:
+                break
+            named = (
+                ", ".join(map(str, self._asked(index).values())) if one_class else ""
+            )
+            # A notebook shows what can be read, and complains of nothing.
+            with suppress(*decoding_errors()):
+                text = named or self.describe(index)
+                pictures.append(picture(self.image(index), text, side=_SIDE))
+        return f"<p>{' '.join(pictures)}</p>" if pictures else ""
+
     def digests(self) -> np.ndarray:
         """A hash of each image's content: the file's bytes, or the pixels."""
         if self.paths is not None:
@@ -242,7 +277,7 @@ class ImageSet(Examples):
 
 
 @dataclass(frozen=True)
-class Splits:
+class Splits(Tabular):
     """The parts of a data set; unpacks into train, validation and test.
 
     Validation chooses; test is scored once, at the end.
@@ -267,6 +302,24 @@ class Splits:
     def __iter__(self) -> Iterator[Examples | None]:
         """Train, validation, test."""
         return iter((self.train, self.validation, self.test))
+
+    def _parts(self) -> dict[str, Examples]:
+        return {name: part for name, part in vars(self).items() if part is not None}
+
+    def to_rows(self) -> list[dict[str, Any]]:
+        """The rows of all parts, each with its part."""
+        return [
+            {"part": name, **row}
+            for name, part in self._parts().items()
+            for row in part.to_rows()
+        ]
+
+    def _repr_html_(self) -> str:
+        """The parts in a notebook, one below the other."""
+        return "".join(
+            f"<p><b>{name}</b></p>{part._repr_html_()}"
+            for name, part in self._parts().items()
+        )
 
     @property
     def class_names(self) -> tuple[str, ...]:

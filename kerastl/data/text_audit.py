@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from kerastl._tables import Tabular, plain
 from kerastl.data.sets import conflicts, copies
 from kerastl.data.texts import TextSet, near_copies, shown
 
@@ -17,7 +18,7 @@ _COMPARED = 20_000
 
 
 @dataclass(frozen=True, kw_only=True)
-class TextAuditReport:
+class TextAuditReport(Tabular):
     """What `audit` found in texts; print it, or take `to_dict()`.
 
     Attributes:
@@ -72,6 +73,14 @@ class TextAuditReport:
     def to_dict(self) -> dict[str, Any]:
         """The fields as plain values, ready for JSON."""
         return {**asdict(self), "ok": self.ok}
+
+    def to_rows(self) -> list[dict[str, Any]]:
+        """One dictionary a row: see `to_frame`."""
+        return [{"class": k, "texts": n} for k, n in self.counts.items()]
+
+    def _repr_html_(self) -> str:
+        """The page in a notebook, counts and faults."""
+        return f"<pre>{plain(self)}</pre>"
 
     def __str__(self) -> str:
         """A page to read: counts first, then each kind of fault."""

@@ -3,11 +3,13 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from statistics import NormalDist
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from kerastl._checks import check_choice, check_integer, check_number, fail
+from kerastl._tables import Tabular
 
 # Loose enough for float16 probabilities, tight enough that logits never pass.
 _SUM_TOLERANCE = 1e-2
@@ -103,7 +105,7 @@ def decide(labels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
 
 
 @dataclass(frozen=True)
-class PairedComparison:
+class PairedComparison(Tabular):
     """Two classifiers scored on the same images.
 
     Attributes:
@@ -135,6 +137,13 @@ class PairedComparison:
             f"({100 * self.confidence:g} % interval {100 * low:+.1f} to "
             f"{100 * high:+.1f}, p = {self.p_value:.2g})"
         )
+
+    def to_rows(self) -> list[dict[str, Any]]:
+        """One dictionary a row: see `to_frame`."""
+        return [dict(vars(self))]
+
+    def _heading(self) -> str:
+        return self.summary
 
     def __str__(self) -> str:
         """One line: the summary, and how many images differ."""

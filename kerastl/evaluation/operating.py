@@ -7,13 +7,14 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from kerastl._checks import check_number, fail
+from kerastl._tables import Tabular
 from kerastl.evaluation.metrics import as_labels, wilson_interval
 
 _RATES = ("sensitivity", "specificity", "precision", "negative_precision")
 
 
 @dataclass(frozen=True)
-class OperatingPoint:
+class OperatingPoint(Tabular):
     """What a threshold does on labelled images of two classes.
 
     Attributes:
@@ -95,6 +96,10 @@ class OperatingPoint:
         limits = {f"{name}_interval": self.interval(name) for name in _RATES}
         plain = {name: value and list(value) for name, value in limits.items()}
         return {**vars(self), "prevalence": self.prevalence, **rates, **plain}
+
+    def to_rows(self) -> list[dict[str, Any]]:
+        """One dictionary a row: see `to_frame`."""
+        return [self.to_dict()]
 
     def __str__(self) -> str:
         """The threshold, and one line a rate."""

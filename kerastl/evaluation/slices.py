@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from kerastl._checks import check_integer, check_number, fail
-from kerastl.evaluation.markup import plain, table
+from kerastl._tables import Tabular
 from kerastl.evaluation.metrics import wilson_interval
 
 _SHOWN = 10
@@ -39,7 +39,7 @@ class Slice:
 
 
 @dataclass(frozen=True)
-class SliceReport:
+class SliceReport(Tabular):
     """Groups of images, those of the lowest accuracy first, small ones at the end.
 
     Attributes:
@@ -72,10 +72,12 @@ class SliceReport:
         found = [[each.by, each.value] for each in self.found]
         return {**plain, "level": self.level, "slices": rows, "found": found}
 
-    def _repr_html_(self) -> str:
-        """The groups in a notebook."""
-        said = plain(str(self).splitlines()[-1])
-        return f"<p>{said}</p>{table([asdict(each) for each in self.slices])}"
+    def to_rows(self) -> list[dict[str, Any]]:
+        """One dictionary a row: see `to_frame`."""
+        return [asdict(each) for each in self.slices]
+
+    def _heading(self) -> str:
+        return str(self).splitlines()[-1]
 
     def __str__(self) -> str:
         """One line a group, the worst ten."""

@@ -10,6 +10,7 @@ import numpy as np
 
 from kerastl._checks import check_choice, check_integer, check_number, fail
 from kerastl._progress import Progress
+from kerastl._tables import Tabular
 from kerastl.data.texts import TextSet
 from kerastl.evaluation.metrics import wilson_interval
 from kerastl.features.network import run_batches
@@ -41,7 +42,7 @@ class Corrupted:
 
 
 @dataclass(frozen=True)
-class CorruptionReport:
+class CorruptionReport(Tabular):
     """Accuracy on images as they are, and on worse ones.
 
     Attributes:

@@ -1,5 +1,8 @@
 """The report as one page of HTML, and as a model card."""
 
+import base64
+import io
+import json
 import platform
 import shlex
 from collections.abc import Iterator
@@ -10,8 +13,10 @@ import keras
 import numpy as np
 
 from kerastl._files import whole_file
+from kerastl._json import finite
+from kerastl._tables import cell, picture, plain, table
+from kerastl.evaluation.figures import alt_text
 from kerastl.evaluation.map_plots import lay_over
-from kerastl.evaluation.markup import cell, data_block, drawing, picture, plain, table
 from kerastl.evaluation.operating import operating_point
 from kerastl.evaluation.plots import plot_history
 from kerastl.evaluation.score_plots import plot_reliability
@@ -563,6 +568,26 @@ def _inline(value: Any) -> str:
     """Text inside a line of Markdown: no markup, no HTML, no second line."""
     line = " ".join(str(value).split())
     return "".join(f"\\{c}" if c in r"\`*_{}[]<>#|" else c for c in line)
+
+
+def drawing(figure: "Figure") -> str:
+    """A figure inside the page, with its description."""
+    held = io.BytesIO()
+    figure.savefig(held, format="png", dpi=110)
+    data = base64.b64encode(held.getvalue()).decode("ascii")
+    text = plain(alt_text(figure))
+    return f'<img class="figure" src="data:image/png;base64,{data}" alt="{text}">'
+
+
+def data_block(name: str, value: Any) -> str:
+    """Data that a script or a test reads back from the page.
+
+    No text in it can end the block: `<` is written as an escape of JSON.
+    """
+    # JSON has neither nan nor infinity.
+    written = json.dumps(finite(value), ensure_ascii=False, default=str)
+    safe = written.replace("<", "\\u003c").replace(">", "\\u003e")
+    return f'<script type="application/json" id="{plain(name)}">{safe}</script>'
 
 
 def write(facts: Facts, path: str | Path, *, as_card: bool = False) -> None:

@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike
 
 from kerastl._checks import check_integer, check_number, fail
 from kerastl._progress import Progress
+from kerastl._tables import Tabular
 from kerastl.explain.attribution import Explainer, Explanation, Settings
 from kerastl.models.blocks import blocks
 from kerastl.models.freezing import leaf_layers
@@ -18,7 +19,7 @@ from kerastl.training.watching import restore, snapshot
 
 
 @dataclass(frozen=True, eq=False)
-class SanityReport:
+class SanityReport(Tabular):
     """How alike maps stay while weights are drawn anew, from the top downwards.
 
     Attributes:
@@ -58,6 +59,9 @@ class SanityReport:
         """The report in plain Python types, ready for JSON."""
         plain = {"method": self.method, "images": self.images, "limit": self.limit}
         return {**plain, "passed": self.passed, "stages": self.rows()}
+
+    def _heading(self) -> str:
+        return str(self).splitlines()[-1]
 
     def __str__(self) -> str:
         """One line a stage, and what they say."""

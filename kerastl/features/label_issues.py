@@ -13,10 +13,10 @@ from numpy.typing import ArrayLike
 
 from kerastl._checks import check_integer, fail
 from kerastl._files import whole_file
+from kerastl._tables import Tabular
 from kerastl.data.inputs import training_images
 from kerastl.data.sets import Examples
 from kerastl.evaluation.calibration import least_loss
-from kerastl.evaluation.markup import plain, table
 from kerastl.features.files import extract
 from kerastl.features.network import feature_network, open_backbone
 from kerastl.features.probe import as_features, loo_ridge
@@ -25,8 +25,6 @@ from kerastl.models.layers import feature_columns
 from kerastl.models.text_layers import find_tokens
 
 _SHOWN = 10
-#: The same in a notebook.
-_LISTED = 50
 #: What outputs of 0 and 1 are multiplied by where no image is wrong: e^10 to 1.
 _CERTAIN = 10.0
 #: Depths at which features are taken.
@@ -56,7 +54,7 @@ class LabelIssue:
 
 
 @dataclass(frozen=True, eq=False)
-class LabelIssues:
+class LabelIssues(Tabular):
     """Images whose labels look wrong, the most suspect first.
 
     Attributes:
@@ -105,11 +103,6 @@ class LabelIssues:
         writer.writerows(self.to_rows())
         with whole_file(Path(path)) as draft:
             draft.write_text(text.getvalue(), encoding="utf-8")
-
-    def _repr_html_(self) -> str:
-        """The suspects in a notebook."""
-        head = plain(str(self).splitlines()[0])
-        return f"<p>{head}</p>{table(self.to_rows()[:_LISTED])}"
 
     def __str__(self) -> str:
         """The most suspect ones, one a line."""

@@ -10,6 +10,7 @@ import keras
 
 from kerastl._checks import check_choice, check_integer, fail, nearest, warn
 from kerastl._compat import own_variables, sublayers
+from kerastl._tables import Tabular
 from kerastl.models.blocks import (
     as_functional,
     blocks,
@@ -498,7 +499,7 @@ class TrainableRow:
 
 
 @dataclass(frozen=True)
-class TrainableReport:
+class TrainableReport(Tabular):
     """What trains in a model, block by block; prints as a table.
 
     Attributes:
@@ -516,6 +517,9 @@ class TrainableReport:
     def trainable(self) -> int:
         """Number of scalars that train."""
         return sum(row.trainable for row in self.rows)
+
+    def _heading(self) -> str:
+        return ""
 
     def __str__(self) -> str:
         """The table as text."""

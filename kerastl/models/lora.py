@@ -13,6 +13,7 @@ import numpy as np
 from kerastl._checks import check_integer, check_number, fail
 from kerastl._compat import own_variables, sublayers
 from kerastl._files import READ_ERRORS, new_file, one_line, whole_file
+from kerastl._tables import Tabular
 from kerastl.models.freezing import (
     PARAMETER_GROUPS,
     Trainable,
@@ -58,7 +59,7 @@ class LoraRow:
 
 
 @dataclass(frozen=True)
-class LoraReport:
+class LoraReport(Tabular):
     """Which layers got an adapter, and at what cost; prints as a few lines.
 
     Attributes:

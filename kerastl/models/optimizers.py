@@ -11,6 +11,7 @@ import numpy as np
 
 from kerastl._checks import check_number, fail, nearest
 from kerastl._compat import VariableRates, is_decayed
+from kerastl._tables import Tabular
 from kerastl.models.freezing import (
     count_parameters,
     head_layers,
@@ -452,7 +453,7 @@ class LearningRateRow:
 
 
 @dataclass(frozen=True)
-class LearningRateReport:
+class LearningRateReport(Tabular):
     """How fast a compiled model learns, block by block; prints as a table.
 
     Attributes:
@@ -460,6 +461,9 @@ class LearningRateReport:
     """
 
     rows: tuple[LearningRateRow, ...]
+
+    def _heading(self) -> str:
+        return ""
 
     def __str__(self) -> str:
         """The table as text."""

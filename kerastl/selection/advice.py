@@ -10,6 +10,7 @@ import numpy as np
 
 from kerastl._checks import check_integer, fail
 from kerastl._progress import Progress
+from kerastl._tables import Tabular
 from kerastl.data.images import PixelStore
 from kerastl.data.inputs import stratified_sample, training_images
 from kerastl.data.sets import ImageSet, Splits
@@ -37,7 +38,7 @@ _HEAD_EPOCHS = 60
 
 
 @dataclass(frozen=True, eq=False)
-class Advice:
+class Advice(Tabular):
     """How to train, and why; it prints as a short account.
 
     Attributes:
@@ -67,6 +68,17 @@ class Advice:
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready."""
         return {**vars(self), "evidence": asdict(self.evidence)}
+
+    def to_rows(self) -> list[dict[str, Any]]:
+        """One dictionary a row: see `to_frame`."""
+        return [
+            {"what": name, "advised": value}
+            for name, value in self.to_dict().items()
+            if name not in ("reasons", "evidence")
+        ]
+
+    def _heading(self) -> str:
+        return "\n".join(f"- {reason}" for reason in self.reasons)
 
     def __str__(self) -> str:
         """The advice, then the reasons."""

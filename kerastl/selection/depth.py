@@ -11,6 +11,7 @@ import numpy as np
 
 from kerastl._checks import check_integer, fail
 from kerastl._progress import Progress
+from kerastl._tables import Tabular
 from kerastl.data.batches import only_or_all
 from kerastl.data.images import PixelStore
 from kerastl.data.inputs import training_images
@@ -29,9 +30,11 @@ from kerastl.models.weights import weights_digest
 #: Ridge penalties for standardised features: from none to a probe of the class means.
 ALPHAS = tuple(float(alpha) for alpha in np.logspace(-1, 6, 15))
 
+_COLUMNS = ("cut", "features", "computation", "accuracy", "standard_error")
+
 
 @dataclass(frozen=True)
-class DepthProfile:
+class DepthProfile(Tabular):
     """Accuracy of a linear probe by depth.
 
     Attributes:
@@ -57,6 +60,23 @@ class DepthProfile:
     def best(self) -> str:
         """The cut of highest accuracy; the earliest of equals."""
         return self.cuts[int(np.argmax(self.accuracies))]
+
+    def to_rows(self) -> list[dict[str, Any]]:
+        """One dictionary a row: see `to_frame`."""
+        return [
+            dict(zip(_COLUMNS, row, strict=True))
+            for row in zip(
+                self.cuts,
+                self.widths,
+                self.computation,
+                self.accuracies,
+                self.standard_errors,
+                strict=True,
+            )
+        ]
+
+    def _heading(self) -> str:
+        return f"chosen: {self.chosen}"
 
     def __str__(self) -> str:
         """One line a cut, the chosen one marked."""

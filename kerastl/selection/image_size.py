@@ -9,6 +9,7 @@ import numpy as np
 
 from kerastl._checks import fail, image_size_pair, warn
 from kerastl._progress import Progress
+from kerastl._tables import Tabular
 from kerastl.data.images import PixelStore
 from kerastl.data.sets import ImageSet
 from kerastl.models.adapting import with_image_size
@@ -24,7 +25,7 @@ _LEAST = 1e-7
 
 
 @dataclass(frozen=True, eq=False)
-class SizeChoice:
+class SizeChoice(Tabular):
     """A model for images of the size at which it answers best.
 
     Attributes:
@@ -46,6 +47,9 @@ class SizeChoice:
     def to_rows(self) -> list[dict[str, Any]]:
         """One dictionary a size, ready for JSON: `image_size` and `loss`."""
         return [{"image_size": list(k), "loss": v} for k, v in self.losses.items()]
+
+    def _heading(self) -> str:
+        return f"chosen: {self.image_size[0]} x {self.image_size[1]} pixels"
 
     def __str__(self) -> str:
         """One line a size, the chosen one marked."""

@@ -13,6 +13,7 @@ import numpy as np
 from kerastl._checks import check_choice, check_integer, fail, nearest
 from kerastl._compat import graph_nodes
 from kerastl._progress import Progress
+from kerastl._tables import Tabular
 from kerastl.data.images import PixelStore
 from kerastl.data.inputs import stratified_sample, training_images
 from kerastl.data.sets import ImageSet, Splits
@@ -317,7 +318,7 @@ class RankedBackbone:
 
 
 @dataclass(frozen=True, eq=False)
-class BackboneRanking:
+class BackboneRanking(Tabular):
     """Backbones from the best linear probe to the worst; it prints as a table.
 
     Attributes:
@@ -361,6 +362,9 @@ class BackboneRanking:
             errors=[row.standard_error for row in self.rows],
             axes=axes,
         )
+
+    def _heading(self) -> str:
+        return f"{self.images} {self.noun}s, {self.classes} classes"
 
     def __str__(self) -> str:
         """A table, with what to make of it."""

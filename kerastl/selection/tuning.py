@@ -13,6 +13,7 @@ import numpy as np
 
 from kerastl._checks import check_choice, check_integer, check_number, fail
 from kerastl._progress import Progress
+from kerastl._tables import Tabular
 from kerastl.data.inputs import open_data
 from kerastl.data.sets import Splits
 from kerastl.features.cache import FeatureCache
@@ -68,7 +69,7 @@ class Trial:
 
 
 @dataclass(frozen=True, eq=False)
-class Tuning:
+class Tuning(Tabular):
     """Trials, the best first; it prints as a table.
 
     Attributes:
@@ -95,6 +96,13 @@ class Tuning:
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready."""
         return {"best": self.best, "trials": [asdict(trial) for trial in self.trials]}
+
+    def to_rows(self) -> list[dict[str, Any]]:
+        """One dictionary a row: see `to_frame`."""
+        return [asdict(trial) for trial in self.trials]
+
+    def _heading(self) -> str:
+        return ""
 
     def __str__(self) -> str:
         """A table."""

@@ -10,12 +10,12 @@ from keras import ops
 from numpy.typing import ArrayLike
 
 from kerastl._checks import check_choice, check_integer, check_number, fail
+from kerastl._tables import Tabular
 from kerastl.data.dense import check_not_dense
 from kerastl.data.pairs import are_names, name_indices
 from kerastl.data.sets import ImageSet
 from kerastl.evaluation import metrics
 from kerastl.evaluation.grids import most_confident_mistakes, plot_mistakes
-from kerastl.evaluation.markup import table
 from kerastl.evaluation.score_plots import plot_confusion
 from kerastl.models.layers import ClassLogits
 from kerastl.tasks.classification_report import EvaluationReport, make_report
@@ -27,12 +27,10 @@ if TYPE_CHECKING:
 #: float32 shares may miss a sum of 1 by this much.
 _ROUNDING = 1e-3
 _MISTAKES = 12
-#: Answers that a notebook shows.
-_LISTED = 50
 
 
 @dataclass(frozen=True, eq=False)
-class Predictions:
+class Predictions(Tabular):
     """Class names and probabilities, one row an image, in the order of the inputs.
 
     Attributes:
@@ -91,11 +89,8 @@ class Predictions:
             for row, chosen in zip(self.probabilities, order, strict=True)
         ]
 
-    def _repr_html_(self) -> str:
-        """The first answers in a notebook."""
-        rows = [row for row, _ in zip(self, range(_LISTED), strict=False)]
-        more = len(self) - len(rows)
-        return table(rows) + (f"<p>and {more} more</p>" if more else "")
+    def _heading(self) -> str:
+        return f"{len(self)} answers"
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         """One dictionary an image: `path` (or `text`), `label`, `probability`."""

@@ -7,11 +7,11 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from kerastl._checks import check_number, fail
+from kerastl._tables import Tabular
 from kerastl.data.sets import counted
 from kerastl.evaluation import metrics
 from kerastl.evaluation.calibration import ReliabilityCurve, reliability_curve
 from kerastl.evaluation.figures import short_name
-from kerastl.evaluation.markup import plain, table
 from kerastl.evaluation.metrics import (
     ConfusedPair,
     as_probabilities,
@@ -119,7 +119,7 @@ class ClassScores:
 
 
 @dataclass(frozen=True, eq=False)
-class EvaluationReport:
+class EvaluationReport(Tabular):
     """A classifier's scores on one set of labelled images.
 
     Attributes:
@@ -183,16 +183,16 @@ class EvaluationReport:
             "threshold": self.threshold,
         }
 
+    def to_rows(self) -> list[dict[str, Any]]:
+        """One dictionary a row: see `to_frame`."""
+        return [dict(vars(row)) for row in self.per_class]
+
+    def _heading(self) -> str:
+        return _summary(self)
+
     def __str__(self) -> str:
         """The report as a table for a terminal of 80 columns."""
         return report_text(self)
-
-    def _repr_html_(self) -> str:
-        """The report in a notebook."""
-        rows = [{"class": row.name, **vars(row)} for row in self.per_class]
-        for row in rows:
-            del row["name"]
-        return f"<pre>{plain(_summary(self))}</pre>{table(rows)}"
 
 
 def make_report(

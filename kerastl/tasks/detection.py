@@ -11,6 +11,7 @@ import numpy as np
 
 from kerastl._checks import check_number, fail, passed_on, warn
 from kerastl._files import whole_file
+from kerastl._tables import Tabular
 from kerastl.data.boxes import Boxes, clip_boxes, convert_boxes, placing_matrix
 from kerastl.data.decoding import own_size
 from kerastl.data.sets import ImageSet, Splits
@@ -42,7 +43,7 @@ _USUAL = 256
 
 
 @dataclass(frozen=True, eq=False)
-class Detections:
+class Detections(Tabular):
     """Detected objects, in the pixels of each image's own file, the surest first.
 
     All are kept that may count for an average precision, the unsure ones too. What
@@ -84,6 +85,9 @@ class Detections:
             for name in ("boxes", "classes", "scores")
         }
         return replace(self, threshold=threshold, **chosen)
+
+    def _heading(self) -> str:
+        return f"{len(self)} images, {len(self.to_rows())} objects"
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         """One dictionary an image: `path`, `objects` with `name`, `score`, `box`."""

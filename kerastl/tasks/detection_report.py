@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from kerastl._tables import Tabular
 from kerastl.evaluation.detection import AveragePrecision, ClassPrecision
 from kerastl.evaluation.figures import short_name
 
@@ -12,7 +13,7 @@ _ROWS_SHOWN = 30
 
 
 @dataclass(frozen=True)
-class DetectionReport:
+class DetectionReport(Tabular):
     """A detector's scores on one set of images, in the pixels of their files.
 
     Attributes:
@@ -68,6 +69,13 @@ class DetectionReport:
             "per_class": [dict(vars(row)) for row in self.per_class],
             "seconds": self.seconds,
         }
+
+    def to_rows(self) -> list[dict[str, Any]]:
+        """One dictionary a row: see `to_frame`."""
+        return [dict(vars(row)) for row in self.per_class]
+
+    def _heading(self) -> str:
+        return str(self).partition("\n\n")[0]
 
     def __str__(self) -> str:
         """The report as a table for a terminal of 80 columns."""

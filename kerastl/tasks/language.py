@@ -10,6 +10,7 @@ import keras
 import numpy as np
 
 from kerastl._checks import check_integer, check_number, fail
+from kerastl._tables import Tabular
 from kerastl.data.texts import TextSet
 from kerastl.models.record import read_encoder, read_record
 from kerastl.models.text_layers import find_text_spec, find_tokens
@@ -54,7 +55,7 @@ def next_tokens(inputs: Mapping[str, Any]) -> np.ndarray:
 
 
 @dataclass(frozen=True)
-class LanguageReport:
+class LanguageReport(Tabular):
     """How well a language model foresees texts.
 
     Attributes:
@@ -92,6 +93,10 @@ class LanguageReport:
         """The report in plain Python types, ready for JSON."""
         more = {"perplexity": self.perplexity, "bits_per_token": self.bits_per_token}
         return {"task": LanguageModelTask.name, **vars(self), **more}
+
+    def to_rows(self) -> list[dict[str, Any]]:
+        """One dictionary a row: see `to_frame`."""
+        return [self.to_dict()]
 
     def __str__(self) -> str:
         """A line."""

@@ -11,6 +11,7 @@ from keras import ops
 from numpy.typing import ArrayLike
 
 from kerastl._checks import fail, passed_on
+from kerastl._tables import Tabular
 from kerastl.data.sets import ImageSet
 from kerastl.evaluation.figures import BLUE, GREY, describe, panels, plain_text
 from kerastl.models.layers import TaskOutputs
@@ -24,7 +25,7 @@ _SCORES = ("mse", "mae", "r2")
 
 
 @dataclass(frozen=True, eq=False)
-class NumberPredictions:
+class NumberPredictions(Tabular):
     """Predicted numbers, one row an image, in the order of the inputs.
 
     Attributes:
@@ -46,6 +47,9 @@ class NumberPredictions:
     def __len__(self) -> int:
         """Number of images."""
         return len(self.values)
+
+    def _heading(self) -> str:
+        return f"{len(self)} answers"
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         """One dictionary an image: `path` (or `text`), and each number by its name."""
@@ -81,7 +85,7 @@ class TargetScores:
 
 
 @dataclass(frozen=True)
-class RegressionReport:
+class RegressionReport(Tabular):
     """A regressor's scores on one set of examples.
 
     Attributes:
@@ -122,6 +126,10 @@ class RegressionReport:
             "per_target": [dict(vars(row)) for row in self.per_target],
             "seconds": self.seconds,
         }
+
+    def to_rows(self) -> list[dict[str, Any]]:
+        """One dictionary a row: see `to_frame`."""
+        return [dict(vars(row)) for row in self.per_target]
 
     def __str__(self) -> str:
         """The report as a table for a terminal of 80 columns."""

@@ -11,6 +11,7 @@ from keras import ops
 
 from kerastl._checks import check_choice, fail, passed_on
 from kerastl._files import whole_file
+from kerastl._tables import Tabular
 from kerastl.data.decoding import own_size, upright_size
 from kerastl.data.masks import IGNORE, Masks, fit_mask, unfit_mask
 from kerastl.data.sets import ImageSet
@@ -33,7 +34,7 @@ _EXAMPLES = 6
 
 
 @dataclass(frozen=True, eq=False)
-class MaskPredictions:
+class MaskPredictions(Tabular):
     """Predicted masks, one an image at the image's own size, in the inputs' order.
 
     Attributes:
@@ -63,6 +64,9 @@ class MaskPredictions:
             for mask in self.masks
         ]
         return np.array(found).reshape(len(self), count)
+
+    def _heading(self) -> str:
+        return f"{len(self)} images: share of each class in the pixels"
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         """One dictionary an image: `path`, and the share of each class by its name."""

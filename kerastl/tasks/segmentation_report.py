@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from kerastl._tables import Tabular
 from kerastl.evaluation.figures import short_name
 from kerastl.evaluation.overlap import dice, image_interval, iou, mean_known
 
@@ -41,7 +42,7 @@ class ClassOverlap:
 
 
 @dataclass(frozen=True)
-class SegmentationReport:
+class SegmentationReport(Tabular):
     """A segmenter's scores on one set of images, at the size of its files.
 
     All pixels are pooled before anything is divided; pixels of no class count nowhere.
@@ -82,6 +83,13 @@ class SegmentationReport:
         """The report in plain Python types, ready for JSON."""
         rows = [dict(vars(row)) for row in self.per_class]
         return {"task": "segmentation", **vars(self), "per_class": rows}
+
+    def to_rows(self) -> list[dict[str, Any]]:
+        """One dictionary a row: see `to_frame`."""
+        return [dict(vars(row)) for row in self.per_class]
+
+    def _heading(self) -> str:
+        return str(self).partition("\n\n")[0]
 
     def __str__(self) -> str:
         """The report as a table for a terminal of 80 columns."""

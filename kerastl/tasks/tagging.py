@@ -10,6 +10,7 @@ import keras
 import numpy as np
 
 from kerastl._checks import check_integer, check_number, fail
+from kerastl._tables import Tabular
 from kerastl.data.texts import TextSet, WordTags
 from kerastl.models.tokenizing import TextEncoder
 from kerastl.tasks.tagged_texts import (
@@ -34,7 +35,7 @@ _SCORES = ("precision", "recall", "f1")
 
 
 @dataclass(frozen=True, eq=False)
-class TagPredictions:
+class TagPredictions(Tabular):
     """A tag for each token of each text, in the order of the inputs.
 
     Attributes:
@@ -68,6 +69,9 @@ class TagPredictions:
             [self.class_names[tag] for tag in row[kept]]
             for row, kept in zip(rows, asked, strict=True)
         ]
+
+    def _heading(self) -> str:
+        return f"{len(self)} texts"
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         """One dictionary a text: `path`, and the `tags` of all its tokens."""
@@ -110,7 +114,7 @@ class SpanScores:
 
 
 @dataclass(frozen=True)
-class TaggingReport:
+class TaggingReport(Tabular):
     """A tagger's scores on one set of texts.
 
     Attributes:
@@ -157,6 +161,13 @@ class TaggingReport:
         ]
         own = {name: value for name, value in vars(self).items() if name != "per_kind"}
         return {"task": TaggingTask.name, **own, "f1": self.f1, "per_kind": rows}
+
+    def to_rows(self) -> list[dict[str, Any]]:
+        """One dictionary a row: see `to_frame`."""
+        return self.to_dict()["per_kind"]
+
+    def _heading(self) -> str:
+        return "\n".join(str(self).splitlines()[:3])
 
     def __str__(self) -> str:
         """The report as a table for a terminal of 80 columns."""

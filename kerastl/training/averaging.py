@@ -10,6 +10,7 @@ import numpy as np
 
 from kerastl._checks import check_integer, check_number, fail
 from kerastl._progress import Progress
+from kerastl._tables import Tabular
 from kerastl.data.sources import StreamSource
 from kerastl.evaluation.plots import plot_interpolation
 from kerastl.features.network import source_outputs
@@ -83,7 +84,7 @@ class Judge:
 
 
 @dataclass(frozen=True)
-class WeightInterpolation:
+class WeightInterpolation(Tabular):
     """What `wise_ft` measured on the way from one model to the other.
 
     Attributes:
@@ -118,6 +119,9 @@ class WeightInterpolation:
         return plot_interpolation(
             self.alphas, self.accuracies, self.losses, best=self.best, axes=axes
         )
+
+    def _heading(self) -> str:
+        return ""
 
     def __str__(self) -> str:
         """One line a step, the kept one marked."""
@@ -281,7 +285,7 @@ def _check_alphas(alphas: Any) -> tuple[float, ...]:
 
 
 @dataclass(frozen=True, eq=False)
-class ModelSoup:
+class ModelSoup(Tabular):
     """A soup, and what each of its candidates does alone.
 
     Attributes:
@@ -301,6 +305,23 @@ class ModelSoup:
     losses: tuple[float, ...]
     accuracy: float
     loss: float
+
+    def to_rows(self) -> list[dict[str, Any]]:
+        """One dictionary a row: see `to_frame`."""
+        return [
+            {
+                "model": name,
+                "accuracy": accuracy,
+                "loss": loss,
+                "in_the_soup": place in self.members,
+            }
+            for place, (name, accuracy, loss) in enumerate(
+                zip(self.names, self.accuracies, self.losses, strict=True)
+            )
+        ]
+
+    def _heading(self) -> str:
+        return f"the soup: accuracy {self.accuracy:.1%}, loss {self.loss:.4f}"
 
     def __str__(self) -> str:
         """One line a candidate, those in the soup marked, then the soup."""

@@ -7,6 +7,7 @@ from typing import Any
 import keras
 
 from kerastl._checks import check_choice, check_integer, check_number, fail
+from kerastl._tables import Tabular
 from kerastl.data.mixing import Mixing
 from kerastl.models.freezing import BATCH_NORM_MODES, Trainable
 from kerastl.training.domains import Adaptation
@@ -245,7 +246,7 @@ class BestEpoch:
 
 
 @dataclass(frozen=True)
-class TrainingHistory:
+class TrainingHistory(Tabular):
     """One history over all phases.
 
     Attributes:
@@ -269,6 +270,9 @@ class TrainingHistory:
                 row.update({name: self.history[name][number] for name in self.history})
                 table.append(row)
         return table
+
+    def _heading(self) -> str:
+        return str(self)
 
     def __str__(self) -> str:
         """A short account of the run."""

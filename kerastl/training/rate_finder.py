@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike
 from kerastl._checks import check_integer, check_number, fail
 from kerastl._compat import sublayers
 from kerastl._progress import Progress, ProgressLine
+from kerastl._tables import Tabular
 from kerastl.data.augmentation import as_augmentation
 from kerastl.data.sources import Source, StreamSource
 from kerastl.evaluation.plots import plot_learning_rates
@@ -42,7 +43,7 @@ _FEWEST_POINTS = 8
 
 
 @dataclass(frozen=True, eq=False)
-class RateCurve:
+class RateCurve(Tabular):
     """Losses over a sweep of learning rates; it prints with the rates to take.
 
     Attributes:
@@ -92,6 +93,18 @@ class RateCurve:
             "stopped": self.stopped,
             **arrays,
         }
+
+    def to_rows(self) -> list[dict[str, Any]]:
+        """One dictionary a row: see `to_frame`."""
+        return [
+            {"rate": rate, "loss": loss, "smoothed": smoothed}
+            for rate, loss, smoothed in zip(
+                *(getattr(self, name).tolist() for name in _ARRAYS), strict=True
+            )
+        ]
+
+    def _heading(self) -> str:
+        return str(self)
 
     def __str__(self) -> str:
         """The rates to take, and how far the sweep went."""

@@ -5,7 +5,8 @@ import pytest
 from evidence_pages import Page
 
 import kerastl
-from kerastl.evaluation.markup import cell, data_block, picture, table
+from kerastl._tables import cell, picture, table
+from kerastl.evidence.page import data_block
 from kerastl.metrics import find_label_issues, slice_report
 from kerastl.tasks.classification import Predictions, classification_report
 

@@ -1,22 +1,67 @@
-"""Pieces of a web page: escaped text, tables, pictures inside the page."""
+"""Results that show themselves: a table in a notebook, a frame for pandas."""
 
 import base64
 import html
 import io
-import json
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kerastl._json import finite
-from kerastl.evaluation.figures import alt_text
-
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+    import pandas
 
 #: Side of a small picture, in pixels.
 THUMBNAIL = 128
+#: Rows that a notebook shows.
+_LISTED = 50
+
+
+class Tabular:
+    """A result that is rows: a table in notebooks, and a DataFrame where asked for.
+
+    The rows are those of `rows`, else what iterating gives; a class may say others.
+    """
+
+    def to_frame(self) -> "pandas.DataFrame":
+        """The rows as a table of pandas.
+
+        Raises:
+            ImportError: If pandas is not installed.
+        """
+        try:
+            import pandas
+        except ImportError as error:
+            words = "`to_frame` needs pandas. Install it: pip install pandas."
+            raise ImportError(words) from error
+        return pandas.DataFrame(self.to_rows())
+
+    def to_rows(self) -> list[dict[str, Any]]:
+        """One dictionary a row, all with the same keys."""
+        rows: Any = getattr(self, "rows", self)
+        rows = rows() if callable(rows) else rows
+        return [dict(row if isinstance(row, Mapping) else vars(row)) for row in rows]
+
+    def _heading(self) -> str:
+        """What stands above the rows in a notebook: the first line that is printed."""
+        return str(self).partition("\n")[0]
+
+    def _repr_html_(self) -> str:
+        """The result in a notebook."""
+        return self._html(self._heading())
+
+    def _html(self, heading: str) -> str:
+        """The first rows under a heading."""
+        rows = self.to_rows()
+        more = len(rows) - _LISTED
+        said = f"<pre>{plain(heading)}</pre>" if heading else ""
+        end = f"<p>and {more} more</p>" if more > 0 else ""
+        return f"{said}{table(rows[:_LISTED])}{end}"
+
+
+def singles(values: Mapping[str, Any]) -> dict[str, Any]:
+    """What fits a cell: the values that are no lists and no mappings."""
+    return {k: v for k, v in values.items() if not isinstance(v, (list, dict))}
 
 
 def plain(value: Any) -> str:
@@ -105,23 +150,3 @@ def picture(pixels: np.ndarray, text: str, *, side: int = THUMBNAIL) -> str:
         f'<img src="data:image/{kind.lower()};base64,{data}" alt="{plain(text)}" '
         f'width="{width}" height="{height}">'
     )
-
-
-def drawing(figure: "Figure") -> str:
-    """A figure inside the page, with its description."""
-    held = io.BytesIO()
-    figure.savefig(held, format="png", dpi=110)
-    data = base64.b64encode(held.getvalue()).decode("ascii")
-    text = plain(alt_text(figure))
-    return f'<img class="figure" src="data:image/png;base64,{data}" alt="{text}">'
-
-
-def data_block(name: str, value: Any) -> str:
-    """Data that a script or a test reads back from the page.
-
-    No text in it can end the block: `<` is written as an escape of JSON.
-    """
-    # JSON has neither nan nor infinity.
-    written = json.dumps(finite(value), ensure_ascii=False, default=str)
-    safe = written.replace("<", "\\u003c").replace(">", "\\u003e")
-    return f'<script type="application/json" id="{plain(name)}">{safe}</script>'
