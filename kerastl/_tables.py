@@ -44,7 +44,8 @@ class Tabular:
 
     def _heading(self) -> str:
         """What stands above the rows in a notebook: the first line that is printed."""
-        return str(self).partition("\n")[0]
+        printed = type(self).__str__ is not object.__str__
+        return str(self).partition("\n")[0] if printed else ""
 
     def _repr_html_(self) -> str:
         """The result in a notebook."""

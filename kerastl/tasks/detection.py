@@ -86,9 +86,6 @@ class Detections(Tabular):
         }
         return replace(self, threshold=threshold, **chosen)
 
-    def _heading(self) -> str:
-        return f"{len(self)} images, {len(self.to_rows())} objects"
-
     def __iter__(self) -> Iterator[dict[str, Any]]:
         """One dictionary an image: `path`, `objects` with `name`, `score`, `box`."""
         told = self.above(self.threshold)
