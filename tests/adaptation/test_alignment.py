@@ -138,3 +138,30 @@ def test_the_model_is_the_pipeline():
     plain = fold_pipeline(head)[0]
     np.testing.assert_allclose(kernel, plain / 2, rtol=1e-5)
     assert model.predict_on_batch(pixels(2)).shape == (2, 3)
+
+
+def standardised(rows):
+    """Each column of mean 0 and deviation 1."""
+    return (rows - rows.mean(axis=0)) / rows.std(axis=0, ddof=1)
+
+
+def test_the_map_of_least_cost_is_that_of_pot():
+    gaussian = pytest.importorskip("ot.gaussian")
+    # As many rows of both: POT divides covariances by n, here by n - 1.
+    source, target = standardised(SOURCE[:40]), standardised(TARGET)
+    matrix, shift = gaussian.empirical_bures_wasserstein_mapping(
+        source, target, reg=1e-12
+    )
+    moved = GaussianMap(reg=0.0).fit(source, target).transform(source)
+    np.testing.assert_allclose(moved, source @ matrix + shift, atol=1e-8)
+
+
+def test_coral_is_that_of_skada():
+    skada = pytest.importorskip("skada")
+    source, target = standardised(SOURCE[:40]), standardised(TARGET)
+    domains = np.repeat([1, -2], 40)
+    theirs = skada.CORALAdapter(reg=0.0).fit_transform(
+        np.concatenate([source, target]), sample_domain=domains
+    )
+    moved = CoralAlign(reg=0.0).fit(source, target).transform(source)
+    np.testing.assert_allclose(moved, theirs[:40], atol=1e-8)
