@@ -335,3 +335,24 @@ def test_a_segmenter_is_refused():
     model = kerastl.build_segmenter(network, ["a", "b"], preprocessing="tf")
     with pytest.raises(ValueError, match="a classifier or regressor of images"):
         explain(model, pixels(2))
+
+
+# It imports from places that SciPy has left.
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_grad_cam_is_that_of_tf_keras_vis(pooled):
+    if keras.backend.backend() != "tensorflow":
+        pytest.skip("tf-keras-vis knows TensorFlow alone")
+    gradcam = pytest.importorskip("tf_keras_vis.gradcam")
+    scores = pytest.importorskip("tf_keras_vis.utils.scores")
+    images = pixels()
+    found = explain(pooled, images, method="gradcam", target=1)
+    theirs = gradcam.Gradcam(pooled, clone=False)(
+        scores.CategoricalScore([1] * len(images)),
+        images.astype("float32"),
+        penultimate_layer=found.at,
+        seek_penultimate_conv_layer=False,
+        expand_cam=False,
+        normalize_cam=False,
+    )
+    ours = np.maximum(found.raw, 0)
+    np.testing.assert_allclose(np.asarray(theirs), ours, rtol=1e-4, atol=1e-5)
