@@ -169,7 +169,7 @@ def export_model(
     check_number("tolerance", tolerance, above=0.0, below=1.0)
     check_number("min_agreement", min_agreement, 0.0, 1.0)
     bound = bind_known(model)
-    _check_exportable(bound)
+    _check_exportable(bound, format)
     images = _calibrating(bound, format, quantize, calibration)
     folder = OutputFolder(path, (*found.files, SIDECAR), overwrite)
     with folder, tempfile.TemporaryDirectory() as name:
@@ -215,14 +215,19 @@ def _made(
     return _opened(name, folder / FORMATS[name].file)
 
 
-def _check_exportable(bound: BoundModel) -> None:
-    """Raise unless a client can prepare what the model takes."""
+def _check_exportable(bound: BoundModel, name: str) -> None:
+    """Raise unless the format has the model's numbers, and clients can prepare them."""
     if find_tokens(bound.model) is not None:
         hint = "A client would need its tokenizer; keep to the .keras file."
         fail("model", "of images", f"{bound.model.name}, of texts", hint)
     if bound.record.channels not in _CHANNELS:
         expected = "of images that files hold, RGB or grey"
         fail("model", expected, f"one of {bound.record.channels} channels")
+    computes = {layer.compute_dtype for layer in bound.model.layers if layer.weights}
+    if name != "savedmodel" and computes - {"float32"}:
+        hint = "Export it as savedmodel, which keeps them."
+        expected = f"one that computes in float32 for {name}"
+        fail("model", expected, f"one in {', '.join(sorted(computes))}", hint)
 
 
 class _Expected:

@@ -327,7 +327,8 @@ def decode_boxes(deltas: Any, anchors: np.ndarray, ops: Any = np) -> Any:
     sides = anchors[..., 2:] - anchors[..., :2]
     middle = (anchors[..., 2:] + anchors[..., :2]) / 2
     if ops is not np:
-        sides, middle = sides.astype("float32"), middle.astype("float32")
+        sides = ops.convert_to_tensor(sides, "float32")
+        middle = ops.convert_to_tensor(middle, "float32")
     centre = deltas[..., :2] * sides + middle
     half = ops.exp(ops.minimum(deltas[..., 2:], float(np.log(_GROWTH)))) * sides / 2
     return ops.concatenate([centre - half, centre + half], axis=-1)

@@ -25,7 +25,7 @@ from PIL import Image
 
 import kerastl
 from kerastl.export import export_model, exporting, formats
-from kerastl.models.record import set_temperature, uncalibrated
+from kerastl.models.record import set_operating, set_temperature, uncalibrated
 from kerastl.tasks.task import bind
 
 ROOT = Path(__file__).parents[2]
@@ -154,6 +154,15 @@ def test_yes_and_no_are_probabilities(task, tmp_path):
     yes = sigmoid(outputs(model, IMAGES))
     expected = np.concatenate([1 - yes, yes], axis=1) if task == "binary" else yes
     np.testing.assert_allclose(answers(tmp_path / "out", IMAGES), expected, atol=1e-5)
+
+
+def test_the_threshold_of_two_classes_is_said(tmp_path):
+    model = small_classifier(CLASSES[:2], task="binary", learnt=True)
+    set_operating(model, {"threshold": 0.25, "aim": {}, "images": ["secret"]})
+    export_model(model, tmp_path / "out", format="savedmodel")
+    text = (tmp_path / "out" / "model.json").read_text(encoding="utf-8")
+    assert json.loads(text)["threshold"] == 0.25
+    assert "secret" not in text
 
 
 def test_numbers_come_in_their_own_units(tmp_path):
@@ -341,6 +350,16 @@ def test_other_bands_than_files_hold_are_refused(tmp_path):
     )
     model = kerastl.build_classifier(network, CLASSES)
     refused(model, tmp_path / "out", "RGB or grey")
+
+
+@pytest.mark.parametrize("name", FORMATS[:1])
+def test_half_precision_is_for_savedmodel(name, tmp_path):
+    model = small_classifier(learnt=True, precision="mixed_bfloat16")
+    with pytest.raises(ValueError, match="float32 for onnx"):
+        export_model(model, tmp_path / "out", format=name)
+    export_model(model, tmp_path / "out", format="savedmodel")
+    expected = softmax(outputs(model, IMAGES))
+    np.testing.assert_allclose(answers(tmp_path / "out", IMAGES), expected, atol=1e-5)
 
 
 def test_a_model_of_texts_says_why_not(tmp_path):
