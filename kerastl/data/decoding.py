@@ -181,6 +181,7 @@ def decoding_errors() -> tuple[type[Exception], ...]:
         *faults,
         TypeError,
         OverflowError,
+        RuntimeError,  # Of a damaged AVIF.
         struct.error,
         zlib.error,
         Image.DecompressionBombError,

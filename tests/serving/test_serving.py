@@ -17,7 +17,7 @@ import keras
 import numpy as np
 import pytest
 from networks import pixels, small_classifier, small_network, teach_head
-from PIL import Image
+from PIL import Image, features
 from served import (
     BOUNDARY,
     Echo,
@@ -226,7 +226,7 @@ def one_sentence(answer):
     (name, said), *others = json.loads(answer.bytes).items()
     assert (name, others) == ("error", [])
     assert answer.bytes.count(b"\n") == 1 and "\n" not in said
-    assert said[-1] == "." and "Traceback" not in said and "0x" not in said
+    assert said[-1] == "." and "Traceback" not in said and " at 0x" not in said
     return said
 
 
@@ -297,6 +297,21 @@ def test_damaged_bytes_never_cost_more_than_a_sentence(started):
             one_sentence(answer)
     assert statuses == {200, 422} or statuses == {200, 422, 413}
     assert started.process.poll() is None
+
+
+def test_a_damaged_avif_is_no_fault_of_the_model(port, model, tmp_path):
+    if not features.check("avif"):
+        pytest.skip("this Pillow reads no AVIF")
+    data = bytearray(saved(photo(), "AVIF"))
+    colours = data.find(b"mdat") + 4
+    data[colours : colours + 60] = bytes(60)
+    answer = post(port, bytes(data), "image/avif")
+    assert answer.status == 422
+    one_sentence(answer)
+    path = tmp_path / "damaged.avif"
+    path.write_bytes(data)
+    with pytest.raises(ValueError, match=r"images that can be read.*damaged\.avif"):
+        kerastl.predict(model, path)
 
 
 TEXTS = {
@@ -464,6 +479,25 @@ def test_boxes_are_drawn_in_the_picture_that_was_made_smaller(model, monkeypatch
     rows, columns = np.nonzero(drawn.any(axis=-1))
     # The name stands above or in the box.
     assert (columns.min(), rows.max()) == (25, 40)
+
+
+@pytest.mark.parametrize("batch_size", [1, 3])
+def test_boxes_are_the_numbers_of_predict_to_the_last_digit(files, batch_size):
+    """They are printed unrounded: any other arithmetic would show."""
+    options = {"alpha": 0.25, "weights": "tiny", "image_size": 64}
+    backbone = kerastl.build_backbone("MobileNet", **options)
+    model = kerastl.build_detector(backbone, ("mug", "pen"), width=16)
+    rng = np.random.default_rng(0)
+    for weight in model.weights:
+        if weight.ndim > 1:
+            weight.assign(rng.normal(0, 0.3, weight.shape))
+    names = ("large.jpg", "turned.jpg", "clear.png", "p10.png")
+    paths = [str(files / name) for name in names]
+    expected = list(kerastl.predict(model, paths, batch_size=batch_size))
+    given = Answerer(model, batch_size=batch_size)
+    for path, row in zip(paths, expected, strict=True):
+        assert given.rows([given.read_image(Path(path).read_bytes(), path)]) == [row]
+    assert min(len(row["objects"]) for row in expected) > 1
 
 
 def test_metadata_say_what_is_taken(port, model):
