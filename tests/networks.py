@@ -44,6 +44,17 @@ def teach_head(model, seed=0):
     dense.set_weights([kernel / spread, -center / spread])
 
 
+def grey_classifier(seed=0):
+    """A classifier of grey images of 32 pixels that has learnt something."""
+    options = {"alpha": 0.25, "image_size": 32, "weights": "tiny", "channels": 1}
+    backbone = kerastl.build_backbone("MobileNet", **options)
+    model = kerastl.build_classifier(backbone, CLASSES)
+    dense = model.get_layer("head_dense")
+    kernel = np.random.default_rng(seed).normal(size=dense.kernel.shape)
+    dense.set_weights([kernel, np.zeros(dense.bias.shape)])
+    return model
+
+
 def timid_classifier(seed=0):
     """A classifier that begins near chance, and whose every weight has a gradient."""
     keras.utils.set_random_seed(seed)

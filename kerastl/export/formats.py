@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -85,9 +86,26 @@ def _open_savedmodel(path: Path) -> Runtime:
     return lambda pixels: loaded.serve(tf.constant(pixels)).numpy()
 
 
-def _open_openvino(path: Path) -> Runtime:
-    import openvino
+def _import_openvino() -> Any:
+    """OpenVINO without its reporter, which tells Google Analytics of each import.
 
+    OpenVINO does without where that package is missing. It forks a process to send,
+    which JAX does not survive for certain.
+    """
+    name = "openvino_telemetry"
+    known = name in sys.modules
+    if not known:
+        sys.modules[name] = None  # type: ignore[assignment]
+    try:
+        import openvino
+    finally:
+        if not known:
+            del sys.modules[name]
+    return openvino
+
+
+def _open_openvino(path: Path) -> Runtime:
+    openvino = _import_openvino()
     # A processor that has bfloat16 would compute in it.
     exact = {"INFERENCE_PRECISION_HINT": "f32"}
     compiled = openvino.Core().compile_model(str(path), "CPU", exact)
@@ -193,6 +211,9 @@ def find_format(name: str) -> Format:
         hint = "Install them: pip install 'kerastl[export]'"
         expected = f"one whose packages are there: {', '.join(missing)} are missing"
         fail("format", expected, name, hint, ImportError)
+    if "openvino" in found.modules:
+        # Before Keras does.
+        _import_openvino()
     return found
 
 
@@ -290,6 +311,7 @@ def _write_on_tensorflow(
 
 
 def _main(name: str, model: str, folder: str, pixels: str = "") -> None:
+    find_format(name)
     calibration = np.load(pixels) if pixels else None
     _write_here(bind_known(load_model(model)), name, Path(folder), calibration)
 
