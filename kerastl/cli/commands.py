@@ -139,8 +139,8 @@ def predict(
         if wanted:
             written = getattr(found, method)(place)
             say(f"wrote {counted(len(written), 'file')} to {output}")
-    # Of objects one row each; as JSON one line an image.
-    by_object = not jsonl and hasattr(found, "to_rows")
+    # Of objects one row each, under their own columns; as JSON one line an image.
+    by_object = not jsonl and hasattr(found, "columns")
     rows = [rounded(row) for row in (found.to_rows() if by_object else found)]
     if jsonl:
         return Reply(None, "\n".join(json_line(row) for row in rows))
