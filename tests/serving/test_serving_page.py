@@ -1,5 +1,7 @@
 """The page of the service: its text, and what a real browser makes of it."""
 
+import json
+
 import numpy as np
 import pytest
 from browser_pages import browsing
@@ -190,6 +192,32 @@ def test_a_text_is_asked_by_the_keyboard_alone(tab):
     assert shown["title"] == text and shown["label"] == "yes"
     assert shown["cells"] == ["75.0 %", "25.0 %"] and shown["images"] == 0
     assert tab.console == []
+
+
+@needs_browser
+def test_objects_and_entities_are_listed_as_text(tab, port):
+    opened(tab, port)
+    entity = {"text": EVIL, "kind": "person", "start": 0, "stop": 9}
+    told = [
+        {"entities": [entity | {"probability": 0.5}], "tags": ["B-person"]},
+        {"entities": [], "tags": []},
+        {"objects": [{"name": EVIL, "score": 0.75, "box": [1, 2.6, 3, 4]}]},
+        {"objects": []},
+    ]
+    found = [
+        tab.run(
+            f"""(() => {{
+            const article = add(document.body, "article");
+            const rest = {{ values: [], shares: false, picture: null }};
+            fill(article, {{ answer: {json.dumps(answer)}, ...rest }});
+            return [...article.querySelectorAll("th, td, p")].map(e => e.textContent);
+            }})()"""
+        )
+        for answer in told
+    ]
+    nothing = ["Nothing was found."]
+    boxed = [EVIL, "0.75", "1, 3, 3, 4"]
+    assert found == [[EVIL, "person", "50.0 %"], nothing, boxed, nothing]
 
 
 @needs_browser
