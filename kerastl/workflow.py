@@ -42,8 +42,8 @@ from kerastl.features.sources import make_source
 from kerastl.models.backbones import PRECISIONS, check_backbone
 from kerastl.models.record import read_encoder
 from kerastl.models.text_backbones import (
+    BUNDLED,
     build_text_backbone,
-    bundled_text_backbone,
     is_text_network,
 )
 from kerastl.models.text_layers import find_tokens
@@ -222,7 +222,8 @@ def transfer(
         task: `"auto"`: what the data's labels or numbers ask; or the name of a
             registered task such as `"binary"`, or a `kerastl.tasks.Task`.
         backbone: Name in `list_backbones()`, or a functional `keras.Model`. For texts
-            the folder or name of a keras-hub preset, or a model of texts or its file.
+            `"MiniText"` (bundled, and what is taken if nothing is said), the folder or
+            name of a keras-hub preset, or a model of texts or its file.
         alpha: Width of a MobileNet; None: the widest bundled, or 1.
         weights: `"tiny"` (bundled), `"imagenet"`, a file, or None for random ones.
         image_size: Pixels, one number or `(height, width)`; None: the backbone's.
@@ -552,14 +553,14 @@ def _text_network(
         if options.get(name, default) != default:
             fail(name, "left out for texts", options[name])
     if backbone == DEFAULT_BACKBONE:
-        backbone = bundled_text_backbone()
-    if backbone is None or not is_text_network(backbone):
+        backbone = BUNDLED
+    if not is_text_network(backbone):
         hint = (
-            "Pass the folder or name of a keras-hub preset, a model of texts built by "
-            "kerastl, or its .keras file: no weights for texts are bundled."
+            f"Pass {BUNDLED!r}, which is bundled, the folder or name of a keras-hub "
+            "preset, a model of texts built by kerastl, or its .keras file."
         )
-        shown = "nothing" if backbone is None else str(backbone)
-        fail("backbone", "a network of texts, as these data are texts", shown, hint)
+        expected = "a network of texts, as these data are texts"
+        fail("backbone", expected, str(backbone), hint)
     network = open_text_backbone(backbone)
     encoder = read_encoder(network, "backbone").changed(truncate=truncate or "head")
     if sequence_length is None:

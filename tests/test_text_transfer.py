@@ -90,12 +90,34 @@ def test_the_other_commands_take_texts(folder, trained):
     assert json.loads(out.splitlines()[-1])["images"] == len(TEXTS)
 
 
-def test_without_a_network_of_texts_one_sentence_says_what_to_give(folder):
-    status, _, err = called("train", folder / "reviews.csv")
+def test_nothing_said_means_the_bundled_network(folder, tmp_path):
+    options = ["--recipe", "linear_probe", "--epochs", "1", "--json"]
+    output = ["--output", tmp_path / "run"]
+    status, _, err = called("train", folder / "reviews.csv", *options, *output)
+    assert status == 0, err
+    model = kerastl.load_model(tmp_path / "run" / "model.keras")
+    record = kerastl.models.record.read_record(model)
+    assert (record.backbone, record.weights) == ("mini_text", "MiniText")
+    assert model.input["token_ids"].shape == (None, None)
+
+
+def test_a_network_of_images_is_none_for_texts(folder):
+    network = ["--backbone", "MobileNetV2"]
+    status, _, err = called("train", folder / "reviews.csv", *network)
     assert status == 1
     line = err.splitlines()[-1]
     assert "a network of texts, as these data are texts" in line
-    assert "no weights for texts are bundled" in line
+    assert "'MiniText', which is bundled" in line
+
+
+def test_without_keras_hub_one_sentence_says_what_to_install(folder, monkeypatch):
+    def missing(name):
+        raise ImportError(name)
+
+    monkeypatch.setattr("kerastl.models.weights.importlib.import_module", missing)
+    status, _, err = called("train", folder / "reviews.csv")
+    assert status == 1
+    assert "Install it: pip install 'kerastl[hub]'" in err.splitlines()[-1]
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import numpy as np
 from kerastl._checks import fail, nearest, warn
 from kerastl._compat import graph_nodes, note_process, rerun_graph, sublayers
 from kerastl.models.layers import make_freezable
-from kerastl.models.record import find_record
+from kerastl.models.record import find_record, read_encoder
 from kerastl.models.text_layers import (
     TokenInputs,
     TokenPooling,
@@ -24,20 +24,20 @@ from kerastl.models.text_registry import (
     match_text_preset,
 )
 from kerastl.models.tokenizing import TextEncoder
-from kerastl.models.weights import is_model_file, keras_hub, mentions
+from kerastl.models.weights import (
+    bundled_texts,
+    is_model_file,
+    keras_hub,
+    mentions,
+    read_model_file,
+)
+
+#: The bundled network of texts, as `build_backbone` and `--backbone` know it.
+BUNDLED = "MiniText"
 
 #: What presets are called that lie elsewhere than in keras-hub's own list.
 _LENGTH = 128
 _PLACES = ("hf://", "kaggle://", "modelscope://")
-
-
-#: The network of texts that comes with the library, once there is one.
-_BUNDLED = Path(__file__).parent / "tiny" / "texts.keras"
-
-
-def bundled_text_backbone() -> Path | None:
-    """The file of the bundled network of texts, or None where there is none."""
-    return _BUNDLED if _BUNDLED.is_file() else None
 
 
 def is_text_network(backbone: Any) -> bool:
@@ -55,7 +55,7 @@ def _is_text_preset(name: Any) -> bool:
         return (name / "config.json").is_file()
     if not isinstance(name, str):
         return False
-    known = match_text_preset(name) is not None
+    known = name == BUNDLED or match_text_preset(name) is not None
     return known or name.startswith(_PLACES) or (Path(name) / "config.json").is_file()
 
 
@@ -99,8 +99,8 @@ def build_text_backbone(
     Args:
         backbone: A `Backbone` object of keras-hub: BERT, RoBERTa, XLM-R, DistilBERT,
             ALBERT, ELECTRA, DeBERTa v3, FNet, GPT-2, OPT, Gemma or Llama. Or the name,
-            address or folder of a preset, which keras-hub loads. Or a network built
-            here, of which a copy is made.
+            address or folder of a preset, which keras-hub loads. Or `"MiniText"`, which
+            is bundled. Or a network built here, of which a copy is made.
         encoder: The `TextEncoder` whose ids it takes, to travel in its file. None: of a
             preset that brings its tokenizer, that one's.
         sequence_length: Ids in a row, for the tokenizer of a preset; None: as many as
@@ -128,7 +128,11 @@ def build_text_backbone(
     """
     note_process()
     source = None
-    if isinstance(backbone, (str, Path)):
+    if isinstance(backbone, str) and backbone == BUNDLED:
+        backbone = read_model_file(bundled_texts(), "backbone", "the bundled network")
+        if encoder is None and sequence_length is not None:
+            encoder = read_encoder(backbone).changed(sequence_length=sequence_length)
+    elif isinstance(backbone, (str, Path)):
         source = str(backbone)
         backbone = _from_preset(backbone)
         if encoder is None:

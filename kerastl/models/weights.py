@@ -224,6 +224,18 @@ def tiny_weights() -> tuple[TinyWeights, ...]:
     return tuple(sorted(found))
 
 
+def bundled_texts() -> Path:
+    """The file of the bundled network of texts, its checksum checked.
+
+    Raises:
+        ValueError: If it is damaged.
+    """
+    record = json.loads((_TINY_FOLDER / "texts.json").read_text("utf-8"))
+    path = Path(str(_TINY_FOLDER / record["file"]))
+    _check_sum(path, record["sha256"], "Install kerastl again.")
+    return path
+
+
 def weights_digest(arrays: Iterable[Any], label: str = "") -> str:
     """A sha256 of arrays, in order: the one hash of weights in kerastl.
 
