@@ -102,12 +102,9 @@ def test_nothing_said_means_the_bundled_network(folder, tmp_path):
 
 
 def test_a_network_of_images_is_none_for_texts(folder):
-    network = ["--backbone", "MobileNetV2"]
-    status, _, err = called("train", folder / "reviews.csv", *network)
-    assert status == 1
-    line = err.splitlines()[-1]
-    assert "a network of texts, as these data are texts" in line
-    assert "'MiniText', which is bundled" in line
+    images = kerastl.build_backbone("MobileNet", alpha=0.25, weights="tiny")
+    with pytest.raises(ValueError, match="'MiniText', which is bundled"):
+        kerastl.transfer(folder / "reviews.csv", backbone=images)
 
 
 def test_without_keras_hub_one_sentence_says_what_to_install(folder, monkeypatch):
