@@ -110,6 +110,7 @@ def test_texts_alike_in_sense_are_nearer_than_texts_alike_in_words():
 
 
 def test_its_length_is_what_is_asked_for_and_its_pieces_are_its_own():
+    pytest.importorskip("keras_hub")
     short = kerastl.build_backbone("MiniText", sequence_length=8)
     assert read_encoder(short).sequence_length == 8
     other = kerastl.TextEncoder(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "film"])
