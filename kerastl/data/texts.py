@@ -399,8 +399,7 @@ def as_text_set(inputs: Any) -> TextSet:
     if one and not file:
         return TextSet((inputs,))
     if file and file.suffix.lower() == ".txt":
-        lines = read_text(file).split("\n")
-        return TextSet(tuple(line.strip() for line in lines if line.strip()))
+        return TextSet(_lines(file))
     table = read_table(file or inputs)
     column = text_column(table.columns)
     if column is None:
@@ -512,13 +511,18 @@ def _of_files(data: Any, on_bad: str, encoding: str) -> _Read:
     return _of_folder(root, on_bad, encoding)
 
 
+def _lines(path: Path, encoding: str = "utf-8") -> tuple[str, ...]:
+    """The lines of a file that are not empty."""
+    lines = read_text(path, encoding).split("\n")
+    return tuple(line.strip() for line in lines if line.strip())
+
+
 def _of_lines(path: Path, encoding: str) -> _Read:
     """A text a line, of which nothing is asked."""
-    lines = [line.strip() for line in read_text(path, encoding).split("\n")]
-    lines = [line for line in lines if line]
+    lines = _lines(path, encoding)
     if not lines:
         fail("data", "a file with a text a line", str(path))
-    whole = TextSet(tuple(lines), name=path.stem)
+    whole = TextSet(lines, name=path.stem)
     return whole, None, np.arange(len(whole))
 
 

@@ -82,15 +82,8 @@ class DepthProfile(Tabular):
         """One line a cut, the chosen one marked."""
         width = max(len("cut"), *map(len, self.cuts))
         lines = [f"  {'cut'.ljust(width)}  features  computation  accuracy"]
-        rows = zip(
-            self.cuts,
-            self.widths,
-            self.computation,
-            self.accuracies,
-            self.standard_errors,
-            strict=True,
-        )
-        for cut, features, share, accuracy, error in rows:
+        for row in self.to_rows():
+            cut, features, share, accuracy, error = row.values()
             mark = "*" if cut == self.chosen else " "
             lines.append(
                 f"{mark} {cut.ljust(width)}  {features:8,}  {share:11.0%}  "

@@ -18,6 +18,7 @@ from kerastl._compat import note_process
 from kerastl.data.dense import check_not_dense
 from kerastl.data.pairs import are_names
 from kerastl.data.sets import ImageSet
+from kerastl.data.sources import text_source
 from kerastl.models.layers import TaskOutputs
 from kerastl.models.record import Record, find_record, read_record
 
@@ -229,9 +230,8 @@ class Task(ABC):
             texts: Checked by `check_set`.
             encoder: The model's.
         """
-        labels = texts.labels
-        whole = labels.ndim == 1 and labels.dtype.kind in "iu"
-        return encoder(texts.texts), labels.astype(np.int32 if whole else np.float32)
+        source = text_source(texts, encoder)
+        return source.inputs, source.targets
 
     def of_texts(
         self,
