@@ -40,19 +40,12 @@ from kerastl.features.cache import FeatureCache
 from kerastl.features.network import STRATEGIES, device_strategy
 from kerastl.features.sources import make_source
 from kerastl.models.backbones import PRECISIONS, check_backbone
-from kerastl.models.record import read_encoder
-from kerastl.models.text_backbones import (
-    BUNDLED,
-    build_text_backbone,
-    is_text_network,
-)
-from kerastl.models.text_layers import find_tokens
+from kerastl.models.text_backbones import is_text_network
 from kerastl.models.tokenizing import TRUNCATIONS
-from kerastl.models.weights import is_model_file
 from kerastl.prediction import scored as scored_set
 from kerastl.selection.advice import follow_advice
 from kerastl.selection.image_size import SizeChoice, choose_image_size
-from kerastl.tasks.building import build_model
+from kerastl.tasks.building import build_for_data
 from kerastl.tasks.task import (
     Task,
     bind,
@@ -60,7 +53,6 @@ from kerastl.tasks.task import (
     find_task,
     task_of_set,
 )
-from kerastl.tasks.text_models import open_text_backbone
 from kerastl.training.phase import TrainingHistory
 from kerastl.training.rate_finder import RateCurve, find_learning_rate
 from kerastl.training.recipes import (
@@ -70,9 +62,6 @@ from kerastl.training.recipes import (
     default_augment,
     fine_tune,
 )
-
-#: What `backbone` is where nobody says it; for texts the bundled network of texts.
-DEFAULT_BACKBONE = "MobileNet"
 
 
 class Clock:
@@ -394,7 +383,7 @@ class Run:
         backbone, training, advice = settled
         with strategy.scope() if strategy else nullcontext():
             options = {"task": self.task, "seed": training["seed"], **self.building}
-            model = _model(backbone, splits, **options)
+            model = build_for_data(backbone, splits.train, **options)
         if output is not None:
             output.check_space(_bytes_of(model))
         result = None
@@ -496,78 +485,6 @@ def _settle(
         preset = default_augment(train.name, training["recipe"])
         training = {**training, "augment": preset}
     return backbone, training, None
-
-
-def _model(
-    backbone: str | keras.Model,
-    splits: Splits,
-    *,
-    task: str | Task,
-    seed: int,
-    **options: Any,
-) -> keras.Model:
-    """The classifier, its random parts drawn from the seed."""
-    texts = {name: options.pop(name, None) for name in ("sequence_length", "truncate")}
-    channels = options.pop("channels", None)
-    if isinstance(splits.train, TextSet):
-        if channels is not None:
-            fail("channels", "left out for texts", channels)
-        network = _text_network(backbone, splits.train, **texts, **options)
-        options = {k: v for k, v in options.items() if k in ("dropout", "precision")}
-        asked = task_of_set(splits.train, task)
-        return build_model(network, asked, seed=seed, **options)
-    if texts["sequence_length"] is not None or texts["truncate"] not in (None, "head"):
-        fail("sequence_length and truncate", "left out for images", texts)
-    if is_text_network(backbone):
-        fail("backbone", "a network of images for images", str(backbone))
-    if isinstance(backbone, keras.Model):
-        options.update(weights=None, alpha=None)
-    else:
-        options["channels"] = channels or _bands(splits.train) or 3
-    asked = task_of_set(splits.train, task)
-    if isinstance(backbone, str) and not is_model_file(backbone):
-        options["image_size"] = options["image_size"] or asked.usual_size(splits.train)
-    return build_model(backbone, asked, seed=seed, **options)
-
-
-def _bands(images: ImageSet) -> int | None:
-    """The channels of an array that no network for RGB takes; None: of another."""
-    pixels = images.images
-    if isinstance(pixels, tuple) or pixels.ndim < 4 or pixels.shape[3] in (1, 3, 4):
-        return None
-    return pixels.shape[3]
-
-
-def _text_network(
-    backbone: Any,
-    train: TextSet,
-    *,
-    sequence_length: int | None,
-    truncate: str | None,
-    **options: Any,
-) -> keras.Model:
-    """The network of texts that is named, its encoder as long as the texts need."""
-    defaults = {"alpha": None, "image_size": None, "preprocessing": None}
-    defaults |= {"resize": "stretch", "weights": "tiny"}
-    for name, default in defaults.items():
-        if options.get(name, default) != default:
-            fail(name, "left out for texts", options[name])
-    if backbone == DEFAULT_BACKBONE:
-        backbone = BUNDLED
-    if not is_text_network(backbone):
-        hint = (
-            f"Pass {BUNDLED!r}, which is bundled, the folder or name of a keras-hub "
-            "preset, a model of texts built by kerastl, or its .keras file."
-        )
-        expected = "a network of texts, as these data are texts"
-        fail("backbone", expected, str(backbone), hint)
-    network = open_text_backbone(backbone)
-    encoder = read_encoder(network, "backbone").changed(truncate=truncate or "head")
-    if sequence_length is None:
-        encoder = encoder.fitted(train.texts, find_tokens(network).max_length)
-    else:
-        encoder = encoder.changed(sequence_length=sequence_length)
-    return build_text_backbone(network, encoder=encoder)
 
 
 def _sources(model: keras.Model, splits: Splits, *, keep: bool) -> dict[str, Any]:
@@ -695,6 +612,7 @@ def rate_curve(
     seed = sweep.get("seed", 0)
     splits = _read(data, validation=0.15, seed=seed, **folder_labels(task, data))
     building = {"task": task, "alpha": alpha, "weights": weights, "seed": seed}
-    model = _model(backbone, splits, image_size=image_size, resize=resize, **building)
+    building |= {"image_size": image_size, "resize": resize}
+    model = build_for_data(backbone, splits.train, **building)
     with ProgressLine("trying learning rates") as progress:
         return find_learning_rate(model, splits.train, progress=progress, **sweep)

@@ -10,6 +10,8 @@ from text_sets import LABELS, NAMES, TEXTS, backbone, classifier
 
 import kerastl
 from kerastl.cli.program import main
+from kerastl.selection import ranking
+from kerastl.tasks.building import usual_backbone
 
 # Of a model's file the backbone is taken; the texts are made from one pattern.
 pytestmark = [
@@ -147,3 +149,51 @@ def test_rows_are_as_long_as_the_training_texts_need(folder):
     assert result.report["settings"]["truncate"] == "tail"
     assert result.report["validation"]["images"] == len(result.splits.validation)
     assert f"{len(result.splits.validation)} texts" in str(result)
+
+
+@pytest.mark.parametrize(
+    ("name", "texts", "images"),
+    [
+        ("MobileNet", "MiniText", "MobileNet"),
+        ("mobilenet", "MiniText", "mobilenet"),
+        ("ResNet50", "ResNet50", "ResNet50"),
+        ("MiniText", "MiniText", "MiniText"),
+    ],
+)
+def test_what_is_taken_where_nobody_says_a_network(name, texts, images):
+    pictures = kerastl.ImageSet(np.zeros((2, 8, 8, 3), "uint8"), [0, 1], NAMES)
+    assert usual_backbone(name, kerastl.TextSet(TEXTS, LABELS, NAMES)) == texts
+    assert usual_backbone(name, pictures) == images
+
+
+def test_settings_are_searched_on_a_table_of_texts(folder):
+    start = str(folder / "start.keras")
+    options = ["--backbone", start, "--trials", "2", "--epochs", "1", "--json"]
+    options += ["--recipes", "linear_probe", "full", "--dropouts", "0"]
+    status, out, err = called("tune", folder / "reviews.csv", *options)
+    assert status == 0, err
+    found = json.loads(out.splitlines()[-1])
+    assert len(found["trials"]) == 2 and found["best"]["backbone"] == start
+    assert {trial["monitor"] for trial in found["trials"]} == {"val_accuracy"}
+    assert f"--backbone {start}" in found["command"]
+    status, out, err = called(*found["command"].split()[1:], "--epochs", "1")
+    assert status == 0, err
+
+
+def test_advice_is_for_images(folder):
+    status, _, err = called("advise", folder / "reviews.csv")
+    assert status == 1 and "advice is measured on pixels" in err
+
+
+def test_networks_of_texts_are_ranked_where_nobody_names_any(monkeypatch):
+    seen = []
+
+    def read(candidates, defaults):
+        seen.append(candidates)
+        raise ValueError("far enough")
+
+    monkeypatch.setattr(ranking, "read_candidates", read)
+    for data in (kerastl.TextSet(TEXTS, LABELS, NAMES), "digits"):
+        with pytest.raises(ValueError, match="far enough"):
+            ranking.rank_backbones(data)
+    assert seen == [["MiniText"], None]

@@ -313,7 +313,7 @@ def tune(data: str, *, backbone: str = "MobileNet", **options: Any) -> Reply:
     """Search the settings of a run: many briefly, the best of them longer.
 
     Args:
-        data: A folder of class folders, or a dataset's name.
+        data: A folder of class folders, a table of texts, or a dataset's name.
         backbone: See `kerastl backbones`.
         **options: Of `tune`.
     """

@@ -228,10 +228,18 @@ def load_library() -> None:
 def one_line(error: BaseException) -> str:
     """The message of `error` on one line; its class alone where it has none."""
     message = " ".join(str(error).split())
-    # Bad input and missing files explain themselves; of the rest the class helps.
-    if message and isinstance(error, ValueError | TypeError | OSError):
+    if message and _explains_itself(error):
         return message
     return f"{type(error).__name__}: {message}".removesuffix(": ")
+
+
+def _explains_itself(error: BaseException) -> bool:
+    """Whether the message is enough; of other errors the class helps.
+
+    It is for bad input and missing files, and where the library says what to install.
+    """
+    to_install = isinstance(error, ImportError) and str(error).startswith("`")
+    return to_install or isinstance(error, ValueError | TypeError | OSError)
 
 
 def show_warning(message: Warning | str, *_: object) -> None:
@@ -264,7 +272,7 @@ def failure(error: BaseException, arguments: argparse.Namespace) -> int:
     if arguments.debug:
         traceback.print_exception(error)
     line = in_words_of(arguments, one_line(error))
-    expected = isinstance(error, ValueError | TypeError | OSError)
+    expected = _explains_itself(error)
     hint = "" if expected or arguments.debug else " (--debug shows the traceback)"
     say(f"error: {line}{hint}")
     say_notes(error)

@@ -55,8 +55,13 @@ def _is_text_preset(name: Any) -> bool:
         return (name / "config.json").is_file()
     if not isinstance(name, str):
         return False
-    known = name == BUNDLED or match_text_preset(name) is not None
+    known = _is_bundled(name) or match_text_preset(name) is not None
     return known or name.startswith(_PLACES) or (Path(name) / "config.json").is_file()
+
+
+def _is_bundled(name: str) -> bool:
+    """Whether it names the bundled network, in capitals or not."""
+    return name.lower() == BUNDLED.lower()
 
 
 #: What is said of images, and of networks of `keras.applications`, alone.
@@ -128,7 +133,7 @@ def build_text_backbone(
     """
     note_process()
     source = None
-    if isinstance(backbone, str) and backbone == BUNDLED:
+    if isinstance(backbone, str) and _is_bundled(backbone):
         backbone = read_model_file(bundled_texts(), "backbone", "the bundled network")
         if encoder is None and sequence_length is not None:
             encoder = read_encoder(backbone).changed(sequence_length=sequence_length)

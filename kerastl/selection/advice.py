@@ -15,6 +15,7 @@ from kerastl.data.images import PixelStore
 from kerastl.data.inputs import stratified_sample, training_images
 from kerastl.data.sets import ImageSet, Splits
 from kerastl.data.sources import ImageSource
+from kerastl.data.texts import TextSet
 from kerastl.features.cache import FeatureCache
 from kerastl.features.network import feature_network, open_backbone, run_batches
 from kerastl.features.probe import as_features
@@ -161,6 +162,9 @@ def advise(
     """
     check_integer("seed", seed, 0)
     whole = training_images(data)
+    if isinstance(whole, TextSet):
+        hint = "For texts take `tune`, or train two recipes and compare them."
+        fail("data", "images: advice is measured on pixels", "texts", hint)
     sample = stratified_sample(whole, images=images, per_class=2, seed=seed)
     building = {
         "alpha": alpha,

@@ -25,7 +25,7 @@ from kerastl.features.probe import LooRidge, loo_ridge
 from kerastl.models.blocks import multiplications
 from kerastl.models.record import network_size
 from kerastl.models.registry import REGISTRY, find_spec
-from kerastl.models.text_backbones import is_text_network
+from kerastl.models.text_backbones import BUNDLED, is_text_network
 from kerastl.models.text_layers import find_tokens
 from kerastl.models.weights import cached_imagenet_file, tiny_weights
 from kerastl.selection.transferability import SCORES
@@ -397,7 +397,8 @@ def rank_backbones(
         candidates: Names such as `"ResNet50"` or
             `"MobileNet:alpha=0.25,weights=tiny,image_size=96"`, backbones and
             classifiers (`keras.Model`), or a mapping of labels to either. None: the
-            bundled ones, and those whose ImageNet weights are in Keras's folder.
+            bundled ones, and those whose ImageNet weights are in Keras's folder; of
+            texts `"MiniText"`.
         image_size: Pixels, for names that do not say it; None: each network's own.
         weights: For names that do not say theirs: see `build_backbone`.
         scores: Names out of `"linear_probe"` (always there), `"knn"`, `"logme"`,
@@ -433,8 +434,12 @@ def rank_backbones(
     check_integer("batch_size", batch_size, 1)
     names = _score_names(scores)
     defaults = {"image_size": image_size, "weights": weights}
-    chosen = read_candidates(candidates, defaults)
+    if candidates is not None:  # whatever is wrong with them is told first
+        chosen = read_candidates(candidates, defaults)
     whole = training_images(data)
+    if candidates is None:
+        found = [BUNDLED] if isinstance(whole, TextSet) else None
+        chosen = read_candidates(found, defaults)
     sample = stratified_sample(whole, images=images, per_class=2, seed=seed)
     reader = BackboneReader(sample, resize=resize, batch_size=batch_size)
     measured: list[tuple[dict[str, Any], LooRidge]] = []

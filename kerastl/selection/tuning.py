@@ -16,10 +16,10 @@ from kerastl._progress import Progress
 from kerastl._tables import Tabular
 from kerastl.data.inputs import open_data
 from kerastl.data.sets import Splits
+from kerastl.data.texts import TextSet
 from kerastl.features.cache import FeatureCache
 from kerastl.features.sources import make_source
-from kerastl.tasks.building import build_model
-from kerastl.tasks.task import task_of_set
+from kerastl.tasks.building import build_for_data, usual_backbone
 from kerastl.training.recipes import (
     RECIPES,
     default_augment,
@@ -142,8 +142,10 @@ def tune(
     chose it than it is: score it on a test part, which is not looked at here.
 
     Args:
-        data: A folder (see `load_images`), a data set's name, `Splits`, or its parts.
-        backbone: Name in `list_backbones()`, or a functional `keras.Model`.
+        data: A folder (see `load_images`), a table of texts, a data set's name,
+            `Splits`, or its parts.
+        backbone: Name in `list_backbones()`, or a functional `keras.Model`; texts take
+            `"MiniText"` where nothing is said.
         alpha: As for `transfer`.
         weights: As for `transfer`.
         image_size: Pixels; None: the backbone's.
@@ -213,6 +215,7 @@ def tune(
             if progress is not None:
                 progress(done, total)
         left.sort(key=lambda trial: trial.order)
+    backbone = usual_backbone(backbone, splits.train)
     named = {"backbone": backbone} if isinstance(backbone, str) else {}
     usual = {"weights": "tiny", "resize": "stretch"}
     options = {**given, "resize": resize}.items()
@@ -241,7 +244,7 @@ class _Search:
         seed: int,
     ) -> None:
         self._backbone, self._building = backbone, building
-        self._task, self._name = task_of_set(splits.train), splits.train.name
+        self._set = splits.train
         self._batch_size, self._seed, self._cache = batch_size, seed, FeatureCache()
         self._rates: dict[str, float] = {}
         model = self.model(0.0)
@@ -251,9 +254,7 @@ class _Search:
     def model(self, dropout: float) -> keras.Model:
         """A new one."""
         options = {**self._building, "dropout": dropout, "seed": self._seed}
-        if isinstance(self._backbone, keras.Model):
-            options.update(weights=None, alpha=None)
-        return build_model(self._backbone, self._task, **options)
+        return build_for_data(self._backbone, self._set, **options)
 
     def trial(self, recipe: str, rate: float, dropout: float) -> Trial:
         """A setting that has not run."""
@@ -265,6 +266,8 @@ class _Search:
     def run(self, trial: Trial, epochs: int) -> Trial:
         """The setting, trained from the start for so many epochs of each phase."""
         began = time.perf_counter()
+        train = self._set
+        texts = isinstance(train, TextSet)
         best = fine_tune(
             self.model(trial.dropout),
             self._train,
@@ -272,7 +275,7 @@ class _Search:
             recipe=trial.recipe,
             learning_rate=trial.learning_rate,
             epochs=epochs,
-            augment=default_augment(self._name, trial.recipe),
+            augment=None if texts else default_augment(train.name, trial.recipe),
             batch_size=self._batch_size,
             cache=self._cache,
             seed=self._seed,

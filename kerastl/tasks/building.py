@@ -19,6 +19,8 @@ from kerastl._checks import (
 from kerastl._compat import graph_nodes, sublayers
 from kerastl._files import new_file, whole_file
 from kerastl.data.images import RESIZES
+from kerastl.data.sets import ImageSet
+from kerastl.data.texts import TextSet
 from kerastl.models.adapting import (
     BackbonesInUse,
     adapt_backbone,
@@ -42,19 +44,30 @@ from kerastl.models.record import (
     find_preprocessing,
     find_record,
     network_size,
+    read_encoder,
     read_record,
 )
 from kerastl.models.registry import REGISTRY, match_spec
-from kerastl.models.text_backbones import check_image_options, is_text_network
+from kerastl.models.text_backbones import (
+    BUNDLED,
+    build_text_backbone,
+    check_image_options,
+    is_text_network,
+)
+from kerastl.models.text_layers import find_tokens
 from kerastl.models.weights import MODEL_SUFFIX, is_model_file, read_model_file
 from kerastl.tasks.classification import classification_task
 from kerastl.tasks.compiling import compile_model
-from kerastl.tasks.task import Task, bind
+from kerastl.tasks.task import Task, bind, task_of_set
 from kerastl.tasks.text_models import (
     attach_head,
     build_text_model,
     build_token_model,
+    open_text_backbone,
 )
+
+#: What a backbone is where nobody says it; for texts the bundled network of texts.
+DEFAULT_BACKBONE = "MobileNet"
 
 POOLING = ("avg", "max", "concat")
 
@@ -211,6 +224,98 @@ def build_model(
         return attach_head(task.units, hidden, dropout, l2, seed, *pooled)
 
     return assemble(backbone, task, attach, **passed_on(locals(), assemble))
+
+
+def build_for_data(
+    backbone: str | keras.Model,
+    train: ImageSet | TextSet,
+    *,
+    task: str | Task = "auto",
+    seed: int,
+    **options: Any,
+) -> keras.Model:
+    """The model that `transfer` trains: what nobody said follows from the data.
+
+    Args:
+        backbone: As for `transfer`; for texts `DEFAULT_BACKBONE` means `"MiniText"`.
+        train: What it will learn from: its images' size and channels, or its texts'
+            length, and what it asks.
+        task: As for `transfer`.
+        seed: Of all random parts.
+        **options: Of `transfer` and `build_model`.
+
+    Raises:
+        ValueError: If an option is for images and the data are texts, or the reverse.
+    """
+    texts = {name: options.pop(name, None) for name in ("sequence_length", "truncate")}
+    channels = options.pop("channels", None)
+    if isinstance(train, TextSet):
+        if channels is not None:
+            fail("channels", "left out for texts", channels)
+        network = _text_network(backbone, train, **texts, **options)
+        options = {k: v for k, v in options.items() if k in ("dropout", "precision")}
+        asked = task_of_set(train, task)
+        return build_model(network, asked, seed=seed, **options)
+    if texts["sequence_length"] is not None or texts["truncate"] not in (None, "head"):
+        fail("sequence_length and truncate", "left out for images", texts)
+    if is_text_network(backbone):
+        fail("backbone", "a network of images for images", str(backbone))
+    if isinstance(backbone, keras.Model):
+        options.update(weights=None, alpha=None)
+    else:
+        options["channels"] = channels or _bands(train) or 3
+    asked = task_of_set(train, task)
+    if isinstance(backbone, str) and not is_model_file(backbone):
+        options["image_size"] = options["image_size"] or asked.usual_size(train)
+    return build_model(backbone, asked, seed=seed, **options)
+
+
+def usual_backbone(backbone: Any, train: ImageSet | TextSet) -> Any:
+    """The backbone, or for texts the bundled one where nobody said another."""
+    texts = isinstance(train, TextSet)
+    default = isinstance(backbone, str) and match_spec(backbone)
+    if texts and default and default.name == DEFAULT_BACKBONE:
+        return BUNDLED
+    return backbone
+
+
+def _bands(images: ImageSet) -> int | None:
+    """The channels of an array that no network for RGB takes; None: of another."""
+    pixels = images.images
+    if isinstance(pixels, tuple) or pixels.ndim < 4 or pixels.shape[3] in (1, 3, 4):
+        return None
+    return pixels.shape[3]
+
+
+def _text_network(
+    backbone: Any,
+    train: TextSet,
+    *,
+    sequence_length: int | None,
+    truncate: str | None,
+    **options: Any,
+) -> keras.Model:
+    """The network of texts that is named, its encoder as long as the texts need."""
+    defaults = {"alpha": None, "image_size": None, "preprocessing": None}
+    defaults |= {"resize": "stretch", "weights": "tiny"}
+    for name, default in defaults.items():
+        if options.get(name, default) != default:
+            fail(name, "left out for texts", options[name])
+    backbone = usual_backbone(backbone, train)
+    if not is_text_network(backbone):
+        hint = (
+            f"Pass {BUNDLED!r}, which is bundled, the folder or name of a keras-hub "
+            "preset, a model of texts built by kerastl, or its .keras file."
+        )
+        expected = "a network of texts, as these data are texts"
+        fail("backbone", expected, str(backbone), hint)
+    network = open_text_backbone(backbone)
+    encoder = read_encoder(network, "backbone").changed(truncate=truncate or "head")
+    if sequence_length is None:
+        encoder = encoder.fitted(train.texts, find_tokens(network).max_length)
+    else:
+        encoder = encoder.changed(sequence_length=sequence_length)
+    return build_text_backbone(network, encoder=encoder)
 
 
 def _usual_head(

@@ -60,6 +60,17 @@ def test_what_was_held_back_is_shown_when_the_import_fails(capfd):
     assert capfd.readouterr().err == "a library is missing\n"
 
 
+@pytest.mark.parametrize(
+    ("message", "line"),
+    [
+        ("`backbone` must be built by keras-hub. Install it.", ""),
+        ("No module named 'own'", "ImportError: "),
+    ],
+)
+def test_what_must_be_installed_is_said_without_the_class(message, line):
+    assert program.one_line(ImportError(message)) == line + message
+
+
 def test_what_comes_after_the_import_is_shown(capfd):
     with held_back():
         os.write(2, b"noise\n")
