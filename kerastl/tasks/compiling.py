@@ -2,6 +2,7 @@
 
 import weakref
 from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import keras
@@ -83,6 +84,17 @@ def compile_model(
     model.compile(optimizer=rule, loss=loss, metrics=metrics, jit_compile=jit_mode())
     # Under mixed float16 Keras wraps the optimizer; the wrapper is what it keeps.
     _COMPILED[model.optimizer] = trainable_paths(model)
+
+
+def build_optimizer(model: keras.Model) -> None:
+    """Make the optimizer's variables for what trains, just before a `fit`.
+
+    Left to `fit`, TensorFlow makes them in the first step, and traces a step that makes
+    variables twice: seconds for a deep network, in each phase.
+    """
+    strategy = getattr(model, "distribute_strategy", None)
+    with strategy.scope() if strategy else nullcontext():
+        model.optimizer.build(model.trainable_variables)
 
 
 def objective(

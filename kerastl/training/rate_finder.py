@@ -21,7 +21,7 @@ from kerastl.models.blocks import check_functional
 from kerastl.models.freezing import Trainable, unfreeze
 from kerastl.models.layers import make_freezable
 from kerastl.models.record import uncalibrated
-from kerastl.tasks.compiling import compile_model
+from kerastl.tasks.compiling import build_optimizer, compile_model
 from kerastl.tasks.task import bind
 from kerastl.training.checks import check_first_batch
 from kerastl.training.run import seed_noise
@@ -305,6 +305,7 @@ def find_learning_rate(
             # On JAX `fit` begins the data once more than it passes them.
             epoch=lambda: watch.epoch,
         )
+        build_optimizer(part)
         # At most as many passes as steps; the callback ends it.
         part.fit(data, epochs=steps, callbacks=[watch], verbose=0, shuffle=False)
     losses = np.array(watch.losses)

@@ -42,6 +42,7 @@ from kerastl.models.layers import is_noise
 from kerastl.models.record import is_pretrained
 from kerastl.tasks.compiling import (
     added_losses,
+    build_optimizer,
     compile_model,
     jit_mode,
     objective,
@@ -197,7 +198,7 @@ class Run:
             restore(self.model, tracker.weights)
         # The optimizer's moments belong to the last step, not to the best weights.
         self._compile(self.model, phases[-1], phases[-1].learning_rate)
-        self.model.optimizer.build(self.model.trainable_variables)
+        build_optimizer(self.model)
         self.watched.end()
         return TrainingHistory(self.history, tuple(self.records), tracker.best)
 
@@ -390,6 +391,7 @@ class Run:
             data = labels_checked(self.bound.task, data, self.raised)
         data, steps = with_length(data, needed=phase.is_scheduled)
         self._compile(part, phase, phase.rate_schedule(steps), phase.ema, settings)
+        build_optimizer(part)
         self._show_whole(part)
         checked, scorer = self._validation_data(frozen.validation)
         rates = self._gradient_rates(phase, train, int(seed), watch)
@@ -491,10 +493,7 @@ class Run:
         )
 
     def _show_whole(self, part: keras.Model) -> None:
-        """Let callbacks find in the whole model the optimizer of the part that trains.
-
-        They set its rate, and save it.
-        """
+        """Let callbacks find, set and save the part's optimizer in the whole model."""
         if part is not self.model and self.watched.callbacks:
             loss, metrics = objective(self.bound, **self.settings)
             given = {"loss": loss, "metrics": metrics, "jit_compile": jit_mode()}

@@ -21,6 +21,7 @@ from networks import (
 
 import kerastl
 from kerastl.data import images as image_files
+from kerastl.training.rate_finder import find_learning_rate
 
 DATA = coloured(4)
 #: At this rate no weight of float32 moves.
@@ -372,3 +373,24 @@ def test_a_run_leaves_neither_its_model_nor_its_images_in_memory(kind, cache):
     del model, images, data
     gc.collect()
     assert [each() for each in left] == [None, None]
+
+
+class Traced(keras.layers.Layer):
+    """Hands on what it is given; all of its kind count how often that is traced."""
+
+    count = 0
+
+    def call(self, x, training=None):
+        Traced.count += bool(training)
+        return x
+
+
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="of its tracing")
+def test_the_step_of_a_phase_is_traced_once():
+    model = small_classifier(extra=Traced())
+    before = Traced.count
+    run(model, phase("one", "all"), phase("two", "all", optimizer="adamw"))
+    assert Traced.count == before + 2
+    sweep = {"steps": 12, "batch_size": 6, "trainable": "all"}
+    find_learning_rate(model, DATA, **sweep)
+    assert Traced.count == before + 3
