@@ -220,21 +220,17 @@ def rate_schedule(
     if name in _CLIMBING:
         check_warmup(name, warmup_steps)
         return {"one_cycle": OneCycle}.get(name, SlantedTriangular)(peak, steps)
+    if name == "constant" and not warmup_steps:
+        return peak
     rest = max(steps - warmup_steps, 1)
     if name == "linear":
         down = schedules.PolynomialDecay(peak, rest, 0.0, power=1.0)
-        return WarmUp(down, peak, warmup_steps) if warmup_steps else down
-    if warmup_steps:
-        return schedules.CosineDecay(
-            # Not zero: a first step of zero would train nothing.
-            peak / warmup_steps,
-            rest,
-            # Alpha 1 keeps the peak.
-            alpha=1.0 if name == "constant" else 0.0,
-            warmup_target=peak,
-            warmup_steps=warmup_steps,
-        )
-    return peak if name == "constant" else schedules.CosineDecay(peak, steps)
+    else:
+        # Alpha 1 keeps the peak.
+        down = schedules.CosineDecay(peak, rest, alpha=float(name == "constant"))
+    # CosineDecay can climb too, but by a branch in the graph for each kernel that
+    # decays, which costs TensorFlow seconds in the first step of a deep network.
+    return WarmUp(down, peak, warmup_steps) if warmup_steps else down
 
 
 def check_warmup(name: str, warmup: float) -> None:
