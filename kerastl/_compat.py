@@ -247,6 +247,14 @@ def keep_averages(callback: keras.callbacks.SwapEMAWeights) -> None:
     callback._finalize_ema_values()
 
 
+def averages_swapped_in(callback: keras.callbacks.SwapEMAWeights) -> None:
+    """Tell the callback that the model has its averages, as after an epoch.
+
+    It swaps them back when the next one begins.
+    """
+    callback._ema_weights_in_model = True
+
+
 def held_array(values: Any) -> Callable[[], Any]:
     """A function that gives an array which compiled steps read where it lies.
 

@@ -163,13 +163,23 @@ class OutputFolder:
         path: The folder; made if it does not exist.
         names: Of the files that the run may write.
         overwrite: Whether files that were there before may be replaced.
+        argument: What error messages call the folder.
     """
 
+    #: Where the run keeps what it can go on from; None: nowhere.
+    states: Path | None = None
+
     def __init__(
-        self, path: str | Path, names: Collection[str], overwrite: bool = False
+        self,
+        path: str | Path,
+        names: Collection[str],
+        overwrite: bool = False,
+        *,
+        argument: str = "output",
     ) -> None:
         """See the class."""
-        self.path = user_path("output", path)
+        self.path = user_path(argument, path)
+        self.argument = argument
         self.overwrite = overwrite
         self._names, self._written = tuple(names), set()
         self._made: list[Path] = []
@@ -184,12 +194,14 @@ class OutputFolder:
         """
         path = self.path
         if path.exists() and not path.is_dir():
-            fail("output", "a folder", str(path), "It is a file.")
+            fail(self.argument, "a folder", str(path), "It is a file.")
         left = {draft for name in self._names for draft in drafts(path / name)}
         found = path.is_dir() and set(path.iterdir()) - left - {path / _CLAIM}
         if found and not self.overwrite:
-            hint = "Pass overwrite=True to replace its files, or name another folder."
-            fail("output", "a new or empty folder", str(path), hint)
+            hint = "Name another folder."
+            if self.argument == "output":
+                hint = f"Pass overwrite=True to replace its files, or n{hint[1:-1]}."
+            fail(self.argument, "a new or empty folder", str(path), hint)
         above = (path, *path.parents)
         self._made = [folder for folder in above if not folder.exists()]
         try:
@@ -198,10 +210,12 @@ class OutputFolder:
         except OSError as error:
             self._leave()
             hint = f"{error.strerror or error}."
-            fail("output", "a folder that can be written to", str(path), hint)
+            fail(self.argument, "a folder that can be written to", str(path), hint)
         if self._claim is None:
             hint = "Wait for it, or name another folder."
-            fail("output", "a folder that no other run writes into", str(path), hint)
+            fail(
+                self.argument, "a folder that no other run writes into", str(path), hint
+            )
         for draft in left:
             draft.unlink(missing_ok=True)
         return self
@@ -227,7 +241,7 @@ class OutputFolder:
         if free < needed:
             expected = f"on a disk with {needed / 1e6:.0f} MB free"
             hint = f"{free / 1e6:.0f} MB are. Free some, or name another place."
-            fail("output", expected, str(self.path), hint)
+            fail(self.argument, expected, str(self.path), hint)
 
     def writable(self, name: str) -> Path:
         """Where to write a file of the run, if it may.
@@ -238,7 +252,7 @@ class OutputFolder:
         target = self.path / name
         if not self._is_ours(target):
             hint = "It has come there since the run began."
-            fail("output", f"without a {name} of others", str(self.path), hint)
+            fail(self.argument, f"without a {name} of others", str(self.path), hint)
         self.path.mkdir(parents=True, exist_ok=True)
         self._written.add(name)
         return target

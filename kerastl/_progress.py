@@ -127,3 +127,24 @@ def as_verbosity(verbose: int | str) -> int:
     if verbose != "auto":
         return int(verbose)
     return 1 if sys.stdout.isatty() or "ipykernel" in sys.modules else 0
+
+
+class Clock:
+    """Seconds of each stage."""
+
+    def __init__(self) -> None:
+        """Start the first stage."""
+        self._start = self._last = time.perf_counter()
+        self._stages: dict[str, float] = {}
+
+    def stop(self, stage: str) -> None:
+        """End a stage; the next one begins."""
+        now = time.perf_counter()
+        self._stages[stage] = now - self._last
+        self._last = now
+
+    def report(self) -> dict[str, float]:
+        """Seconds of each stage and in all."""
+        total = self._last - self._start
+        stages = {name: round(value, 3) for name, value in self._stages.items()}
+        return {**stages, "total": round(total, 3)}

@@ -9,12 +9,12 @@ from collections.abc import Callable
 from contextlib import suppress
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import keras
 import numpy as np
 
-from kerastl._files import OutputFolder, whole_file
+from kerastl._files import OutputFolder, user_path, whole_file
 from kerastl._json import finite
 from kerastl.data.images import load_pixels
 from kerastl.data.sets import ImageSet
@@ -28,6 +28,7 @@ from kerastl.prediction import predict
 from kerastl.tasks.building import save_model
 from kerastl.tasks.task import bind, bind_known, picture_names
 from kerastl.training.phase import PhaseRecord, TrainingHistory
+from kerastl.training.resume import check_same
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -42,6 +43,72 @@ _MODEL, _ABOUT = (
 def output_folder(path: str | Path, overwrite: bool = False) -> OutputFolder:
     """The folder of a run, to be claimed: see `OutputFolder`."""
     return OutputFolder(path, (_MODEL, *_about()), overwrite)
+
+
+class EndedError(ValueError):
+    """The run that was to go on has ended."""
+
+
+class ResumedFolder(OutputFolder):
+    """The folder of a run that goes on where it was killed, or begins.
+
+    Beside what every run writes it has a folder `resume`: what the run was given, and
+    its states until it has ended.
+
+    Args:
+        path: The folder; made if it does not exist.
+        given: All that decides the run besides its data.
+
+    Raises:
+        EndedError: If the run has ended.
+        ValueError: If the run was given something else.
+    """
+
+    def __init__(self, path: str | Path, given: dict[str, Any]) -> None:
+        """See the class."""
+        place = user_path("resume", path)
+        self.states = place / "resume"
+        self._told = self.states / "run.json"
+        self.given = json.loads(json.dumps(given, default=_name_of))
+        ours = self._told.is_file() or (
+            place.is_dir() and all(each == self.states for each in _shown(place))
+        )
+        super().__init__(place, (_MODEL, *_about()), ours, argument="resume")
+        if not self._told.is_file():
+            return
+        before = json.loads(self._told.read_text(encoding="utf-8"))
+        check_same("resume", place, before["given"], self.given)
+        if before["ended"]:
+            message = f"The run in {place} has ended: nothing is trained any more."
+            raise EndedError(message)
+
+    def __enter__(self) -> Self:
+        """Claim the folder, and note what the run was given."""
+        super().__enter__()
+        self.states.mkdir(exist_ok=True)
+        self._tell(ended=False)
+        return self
+
+    def end(self) -> None:
+        """The run has ended, and all is written: its states are of no use any more."""
+        self._tell(ended=True)
+        for left in self.states.glob("*.npz"):
+            left.unlink()
+
+    def _tell(self, ended: bool) -> None:
+        told = {"given": self.given, "ended": ended}
+        _write_text(self._told, json.dumps(told, indent=2) + "\n")
+
+
+def _shown(folder: Path) -> list[Path]:
+    """What is in a folder, without drafts and claims."""
+    return [each for each in folder.iterdir() if not each.name.startswith(".")]
+
+
+def _name_of(value: Any) -> str:
+    """What JSON does not know, equal in every process."""
+    known = isinstance(value, Path)
+    return str(value) if known else getattr(value, "__name__", type(value).__name__)
 
 
 def _about() -> tuple[str, ...]:
@@ -78,6 +145,8 @@ def write_artifacts(
     for name, figure in figures.items():
         save_figure(figure, folder.writable(f"{name}.png"))
     _write_text(folder.writable("report.html"), _page(result, pixels, figures))
+    if isinstance(folder, ResumedFolder):
+        folder.end()
 
 
 def write_model(folder: OutputFolder, model: keras.Model) -> Path:

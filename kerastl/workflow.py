@@ -1,7 +1,6 @@
 """From data to a saved, scored model in one call."""
 
 import json
-import time
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
@@ -19,9 +18,10 @@ from kerastl._checks import (
     warn,
 )
 from kerastl._files import OutputFolder
-from kerastl._progress import ProgressLine
+from kerastl._progress import Clock, ProgressLine
 from kerastl._tables import Tabular, singles
 from kerastl.artifacts import (
+    ResumedFolder,
     output_folder,
     phase_row,
     rescue,
@@ -62,27 +62,6 @@ from kerastl.training.recipes import (
     default_augment,
     fine_tune,
 )
-
-
-class Clock:
-    """Seconds of each stage."""
-
-    def __init__(self) -> None:
-        """Start the first stage."""
-        self._start = self._last = time.perf_counter()
-        self._stages: dict[str, float] = {}
-
-    def stop(self, stage: str) -> None:
-        """End a stage; the next one begins."""
-        now = time.perf_counter()
-        self._stages[stage] = now - self._last
-        self._last = now
-
-    def report(self) -> dict[str, float]:
-        """Seconds of each stage and in all."""
-        total = self._last - self._start
-        stages = {name: round(value, 3) for name, value in self._stages.items()}
-        return {**stages, "total": round(total, 3)}
 
 
 @dataclass(frozen=True, eq=False)
@@ -189,6 +168,7 @@ def transfer(
     seed: int = 0,
     output: str | Path | None = None,
     overwrite: bool = False,
+    resume: str | Path | None = None,
     verbose: int | str = "auto",
 ) -> TransferResult:
     """A model for your images or texts, from a pre-trained backbone, in one call.
@@ -262,13 +242,16 @@ def transfer(
         seed: Splits, order, augmentation and dropout follow from it.
         output: Folder for model, report and pictures; None: nothing is written.
         overwrite: Whether files of an earlier run in `output` may be replaced.
+        resume: In place of `output`, the folder of a run that goes on where it was
+            killed, to the same weights; the first time, where it begins.
         verbose: As for `Model.fit`, or `"auto"`.
 
     Returns:
         Model, history and report.
 
     Raises:
-        ValueError: If an argument or the data do not fit.
+        ValueError: If an argument or the data do not fit; as `EndedError` if the run
+            in `resume` has ended.
         FileNotFoundError: If the folder or the weights do not exist.
         KeyboardInterrupt: If interrupted; the best weights are in `output` then.
 
@@ -299,9 +282,16 @@ def transfer(
     training = passed_on(locals(), check_training)
     run = Run(task, backbone, reading, building, training, strategy, best_size, verbose)
     run.check()
-    if output is None:
+    if output is None and resume is None:
         return run.result(data)
-    with output_folder(output, overwrite) as place:
+    if resume is None:
+        folder = output_folder(output, overwrite)
+    else:
+        if output is not None or overwrite:
+            expected = "left out beside `resume`, which is the folder"
+            fail("output and overwrite", expected, (output, overwrite))
+        folder = ResumedFolder(resume, run.given())
+    with folder as place:
         _check_apart(place.path, data)
         return run.result(data, place)
 
@@ -326,6 +316,14 @@ class Run:
     strategy: Any
     best_size: bool
     verbose: int | str
+
+    def given(self) -> dict[str, Any]:
+        """All that decides the run besides the data."""
+        own = {"task": self.task, "backbone": self.backbone}
+        own |= {"strategy": self.strategy, "best_size": self.best_size}
+        # More time may be given to what goes on.
+        training = {n: v for n, v in self.training.items() if n != "minutes"}
+        return {**own, **self.reading, **self.building, **training}
 
     def check(self) -> None:
         """Raise for what is wrong whatever the data are: before the first is read."""
@@ -391,7 +389,7 @@ class Run:
             keep = training["cache"] != "disk"
             parts = _sources(model, splits, keep=keep)
             given = {**training, "cache": kept, "strategy": strategy}
-            given["verbose"] = self.verbose
+            given |= {"verbose": self.verbose, "resume_dir": output and output.states}
             history = fine_tune(model, parts["train"], parts["validation"], **given)
             clock.stop("training")
             with strategy.scope() if strategy else nullcontext():

@@ -116,6 +116,7 @@ FILES = {
     "folder": lambda folder: (write_shapes(folder), write_photos(folder)),
     "keras_model": write_shapes,
     "masks_and_boxes": lambda folder: (write_scenes(folder), write_photos(folder)),
+    "resuming": write_photos,
     "serving": write_model,
     "start": write_shapes,
     "table": write_table,

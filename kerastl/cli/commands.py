@@ -6,6 +6,7 @@ of the library's functions that the table names; only what was given is passed o
 
 import csv
 import io
+import json
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -49,18 +50,29 @@ def train(
         overwrite: Replace what the output folder holds.
         **options: Of `transfer`.
     """
-    folder = _fresh_folder(data) if output is None else user_path("output", output)
-    result = kerastl.transfer(data, output=folder, overwrite=overwrite, **options)
+    resumed = options.get("resume")
+    if resumed is not None:
+        folder = user_path("resume", resumed)
+    elif output is None:
+        output = folder = _fresh_folder(data)
+    else:
+        output = folder = user_path("output", output)
+    from kerastl.artifacts import EndedError
     from kerastl.models.weights import is_model_file
 
-    images = result.report["settings"].get("sequence_length") is None
+    try:
+        given = {"output": output, "overwrite": overwrite, **options}
+        report = kerastl.transfer(data, **given).report
+    except EndedError as ended:
+        say(str(ended))
+        report = json.loads((folder / "report.json").read_text(encoding="utf-8"))
+    images = report["settings"].get("sequence_length") is None
     bundled = "weights" not in options and not is_model_file(options.get("backbone"))
     if images and bundled:
         say(
             "this started from the bundled weights; --weights imagenet starts from "
             "ImageNet's, downloaded once"
         )
-    report = result.report
     scores, lines = {}, []
     for part in ("validation", "test"):
         for name, kind in report.get("headline", {"accuracy": "share"}).items():

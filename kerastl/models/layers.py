@@ -9,7 +9,12 @@ import numpy as np
 from keras import layers, ops
 
 from kerastl._checks import check_choice
-from kerastl._compat import drop_variable, own_variables, sublayers
+from kerastl._compat import (
+    drop_variable,
+    follow_state,
+    own_variables,
+    sublayers,
+)
 from kerastl.models.registry import IMAGENET_DEVIATION, IMAGENET_MEAN
 
 _PACKAGE = "kerastl"
@@ -266,6 +271,19 @@ def is_noise(layer: keras.Layer) -> bool:
     return isinstance(layer, noisy) or any(
         cls.__name__ in ("StochasticDepth", "DropPath") for cls in type(layer).__mro__
     )
+
+
+def seed_noise(model: keras.Model, seed: int) -> None:
+    """Start every dropout-like layer of the model from a seed of its own."""
+    noisy = [layer for layer in sublayers(model) if is_noise(layer)]
+    for number, layer in enumerate(noisy):
+        generator = getattr(layer, "seed_generator", None)
+        if generator is not None:
+            state = np.random.SeedSequence([seed, number]).generate_state(2)
+            shape = tuple(generator.state.shape)
+            values = (state % (2**31)).astype("int64")[: shape[0]]
+            generator.state.assign(values.astype(str(generator.state.dtype)))
+            follow_state(generator)
 
 
 def assign_weights(model: keras.Model, values: Sequence[np.ndarray]) -> None:

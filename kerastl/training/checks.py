@@ -1,6 +1,8 @@
 """What is checked before the first step of a run."""
 
 import dis
+import math
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import copy
 from itertools import pairwise
@@ -9,7 +11,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from kerastl._checks import check_integer, fail, nearest, warn
+from kerastl._checks import check_integer, check_number, fail, nearest, warn
 from kerastl.data.batches import PythonCalls
 from kerastl.data.sources import Source, StreamSource
 from kerastl.features.network import check_inputs
@@ -226,6 +228,14 @@ def as_phases(phases: Any) -> tuple[Phase, ...]:
     return tuple(phases)
 
 
+def deadline_of(minutes: Any) -> float:
+    """When so many minutes are over, by `time.monotonic`; None: never."""
+    if minutes is None:
+        return math.inf
+    check_number("minutes", minutes, above=0.0)
+    return time.monotonic() + 60 * minutes
+
+
 def check_version_count(views: Any, augment: Any) -> None:
     """Raise unless so many augmented versions of each image can be kept."""
     if views is None:
@@ -291,6 +301,11 @@ def check_callbacks(
 
     Keras refuses that as late as at the first plateau, in the middle of a run.
     """
+    if any(isinstance(each, keras.callbacks.BackupAndRestore) for each in callbacks):
+        warn(
+            "Keras's BackupAndRestore knows one `fit`, and puts what it kept of one "
+            "phase into another: leave it out, and pass `resume_dir`."
+        )
     scheduled = [phase.name for phase in phases if phase.is_scheduled]
     setters = [type(each).__name__ for each in callbacks if _sets_rate(each)]
     if scheduled and setters:

@@ -19,12 +19,11 @@ from kerastl.features.cache import FrozenPart, cached_part
 from kerastl.features.sources import make_source
 from kerastl.models.blocks import check_functional
 from kerastl.models.freezing import Trainable, unfreeze
-from kerastl.models.layers import make_freezable
+from kerastl.models.layers import make_freezable, seed_noise
 from kerastl.models.record import uncalibrated
 from kerastl.tasks.compiling import build_optimizer, compile_model
 from kerastl.tasks.task import bind
 from kerastl.training.checks import check_first_batch
-from kerastl.training.run import seed_noise
 from kerastl.training.watching import left_as_found
 
 if TYPE_CHECKING:

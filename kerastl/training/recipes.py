@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields, replace
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -357,6 +358,7 @@ def fine_tune(
     views: int | None = None,
     callbacks: Sequence[keras.callbacks.Callback] = (),
     seed: int | None = None,
+    resume_dir: str | Path | None = None,
     verbose: int | str = "auto",
 ) -> TrainingHistory:
     """Train a model by a recipe, and keep the best weights of all phases.
@@ -394,6 +396,7 @@ def fine_tune(
         views: Augmented versions of each image to keep.
         callbacks: Keras callbacks.
         seed: Order, augmentation and dropout follow from it.
+        resume_dir: A folder from which a killed run goes on.
         verbose: As for `Model.fit`, or `"auto"`.
 
     Returns:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, nullcontext, suppress
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -13,14 +14,11 @@ import numpy as np
 
 from kerastl._checks import (
     check_integer,
-    check_number,
     passed_on,
     warn,
 )
-from kerastl._compat import follow_state, sublayers
 from kerastl._progress import ProgressLine, as_verbosity
 from kerastl.data.augmentation import as_augmentation
-from kerastl.data.batches import only_or_all
 from kerastl.data.sources import (
     ImageSource,
     Source,
@@ -33,12 +31,12 @@ from kerastl.features.cache import (
     Views,
     cached_part,
 )
-from kerastl.features.network import as_fed, check_scope
+from kerastl.features.network import check_scope
 from kerastl.features.network import replicas as count_replicas
 from kerastl.features.planning import warn_of_memory
 from kerastl.features.sources import make_source
 from kerastl.models.freezing import unfreeze
-from kerastl.models.layers import is_noise
+from kerastl.models.layers import seed_noise
 from kerastl.models.record import is_pretrained
 from kerastl.tasks.compiling import (
     added_losses,
@@ -60,9 +58,11 @@ from kerastl.training.checks import (
     check_patience,
     check_phases,
     check_version_count,
+    deadline_of,
     labels_checked,
     with_length,
 )
+from kerastl.training.clean_scores import clean_score
 from kerastl.training.distillation import (
     DistilledCrossentropy,
     check_teaching,
@@ -76,6 +76,7 @@ from kerastl.training.gradient_norms import (
 )
 from kerastl.training.phase import Phase, PhaseRecord, TrainingHistory
 from kerastl.training.replicas import PaddedValidation, replica_batch_size
+from kerastl.training.resume import States, kept_states, run_identity
 from kerastl.training.watching import (
     EXPLOSION,
     BestWeights,
@@ -95,22 +96,6 @@ from kerastl.training.watching import (
 )
 from kerastl.training.weighting import balanced_classes, class_weights
 
-#: Training images that are scored as they are after a phase, at most.
-_SAMPLE = 256
-
-
-def seed_noise(model: keras.Model, seed: int) -> None:
-    """Start every dropout-like layer of the model from a seed of its own."""
-    noisy = [layer for layer in sublayers(model) if is_noise(layer)]
-    for number, layer in enumerate(noisy):
-        generator = getattr(layer, "seed_generator", None)
-        if generator is not None:
-            state = np.random.SeedSequence([seed, number]).generate_state(2)
-            shape = tuple(generator.state.shape)
-            values = (state % (2**31)).astype("int64")[: shape[0]]
-            generator.state.assign(values.astype(str(generator.state.dtype)))
-            follow_state(generator)
-
 
 @dataclass(eq=False, kw_only=True)
 class Run:
@@ -122,7 +107,8 @@ class Run:
     that share a batch; `target`, unlabelled; `watched`, the user's callbacks;
     `pretrained`, whether the backbone had learnt something at the start; `start`, its
     weights then; `gathered`, batches in a step, once halved; `raised`, what was wrong
-    with labels inside a stream; `deadline`, when to stop, by `time.monotonic`.
+    with labels inside a stream; `deadline`, when to stop, by `time.monotonic`;
+    `states`, what is kept of it for the case that it is killed.
     """
 
     bound: BoundModel
@@ -147,6 +133,7 @@ class Run:
     gathered: int = 1
     raised: list[Exception] = field(default_factory=list)
     deadline: float = math.inf
+    states: States = field(default_factory=States)
 
     @property
     def model(self) -> keras.Model:
@@ -171,13 +158,17 @@ class Run:
         self.start = start = snapshot(self.model)
         # Once, at the start: statistics that a phase has trained may train on.
         self.pretrained = is_pretrained(self.model)
+        first = self.states.take_up(self, tracker, phases)
         try:
-            self.decode()
-            for number, phase in enumerate(phases):
+            if first < len(phases):
+                self.decode()
+            for number, phase in enumerate(phases[first:], first):
                 if number and time.monotonic() >= self.deadline:
                     self._leave_out(phases[number:])
                     break
                 self._phase(number, phase, tracker, len(phases))
+                if number + 1 < len(phases):
+                    self.states.end_phase(self, tracker, number)
         except BaseException as error:
             restore(self.model, tracker.weights or tracker.latest or start)
             kept = f"The model has {kept_weights(tracker)}."
@@ -199,7 +190,9 @@ class Run:
         # The optimizer's moments belong to the last step, not to the best weights.
         self._compile(self.model, phases[-1], phases[-1].learning_rate)
         build_optimizer(self.model)
-        self.watched.end()
+        if not self.states.has_ended:
+            self.watched.end()
+            self.states.end_run(self, tracker, len(phases))
         return TrainingHistory(self.history, tuple(self.records), tracker.best)
 
     def _leave_out(self, phases: Sequence[Phase]) -> None:
@@ -259,14 +252,15 @@ class Run:
     def _phase(
         self, number: int, phase: Phase, tracker: BestWeights, count: int
     ) -> None:
-        began = time.perf_counter()
+        began = self.states.begin_phase(number)
         model = self.model
         mode = phase.batch_norm
         if mode == "auto":
             mode = "frozen" if self.pretrained or phase.adapt else "train"
         unfreeze(model, phase.trainable, batch_norm=mode)
         warn_of_memory(model, self.batch_size)
-        if number == 0 and self.validation is not None and self.bound.head_has_learnt:
+        first = number == 0 and not self.states.found and self.validation is not None
+        if first and self.bound.head_has_learnt:
             self._score_start(phase, tracker)
         before, trainable = snapshot(model), trainable_paths(model)
         if self.verbose:
@@ -306,6 +300,7 @@ class Run:
         """The phase fitted, in smaller batches if the memory does not hold these."""
         while True:
             watch = self._monitor_of(phase, tracker)
+            self.states.enter(number, watch)
             try:
                 return watch, *self._fit(number, phase, watch, before)
             except Exception as error:
@@ -334,29 +329,15 @@ class Run:
     def _clean_score(
         self, phase: Phase, frozen: FrozenPart, watch: PhaseMonitor
     ) -> dict[str, float]:
-        """Loss and metrics of some training images as they are, without noise.
-
-        Only where validation results stand beside those of training.
-        """
-        train = self.train
+        """Scores of training images as they are, where those of validation stand."""
         told = self.validation is not None and not watch.diverged
-        if not told or self.replicas > 1 or isinstance(train, StreamSource):
+        if not told or self.replicas > 1 or isinstance(self.train, StreamSource):
             return {}
-        count = min(len(train), _SAMPLE)
-        # Whole batches, that nothing is compiled anew for.
-        count = count // self.batch_size * self.batch_size or count
-        places = np.linspace(0, len(train) - 1, count).astype(int)
-        if frozen.cached and self.versions(phase) is not None:
-            inputs = frozen.plain_rows(train, places, self.batch_size)
-        else:
-            inputs = as_fed(frozen.part, only_or_all(frozen.train.rows(places)))
-        given = {"batch_size": self.batch_size, "verbose": 0, "return_dict": True}
-        labels = train.targets[places]
-        if isinstance(self.settings["loss"], DistilledCrossentropy):
-            labels = labels[:, 0]
-        found = frozen.part.evaluate(inputs, labels, **given)
+        given = {"batch_size": self.batch_size, "loss": self.settings["loss"]}
+        views = self.versions(phase) is not None
+        found = clean_score(frozen, self.train, views=views, **given)
         penalty = sum(each.value(self.model) for each in phase.penalties)
-        return {**found, "loss": found["loss"] - penalty, "images": count}
+        return {**found, "loss": found["loss"] - penalty}
 
     def _fit(
         self, number: int, phase: Phase, watch: PhaseMonitor, before: list[np.ndarray]
@@ -396,10 +377,12 @@ class Run:
         checked, scorer = self._validation_data(frozen.validation)
         rates = self._gradient_rates(phase, train, int(seed), watch)
         first, last = averaging(phase.ema)
+        kept = {"watch": watch, "before": before, "plan": frozen.plan}
+        kept |= {"rates": rates, "averages": first}
         part.fit(
             data,
             validation_data=checked,
-            initial_epoch=watch.first,
+            initial_epoch=watch.first + watch.epochs,
             epochs=watch.first + phase.epochs,
             class_weight=weights,
             # Averages first, for all to see; the guard last: a user's may meddle.
@@ -410,6 +393,7 @@ class Run:
                 *rates,
                 self.watched,
                 *last,
+                *self.states.keepers(self, number, **kept),
                 TrainableGuard(),
             ],
             verbose=self.verbose,
@@ -555,6 +539,7 @@ def run_phases(
     views: int | None = None,
     callbacks: Sequence[keras.callbacks.Callback] | None = (),
     seed: int | None = None,
+    resume_dir: str | Path | None = None,
     verbose: int | str = "auto",
 ) -> TrainingHistory:
     """Train a model through a list of phases, each compiled afresh, and keep the best.
@@ -615,14 +600,20 @@ def run_phases(
             Where one of your own looks at it, nothing is cached; Keras's for logs,
             files, rates and early stopping cost nothing.
         seed: Order, augmentation and dropout follow from it; None: another each time.
+        resume_dir: A folder of this run's own, made if it does not exist. After an
+            epoch it gets all that the run needs to go on, unless it has got it within
+            fifty times what writing takes. Killed, the same call with the model built
+            anew goes on from there, to the same weights; of a run that has ended it
+            gives the result. None: nothing is kept.
         verbose: As for `Model.fit`; `"auto"`: a bar on a terminal or in a notebook.
 
     Returns:
         History over all phases, with what moved in each.
 
     Raises:
-        ValueError: If an argument is out of range, data do not fit the model, or
-            `trainable` changes behind the library's back.
+        ValueError: If an argument is out of range, data do not fit the model,
+            `trainable` changes behind the library's back, or `resume_dir` is of another
+            run, in use, or no folder that can be written to.
         KeyboardInterrupt: If interrupted; the best weights so far are in the model.
 
     Example:
@@ -656,14 +647,11 @@ def run_phases(
     # Keras's own word for none is None.
     callbacks = keras.tree.flatten(callbacks or ())
     check_callbacks(phases, callbacks)
-    if seed is None:
+    if drawn := seed is None:
         seed = int(np.random.SeedSequence().generate_state(1)[0])
     check_integer("seed", seed, 0)
     check_scope(model, strategy)
-    deadline = math.inf
-    if minutes is not None:
-        check_number("minutes", minutes, above=0.0)
-        deadline = time.monotonic() + 60 * minutes
+    deadline = deadline_of(minutes)
     replicas = count_replicas(strategy)
     if replicas > 1 and not isinstance(train, StreamSource):
         batch_size = replica_batch_size(batch_size, replicas, len(train))
@@ -691,9 +679,12 @@ def run_phases(
         check_monitor(model, measured, monitor)
     check_phases(bound, phases, run.steps)
     check_rates(model, phases, replicas)
-    # Nothing is refused from here on: a refused run leaves the model as it was.
-    seed_noise(model, seed)
+    told = passed_on(locals(), run_identity)
     # JAX distributes what runs in the scope; TensorFlow compiles in it.
     scope = strategy.scope() if strategy is not None else nullcontext()
-    with scope, temperature_set_aside(model):
-        return run.train_phases(phases, monitor)
+    with kept_states(resume_dir, drawn, told) as states:
+        # Nothing is refused from here on: a refused run leaves the model as it was.
+        run.states, run.seed = states, states.seed
+        seed_noise(model, run.seed)
+        with scope, temperature_set_aside(model):
+            return run.train_phases(phases, monitor)

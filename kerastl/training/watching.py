@@ -86,7 +86,7 @@ def averaging(
 
 
 #: Those that wait for a plateau wait anew in each phase, as its own patience does.
-_WAITING = (keras.callbacks.EarlyStopping, keras.callbacks.ReduceLROnPlateau)
+WAITING = (keras.callbacks.EarlyStopping, keras.callbacks.ReduceLROnPlateau)
 
 _FORWARDED = (
     *("on_epoch_begin", "on_epoch_end", "on_train_batch_begin", "on_train_batch_end"),
@@ -137,7 +137,7 @@ class OneTraining(keras.callbacks.Callback):
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Begin in the first phase."""
         for callback in self.callbacks:
-            if not self._began or isinstance(callback, _WAITING):
+            if not self._began or isinstance(callback, WAITING):
                 callback.on_train_begin(logs)
         self._began = True
 
@@ -148,13 +148,13 @@ class OneTraining(keras.callbacks.Callback):
         """
         self._logs = logs
         for callback in self.callbacks:
-            if isinstance(callback, _WAITING):
+            if isinstance(callback, WAITING):
                 callback.on_train_end(logs)
 
     def end(self) -> None:
         """The last phase has ended, and the best weights are in the model."""
         for callback in self.callbacks:
-            if not isinstance(callback, _WAITING):
+            if not isinstance(callback, WAITING):
                 callback.on_train_end(self._logs)
 
 
@@ -459,18 +459,18 @@ class BestWeights:
         self.best: BestEpoch | None = None
         self.weights: list[np.ndarray] | None = None
         self.latest: list[np.ndarray] | None = None
-        self._score: tuple[float, float] | None = None
-        self._held: dict[int, np.ndarray] = {}
+        self.best_score: tuple[float, float] | None = None
+        self.held: dict[int, np.ndarray] = {}
 
     def copy_only(self, values: list[np.ndarray], part: keras.Model) -> None:
         """Copy only a part's weights from now on: the others cannot change."""
         fitted = {id(weight) for weight in part.weights}
         pairs = zip(self.model.weights, values, strict=True)
-        self._held = {id(w): value for w, value in pairs if id(w) not in fitted}
+        self.held = {id(w): value for w, value in pairs if id(w) not in fitted}
 
     def snapshot(self) -> list[np.ndarray]:
         """Copies of every weight; of those that are held, the copies at hand."""
-        return snapshot(self.model, self._held)
+        return snapshot(self.model, self.held)
 
     def score(self, logs: dict[str, float]) -> tuple[float, float] | None:
         """What is compared, higher is better; None if it was not measured."""
@@ -487,9 +487,9 @@ class BestWeights:
         score = self.score(logs)
         if score is None and self.weights is None:
             self.latest = self.snapshot()
-        if score is None or (self._score is not None and score <= self._score):
+        if score is None or (self.best_score is not None and score <= self.best_score):
             return
-        self._score = score
+        self.best_score = score
         self.best = BestEpoch(phase, epoch, self.monitor, float(logs[self.monitor]))
         self.weights = self.snapshot()
 
@@ -537,8 +537,8 @@ class PhaseMonitor(keras.callbacks.Callback):
         self.epochs = 0
         self.first_loss = 0.0
         self.best_in_phase: list[np.ndarray] | None = None
-        self._best_score: tuple[float, float] | None = None
-        self._waited = 0
+        self.best_score: tuple[float, float] | None = None
+        self.waited = 0
         self._began = 0.0
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
@@ -622,12 +622,12 @@ class PhaseMonitor(keras.callbacks.Callback):
         if patience is None or self.tracker.monitor not in logs:
             return
         score = self.tracker.score(logs)
-        if score is not None and (self._best_score is None or score > self._best_score):
-            self._best_score, self._waited = score, 0
+        if score is not None and (self.best_score is None or score > self.best_score):
+            self.best_score, self.waited = score, 0
             self.best_in_phase = self.tracker.snapshot()
             return
-        self._waited += 1
-        if self._waited >= patience:
+        self.waited += 1
+        if self.waited >= patience:
             epochs = f"{patience} epoch{'s' * (patience != 1)}"
             self.stopped = f"no better result in {epochs}"
             self.model.stop_training = True

@@ -10,6 +10,8 @@ from types import SimpleNamespace
 import pytest
 from PIL import Image
 
+from kerastl.artifacts import EndedError
+
 
 def test_only_the_options_that_are_given_reach_transfer(
     command, transfer, tmp_path, monkeypatch
@@ -351,3 +353,38 @@ def test_a_table_of_numbers_is_trained_scored_and_predicted(command, tmp_path):
     done = command("calibrate", model, table)
     assert done.status == 1
     assert "must be a classifier" in done.err
+
+
+def test_a_run_goes_on_in_its_own_folder(command, stand_in, tmp_path):
+    calls = []
+
+    def transfer(data, **options):
+        calls.append(options)
+        report = {"validation": None, "test": None, "settings": {}}
+        return SimpleNamespace(report={**report, "seconds": {"total": 1.0}})
+
+    stand_in("transfer", transfer)
+    done = command("train", "digits", "--resume", tmp_path / "run")
+    assert done.status == 0
+    resume = str(tmp_path / "run")
+    assert calls == [{"output": None, "overwrite": False, "resume": resume}]
+    assert f"written to           {resume}" in done.lines
+
+
+def test_a_run_that_has_ended_is_told_and_not_repeated(command, stand_in, tmp_path):
+    report = {
+        "validation": {"accuracy": 0.75},
+        "test": None,
+        "seconds": {"total": 3.0},
+        "settings": {},
+    }
+    (tmp_path / "report.json").write_text(json.dumps(report))
+
+    def ended(data, **options):
+        raise EndedError("The run in there has ended.")
+
+    stand_in("transfer", ended)
+    done = command("train", "digits", "--resume", tmp_path, "--json")
+    assert done.status == 0
+    assert "The run in there has ended." in done.err
+    assert done.json()["validation_accuracy"] == 0.75

@@ -11,8 +11,8 @@ from kerastl._compat import sublayers
 from kerastl.data.batches import balanced_order
 from kerastl.data.sources import StreamSource
 from kerastl.features.sources import make_source
+from kerastl.models.layers import seed_noise
 from kerastl.tasks.task import bind
-from kerastl.training.run import seed_noise
 from kerastl.training.weighting import balanced_classes, class_weights
 
 LABELS = np.array([0, 0, 0, 0, 1, 2, 2])
