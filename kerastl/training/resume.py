@@ -503,8 +503,9 @@ def run_identity(
         "target data": _data_key(target),
         "number of phases": len(phases),
     }
-    for phase in phases:
-        own = {f"{f.name} of phase {phase.name!r}": f.name for f in fields(phase)}
+    for number, phase in enumerate(phases, 1):
+        place = f"phase {number}, {phase.name!r}"
+        own = {f"{f.name} of {place}": f.name for f in fields(phase)}
         found |= {name: getattr(phase, field) for name, field in own.items()}
     found |= {"loss": loss, "metrics": metrics, "batch_size": batch_size}
     found |= {"augment": as_augmentation(augment), "class_weight": class_weight}

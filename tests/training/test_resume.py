@@ -18,6 +18,7 @@ from networks import coloured, small_classifier, values
 import kerastl
 from kerastl._files import OutputFolder
 from kerastl.training import resume
+from kerastl.training import run as run_module
 from kerastl.training.checks import check_callbacks
 
 DATA = coloured(8)
@@ -95,6 +96,10 @@ def test_a_run_that_is_killed_at_any_moment_ends_as_if_it_were_not(tmp_path):
         assert one.read_bytes() == other.read_bytes()
 
 
+def only_first(epoch, rate):
+    return 0.0 if epoch else rate
+
+
 KINDS = {
     "two phases": lambda: {
         "phases": [
@@ -134,6 +139,25 @@ KINDS = {
         "target": coloured(4, seed=5),
         "batch_size": 6,
     },
+    "no better result": lambda: {
+        "phases": [
+            HEAD,
+            replace(
+                HEAD,
+                name="worse",
+                optimizer="sgd",
+                learning_rate=0.5,
+                epochs=5,
+                patience=2,
+            ),
+            replace(HEAD, name="again", epochs=1),
+        ],
+        "monitor": "val_loss",
+    },
+    "a rate of nothing": lambda: {
+        "phases": [HEAD],
+        "callbacks": [keras.callbacks.LearningRateScheduler(only_first)],
+    },
     "callbacks": lambda: {
         "phases": [replace(HEAD, epochs=7)],
         "callbacks": [
@@ -149,12 +173,21 @@ def run_kind(folder, kind):
     return train(folder, *options.pop("phases"), **options)
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_from_its_states_a_run_ends_as_it_did(tmp_path, states, kind):
-    unbroken, count = run_kind(tmp_path / "whole", kind), len(states)
-    # The last one inside a phase, and that between two phases.
-    for number in [count - 2] + [HEAD.epochs - 1] * (kind == "two phases"):
-        assert_same(run_kind(states[number], kind), unbroken)
+@pytest.mark.parametrize(
+    ("kind", "number"),
+    [
+        # The last one inside a phase is the last but one of all.
+        *((kind, -2) for kind in KINDS if kind != "no better result"),
+        # Between two phases.
+        ("two phases", HEAD.epochs - 1),
+        # When it has waited for one epoch, and when it has gone back.
+        ("no better result", HEAD.epochs + 1),
+        ("no better result", HEAD.epochs + 2),
+    ],
+)
+def test_from_its_states_a_run_ends_as_it_did(tmp_path, states, kind, number):
+    unbroken = run_kind(tmp_path / "whole", kind)
+    assert_same(run_kind(states[number], kind), unbroken)
 
 
 @pytest.fixture(scope="module")
@@ -237,10 +270,14 @@ def other_weights():
 @pytest.mark.parametrize(
     ("name", "phases", "options"),
     [
-        ("learning_rate of phase 'head' 0.05, not 0.02", {"learning_rate": 0.02}, {}),
-        ("epochs of phase 'head' 3, not 4", {"epochs": 4}, {}),
         (
-            "another optimizer of phase 'head'",
+            "learning_rate of phase 1, 'head' 0.05, not 0.02",
+            {"learning_rate": 0.02},
+            {},
+        ),
+        ("epochs of phase 1, 'head' 3, not 4", {"epochs": 4}, {}),
+        (
+            "another optimizer of phase 1, 'head'",
             {"optimizer": keras.optimizers.SGD()},
             {},
         ),
@@ -338,6 +375,18 @@ def test_batches_of_someone_else_are_warned_of(tmp_path):
     data = tf.data.Dataset.from_tensor_slices(DATA).batch(8)
     with pytest.warns(UserWarning, match="not with the same batches"):
         train(tmp_path, data=data)
+
+
+def test_batches_that_were_halved_stay_so(begun, tmp_path, monkeypatch):
+    shutil.copytree(begun, tmp_path / "run")
+    path = max((tmp_path / "run").glob("*.npz"), key=os.path.getmtime)
+    resume.write_state(path, {**resume.read_state(path), "batches": (3, 1)})
+    asked = []
+    monkeypatch.setattr(
+        run_module, "warn_of_memory", lambda *given: asked.append(given)
+    )
+    model, _ = train(tmp_path / "run")
+    assert asked == [(model, 3)]
 
 
 def test_minutes_count_from_the_first_start(begun, tmp_path):
