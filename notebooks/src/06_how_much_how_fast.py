@@ -715,11 +715,12 @@ caption = "Up is learning, right is keeping. Each point is a mean of three seeds
 teach.show(figure, caption=caption, alt=f"Kept and learnt: {'; '.join(words)}.")
 
 # %% [markdown]
-# On average all three keep more of the sketches. But forgetting differs so much from
-# seed to seed that three seeds hardly settle it: read each interval. *Gradual*, in as
-# many steps, learns less and forgets less: a slower way along the same path. In this
-# library's own tests it gained nothing either, for twice the time. None of them is
-# better on digits alone: a fitting rate is enough for that.
+# *Mixing* keeps more of the sketches and costs the digits hardly anything. For *decay*
+# and *gradual* it differs from draw to draw, as forgetting differs from seed to seed:
+# three seeds hardly settle it, so read each interval. *Gradual*, in as many steps, is
+# at best a slower way along the same path. In this library's own tests it gained
+# nothing either, for twice the time. None of them is better on digits alone: a fitting
+# rate is enough for that.
 #
 # ## Exercise 06.3: a plan of your own
 #
@@ -824,7 +825,7 @@ teach.claim("06.test", said, above, low=0.4, high=0.75)
 # - The more blocks learn, the lower the rate they bear.
 # - Fine-tuning forgets, at higher rates more. A part of it is only the match of head
 #   and features.
-# - Lower rates for lower blocks, and mixing old and new weights, kept more on average.
+# - Mixing old and new weights keeps more. Lower rates for lower blocks may.
 #
 # ## Words
 #
@@ -865,7 +866,8 @@ teach.claim("06.test", said, above, low=0.4, high=0.75)
 #   number of steps. Safe from forgetting is not the same as learning.
 # - "Forgetting means that the features are gone." First the match is lost: a new head
 #   on the changed features names most sketches again.
-# - "Gradual unfreezing is the careful, better way." At equal cost it was a slower way.
+# - "Gradual unfreezing is the careful, better way." At equal cost it was no better, and
+#   on some draws slower.
 # - "Three seeds are always enough." For the digits nearly, for forgetting hardly: the
 #   marks of the old head lie far apart.
 # - "The best field of the map is the best choice." One seed, nine fields: the best of
