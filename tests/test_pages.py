@@ -4,9 +4,11 @@ import contextlib
 import importlib.util
 import io
 import re
+import shlex
 import shutil
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
 from networks import CLASSES, coloured, small_classifier
@@ -14,6 +16,7 @@ from PIL import Image
 from text_sets import LABELS, NAMES, TEXTS
 
 import kerastl
+from kerastl.cli.program import build_parser
 from kerastl.tasks.detection import DetectionTask
 from kerastl.tasks.segmentation import SegmentationTask
 from kerastl.tasks.task import Task
@@ -134,6 +137,8 @@ def given(page):
     if page == "features":
         train = kerastl.load_images("data/shapes").train
     names = {"kerastl": kerastl, "train": train, "validation": validation, "test": test}
+    if page == "pytorch":
+        return network_of_torch()
     if page == "keras_model":
         labels = np.arange(8) % 2
         return {"images": np.zeros((8, 96, 96, 3), "float32"), "labels": labels}
@@ -142,6 +147,19 @@ def given(page):
         names |= {name: small_classifier(learnt=True) for name in ("before", "adapted")}
         names["trained"] = small_classifier(learnt=True)
     return names | {"model": small_classifier(learnt=True)}
+
+
+def network_of_torch():
+    if keras.backend.backend() != "torch":
+        pytest.skip("PyTorch must be imported before TensorFlow")
+    import torch
+
+    nn = torch.nn
+    torch.manual_seed(0)
+    layers = [nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Dropout(0.5)]
+    backbone = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    batch = torch.rand(6, 3, 8, 8), torch.arange(6) % 2
+    return {"backbone": backbone, "features": 4, "classes": 2, "batches": [batch]}
 
 
 def of_two_classes():
@@ -174,3 +192,25 @@ def test_the_code_of_the_page_runs(page, short, tmp_path, monkeypatch):
         block = block.replace("(240, 320)", "(96, 128)")  # a fifth of the work
         with contextlib.redirect_stdout(io.StringIO()):
             exec(compile(block, f"docs/{page}.md", "exec"), names)
+    if page == "pytorch":
+        trained = ("0.0.", "0.1.weight", "0.1.bias", "1.")
+        assert names["first_moved"] == []
+        assert {name.startswith(trained) for name in names["second_moved"]} == {True}
+        assert len(names["second_moved"]) == 6
+
+
+def commands():
+    """Each line of README and the pages that calls `kerastl`, with where it stands."""
+    for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))):
+        text = path.read_text("utf-8")
+        for block in re.findall(r"```(?:bash|console)\n(.*?)```", text, re.S):
+            joined = block.replace("\\\n", " ")
+            for each in re.findall(r"(?:^|[\s/])kerastl (\w[^\n&|]*)", joined):
+                yield pytest.param(each, id=f"{path.stem}: {each[:40]}")
+
+
+@pytest.mark.parametrize("line", list(commands()))
+def test_each_command_of_a_page_is_one(line):
+    words = shlex.split(line, comments=True)
+    arguments = build_parser().parse_args(words)
+    assert arguments.command == words[0]

@@ -249,7 +249,7 @@ def tuned(which, way, own, seed, rate=2e-4):  # which validation images are righ
         networks[which][0].set_weights(starts[which])
         head = probe(tops[which][0], labels, own)
         kerastl.features.set_head(networks[which][0], head)
-        train(part, rows[which][0], labels, own, seed, 80, rate)
+        train(part, rows[which][0], labels, own, seed, 60, rate)
     said = part.predict(rows[which][1], batch_size=120, verbose=0).argmax(axis=1)
     return said == answers[which][1]
 
@@ -259,7 +259,7 @@ def tuned(which, way, own, seed, rate=2e-4):  # which validation images are righ
 #
 # Now all five ways, with few and with many images, near and far. *Head* and *cut* are
 # probes on frozen features. *Top* and *all* begin with the head of the probe, and then
-# train for 80 steps of 20 images. *Scratch* gets 100 steps: it has more to learn, and
+# train for 60 steps of 20 images. *Scratch* gets 100 steps: it has more to learn, and
 # each of its steps is cheap. In these three the learning rate, which is the length of a
 # step, starts low, climbs, and falls at the end. Its peak is `3e-3` for random weights
 # and `2e-4` for borrowed ones: at `5e-4` some runs of so few steps failed.

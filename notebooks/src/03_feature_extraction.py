@@ -306,7 +306,7 @@ teach.predict(
 # %%
 def seconds(cache):
     fresh = kerastl.build_classifier(backbone, names, seed=L.seed)
-    phase = kerastl.Phase("head", trainable="head", epochs=4, learning_rate=3e-3)
+    phase = kerastl.Phase("head", trainable="head", epochs=3, learning_rate=3e-3)
     run = kerastl.run_phases(
         fresh, train, phases=[phase], cache=cache, seed=L.seed, verbose=0
     )
