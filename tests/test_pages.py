@@ -142,6 +142,10 @@ def given(page):
     if page == "keras_model":
         labels = np.arange(8) % 2
         return {"images": np.zeros((8, 96, 96, 3), "float32"), "labels": labels}
+    if page == "keras_hub":
+        pytest.importorskip("keras_hub")
+        images, labels = coloured(4, 32)
+        names["train"] = names["validation"] = images, labels % 2
     if page == "adaptation":
         names["target"] = validation.images  # it must look as before
         names |= {name: small_classifier(learnt=True) for name in ("before", "adapted")}
