@@ -105,8 +105,9 @@ def plot_masks(
     for name, given in (("masks", masks), ("predicted", predicted)):
         if given is not None and len(given) != len(images):
             fail(name, f"{len(images)}, one an image", len(given))
-    highest = [int(m[m < _IGNORE].max(initial=0)) for m in (*(masks or ()),)]
-    highest += [int(np.max(m)) for m in (*(predicted or ()),)]
+    # Lists, or one array of all: neither has a truth value of its own.
+    highest = [] if masks is None else [_highest(np.asarray(mask)) for mask in masks]
+    highest += [] if predicted is None else [int(np.max(each)) for each in predicted]
     count = max(len(class_names), *highest, 1) if highest else max(len(class_names), 1)
     known = class_colours(count + 1) if colours is None else np.asarray(colours)
     columns = ["image"] + ["truth"] * (masks is not None)
@@ -134,6 +135,11 @@ def plot_masks(
     _legend(figure, class_names, known)
     describe(axes[0, 0], _sentence(len(images), masks, predicted))
     return figure
+
+
+def _highest(mask: np.ndarray) -> int:
+    """The highest class of a mask, 0 where every pixel is ignored."""
+    return int(mask[mask < _IGNORE].max(initial=0))
 
 
 def _errors(mask: np.ndarray, predicted: np.ndarray) -> np.ndarray:

@@ -537,6 +537,21 @@ def test_pictures_show_image_truth_prediction_errors(data):
     assert len(plot_masks([data.images[0]]).axes) == 1
 
 
+def test_masks_are_drawn_from_one_array_as_from_a_list():
+    images = np.zeros((2, 8, 8, 3), "uint8")
+    masks = np.stack([np.eye(8, dtype="uint8"), np.full((8, 8), 255, "uint8")])
+    drawn = [
+        [image.get_array() for axes in figure.axes for image in axes.images]
+        for figure in (
+            plot_masks(images, masks=masks, predicted=masks[::-1] % 2),
+            plot_masks(list(images), masks=list(masks), predicted=[*masks[::-1] % 2]),
+        )
+    ]
+    assert len(drawn[0]) == 8
+    for one, other in zip(*drawn, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
 def test_overlays_leave_background_clear(data):
     mask = data.labels.masks[0].astype("uint8")
     made = overlay(data.images[0], mask, class_colours(3))
