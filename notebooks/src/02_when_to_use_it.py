@@ -59,7 +59,9 @@ import keras
 
 import kerastl
 
-L = teach.lesson("02", SETTINGS, scale="auto")
+# Lower limits of two claims further down, which differ at full scale.
+limits = {"least_cut": (0.05, -0.1), "least_scratch": (0.1, -0.1)}
+L = teach.lesson("02", SETTINGS | limits, scale="auto")
 near = kerastl.load_dataset(L.dataset, test=0.2, seed=L.seed)
 far = kerastl.load_dataset("digits", test=0.2, seed=L.seed)
 names = near.train.class_names + far.train.class_names
@@ -335,11 +337,12 @@ teach.compare("02.tune", said, many["all"], many["head"], low=-0.03, high=0.2)
 # %%
 few, many = FIELDS[1, SIZES[0]], FIELDS[1, SIZES[1]]
 said = "Far, few images: cut against head {points:+}."
-teach.compare("02.cut", said, few["cut"], few["head"], low=0.05, high=0.3)
+teach.compare("02.cut", said, few["cut"], few["head"], low=L.least_cut, high=0.3)
 said = "Far, few images: all against cut {points:+}."
 teach.compare("02.all", said, few["all"], few["cut"], low=-0.15, high=0.25)
 said = "Far, many images: scratch against head {points:+}."
-teach.compare("02.scratch", said, many["scratch"], many["head"], low=0.1, high=0.4)
+low = L.least_scratch
+teach.compare("02.scratch", said, many["scratch"], many["head"], low=low, high=0.4)
 said = "Far, many images: scratch against all {points:+}."
 teach.compare("02.rival", said, many["scratch"], many["all"], low=-0.1, high=0.3)
 
@@ -680,7 +683,8 @@ teach.claim("02.test", said, above, low=0.7, high=0.9)
 # ## At full scale
 #
 # With `scale="full"` the near task becomes photographs of flowers, and the weights come
-# from ImageNet. Guess which panel changes most. Each run takes longer.
+# from ImageNet. Guess which panels change most. In our run, of one seed, the far ones:
+# there the plain head was no worse than cutting or scratch, and tuning all was best.
 #
 # ## What we saw
 #
