@@ -33,6 +33,7 @@ BUDGETS = {
     "05": 90,
     "06": 120,
     "08": 90,
+    "10": 120,
 }
 CELL_BUDGET = 45
 _SHORTEST_ALT = 40
