@@ -859,9 +859,8 @@ teach.claim("05.test", said, above, low=0.3, high=0.75)
 # ## At full scale
 #
 # With `scale="full"` the images are photographs of flowers and the weights come from
-# ImageNet. The head alone does much better there, so the second phase has less to add,
-# and a rate that is too high has more to lose. In our run, of one seed, the head first
-# was five points ahead of all at once there.
+# ImageNet. The head alone does much better there: the second phase has less to add, and
+# high rates more to lose. There *two phases* may well lead *at once*.
 #
 # ## What we saw
 #
