@@ -4,10 +4,13 @@ Of each set a few texts are drawn to train on, and each side answers the same te
 texts: TF-IDF of words and of characters with logistic regression, and logistic
 regression on the mean over a frozen network's tokens. Each side's strength of
 regularisation, and which of the two TF-IDFs it is, are chosen by cross-validation
-within the texts that are trained on. With `--fine-tune` the bundled network is also
-tuned by `kerastl.fine_tune` as it comes, a fifth of the texts held out to choose by.
+within the texts that are trained on. With `--tune` the bundled network is also tuned by
+`kerastl.fine_tune`, a fifth of the texts held out to choose by: `head` is the new head
+alone, `5e-4` everything at that rate after it, `5e-4:0.7` the same with rates that
+shrink from block to block.
 
     python benchmarks/text.py SENTENCES BANKING77 --preset MINILM
+    python benchmarks/text.py SENTENCES BANKING77 --tune head 5e-4 5e-4:0.7 --test 1000
 
 `SENTENCES` holds the three files of Sentiment Labelled Sentences (Kotzias et al. 2015),
 `BANKING77` its `train.csv` and `test.csv` (Casanueva et al. 2020). `MINILM` is a
@@ -36,7 +39,7 @@ from kerastl.features import FeatureExtractor
 RESULTS = Path(__file__).parent / "results" / "text.json"
 SEEDS, LENGTH = (0, 1, 2), 32
 #: Texts to train on: in all of sentences, of each class of Banking77.
-SIZES = {"sentences": (300, 1000), "banking77": (3,)}
+SIZES = {"sentences": (300, 1000), "banking77": (3, 10)}
 Texts = tuple[list[str], np.ndarray]
 
 
@@ -45,7 +48,8 @@ def main() -> None:
     parser.add_argument("sentences", type=Path)
     parser.add_argument("banking", type=Path)
     parser.add_argument("--preset", help="all-MiniLM-L6-v2 as keras-hub keeps it")
-    parser.add_argument("--fine-tune", action="store_true")
+    parser.add_argument("--tune", nargs="*", default=[], metavar="RATE[:DECAY]")
+    parser.add_argument("--test", type=int, help="test texts, drawn; all if not said")
     arguments = parser.parse_args()
     networks = {"MiniText": "MiniText"}
     if arguments.preset:
@@ -63,7 +67,7 @@ def main() -> None:
         }
         for size in sizes:
             cell = f"{name} {size}"
-            found[cell] = measure(pool, test, size, vectors, arguments.fine_tune)
+            found[cell] = measure(pool, test, size, vectors, arguments)
             print(cell, json.dumps(found[cell]), flush=True)
     RESULTS.write_text(json.dumps(found, indent=1) + "\n")
     print(table(found))
@@ -121,7 +125,11 @@ def embed(
 
 
 def measure(
-    pool: Texts, test: Texts | None, size: int, vectors: dict, fine_tune: bool
+    pool: Texts,
+    test: Texts | None,
+    size: int,
+    vectors: dict,
+    arguments: argparse.Namespace,
 ) -> dict:
     """Accuracy of each side by seed, and by how much the networks are ahead."""
     right: dict[str, list[np.ndarray]] = {}
@@ -129,6 +137,9 @@ def measure(
     for seed in SEEDS:
         train, held_out = draw(pool[1], size, seed, test is None)
         others = (pool, held_out) if test is None else (test, np.arange(len(test[0])))
+        if arguments.test:
+            some = np.random.default_rng(9).permutation(others[1])[: arguments.test]
+            others = others[0], some
         targets = others[0][1][others[1]]
 
         def texts(rows: np.ndarray, of: list[str]) -> list[str]:
@@ -141,9 +152,9 @@ def measure(
         for name, made in vectors.items():
             rows = made["pool"][train], made["test" if test else "pool"][others[1]]
             sides[name] = lambda r=rows, t=train: probe(r[0], pool[1][t], r[1])
-        if fine_tune:
-            sides["MiniText tuned"] = lambda w=words, t=train, s=seed: tuned(
-                w[0], pool[1][t], w[1], s
+        for how in arguments.tune:
+            sides[f"MiniText, {how}"] = lambda w=words, t=train, s=seed, h=how: tuned(
+                w[0], pool[1][t], w[1], s, h
             )
         for name, answer in sides.items():
             began = time.perf_counter()
@@ -192,9 +203,9 @@ def probe(train: np.ndarray, labels: np.ndarray, test: np.ndarray) -> np.ndarray
 
 
 def tuned(
-    train: list[str], labels: np.ndarray, test: list[str], seed: int
+    train: list[str], labels: np.ndarray, test: list[str], seed: int, how: str
 ) -> np.ndarray:
-    """`kerastl.fine_tune` as it comes."""
+    """`kerastl.fine_tune`: the head alone, or then everything at a rate."""
     names = [str(c) for c in range(labels.max() + 1)]
     split = np.arange(len(train)) % 5 == 0
     parts = [
@@ -203,7 +214,13 @@ def tuned(
     ]
     backbone = kerastl.build_backbone("MiniText", sequence_length=LENGTH)
     model = kerastl.build_classifier(backbone, names, seed=seed)
-    kerastl.fine_tune(model, *parts, seed=seed, verbose=0)
+    options = {"recipe": "linear_probe"}
+    if how != "head":
+        rate, _, decay = how.partition(":")
+        settings = {"learning_rate": float(rate)}
+        settings |= {"layer_decay": float(decay)} if decay else {}
+        options = {"phase_settings": settings}
+    kerastl.fine_tune(model, *parts, **options, seed=seed, verbose=0)
     found = kerastl.predict(model, test)
     return np.array([int(label) for label in found.labels])
 
