@@ -2,20 +2,24 @@
 
     python notebooks/run.py [LESSON ...] [--copy student] [--all-copies]
                             [--backend jax] [--seeds 5] [--scale full] [--slack 3]
+                            [--jobs 2]
 
 A LESSON is the beginning of a name, such as 03. At the scale "full" the network is open
 and there is no time budget. `--slack` multiplies every budget: on a machine with other
-work, caches and cores are shared, and even processor time grows.
+work, caches and cores are shared, and even processor time grows. `--jobs` runs so many
+lessons at once: each keeps one core busy.
 """
 
 import argparse
 import collections
 import json
+import math
 import os
 import subprocess
 import sys
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -73,19 +77,24 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--scale", choices=("tiny", "full"), default="tiny")
     parser.add_argument("--seeds", type=int, default=1, metavar="N")
     parser.add_argument("--slack", type=float, default=1.0, metavar="FACTOR")
+    parser.add_argument("--jobs", type=int, default=1, metavar="N")
     options = parser.parse_args(arguments)
     backend = options.backend or os.environ.get("KERAS_BACKEND", "tensorflow")
     copies = ("solution", "student") if options.all_copies else (options.copy,)
     failed = 0
-    for path in lesson_paths(options.lessons):
-        lesson = read_lesson(path)
-        for copy in copies:
-            runs = [
-                run_lesson(
-                    lesson, copy, backend=backend, scale=options.scale, seed=seed
-                )
+    lessons = [read_lesson(path) for path in lesson_paths(options.lessons)]
+    given = {"backend": backend, "scale": options.scale}
+    with ThreadPoolExecutor(options.jobs) as pool:
+        asked = [
+            [
+                pool.submit(run_lesson, lesson, copy, seed=seed, **given)
                 for seed in range(options.seeds)
             ]
+            for lesson in lessons
+            for copy in copies
+        ]
+        for number, waiting in enumerate(asked):
+            lesson, runs = lessons[number // len(copies)], [w.result() for w in waiting]
             timed = backend == "tensorflow" and options.scale == "tiny"
             found = faults(lesson, runs, timed=timed, slack=options.slack)
             failed += bool(found)
@@ -111,21 +120,22 @@ def run_lesson(
                 filter(None, [str(FOLDER.parent), os.environ.get("PYTHONPATH")])
             ),
         }
-        start, before = time.monotonic(), _processor_time()
-        done = subprocess.run(
-            [sys.executable, FOLDER / "play.py", lesson.name, "--copy", copy, *online],
-            env={**os.environ, **settings},
-            cwd=folder,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        seconds = time.monotonic() - start
-        # Where processor time is not kept, as on Windows, it stays at zero.
-        seconds = min(seconds, _processor_time() - before or seconds)
+        command = [sys.executable, FOLDER / "play.py", lesson.name, "--copy", copy]
+        log, start = Path(folder, "log.txt"), time.monotonic()
+        with log.open("w", encoding="utf-8") as stream:
+            process = subprocess.Popen(
+                [*command, *online],
+                env={**os.environ, **settings},
+                cwd=folder,
+                stdout=stream,
+                stderr=subprocess.STDOUT,
+            )
+            status, processor = _wait(process)
+        seconds = min(time.monotonic() - start, processor)
         lines = record.read_text("utf-8").splitlines() if record.exists() else []
+        said = log.read_text("utf-8", errors="replace")
     notes = [json.loads(line) for line in lines]
-    return Played(copy, done.returncode, seconds, done.stdout, notes)
+    return Played(copy, status, seconds, said, notes)
 
 
 def faults(
@@ -166,9 +176,13 @@ def report(lesson: Lesson, runs: list[Played], found: list[str]) -> None:
         print(f"  FAULT {fault}")
 
 
-def _processor_time() -> float:
-    times = os.times()
-    return times.children_user + times.children_system
+def _wait(process: subprocess.Popen) -> tuple[int, float]:
+    """Exit status and processor time of this process alone; of Windows no time."""
+    if not hasattr(os, "wait4"):
+        return process.wait(), math.inf
+    _, status, used = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    return process.returncode, used.ru_utime + used.ru_stime
 
 
 def _crash(run: Played) -> list[str]:
