@@ -739,7 +739,7 @@ answer = (top(0), 5e-4)  # nothing but the head, which is fitted already
 answer = (top(14), 5e-3)  # all, at a rate that destroys
 
 # %% tags=["wrong"]
-answer = (top(14), 1e-3)  # learns well, and forgets
+answer = (top(14), 1.5e-3)  # learns well, and forgets
 
 # %% tags=["wrong"]
 answer = ([1.0] * 14, 5e-4)  # the head is left out
