@@ -200,7 +200,9 @@ class OutputFolder:
         if found and not self.overwrite:
             hint = "Name another folder."
             if self.argument == "output":
-                hint = f"Pass overwrite=True to replace its files, or n{hint[1:-1]}."
+                hint = (
+                    "Pass overwrite=True to replace its files, or name another folder."
+                )
             fail(self.argument, "a new or empty folder", str(path), hint)
         above = (path, *path.parents)
         self._made = [folder for folder in above if not folder.exists()]
