@@ -29,6 +29,7 @@ from kerastl.cli.judging import (
 from kerastl.cli.printing import Reply, percent, say, size_text
 
 if TYPE_CHECKING:
+    from kerastl.features.files import Features
     from kerastl.features.store import CacheEntry, DiskCache
 
 _PICTURES = (".png", ".svg", ".pdf")
@@ -265,27 +266,66 @@ def features(
     output: str,
     overwrite: bool = False,
     backbone: str = "MobileNet",
+    shard: str | None = None,
     **options: Any,
 ) -> Reply:
     """Write the features of images to a file, as arrays in one .npz.
 
     The file holds `features` (n, d) float32, `labels` (n,) (0/1 rows where an image may
-    have several; -1 where there are none), `class_names`, `paths` (empty texts for a
-    data set of arrays), `split` (train, validation or test) and `feature_names`.
+    have several; -1 where there are none, or masks or boxes), `class_names`, `paths`
+    (empty texts for a data set of arrays), `split` (train, validation or test) and
+    `feature_names`.
 
     Args:
         data: A folder of class folders, a plain folder of images, or the name of a
             dataset.
-        output: An .npz file.
+        output: An .npz file; with `shard` a folder.
         overwrite: Replace the file if it exists.
         backbone: See `kerastl backbones`.
+        shard: Only this share of the images, such as 3/10, the third of ten: for work
+            that several processes or machines share. A share that is there already is
+            not computed again. `kerastl merge` puts all of them together.
         **options: Of `feature_network`.
     """
     from kerastl.features.files import extract, features_file, write
 
+    if shard is not None:
+        from kerastl.features.shards import extract_shard
+
+        options["overwrite"] = overwrite
+        done = extract_shard(backbone, data, output, shard, **options)
+        file, images = str(done.file), done.images
+        record = {"images": images, "output": file, "computed": done.computed}
+        how = "written to" if done.computed else "there already:"
+        return Reply(record, f"Share {shard}: {images} images, {how} {file}")
     features_file(output, overwrite)
     made = extract(backbone, data, **options)
     write(made, output, overwrite=overwrite)
+    return _written(made, output)
+
+
+def merge(data: str, *, output: str, overwrite: bool = False) -> Reply:
+    """Put the shares that `kerastl features --shard` wrote together in one .npz file.
+
+    It holds, bit for bit, what one run without shares would have written. A share that
+    is missing, damaged or of another job is named, and nothing is written.
+
+    Args:
+        data: The folder of the shares.
+        output: An .npz file.
+        overwrite: Replace the file if it exists.
+    """
+    from kerastl.features.files import features_file, write
+    from kerastl.features.shards import merge_shards
+
+    features_file(output, overwrite)
+    made = merge_shards(data)
+    write(made, output, overwrite=overwrite)
+    return _written(made, output)
+
+
+def _written(made: "Features", output: str) -> Reply:
+    """What a file of features holds."""
     counts, (images, width) = made.counts(), made.features.shape
     record = {"images": images, "features": width, "splits": counts}
     record |= {"class_names": list(made.class_names)}
@@ -573,9 +613,10 @@ COMMANDS: dict[str, tuple[Callable[..., Reply], tuple[str, ...]]] = {
             "features.network:open_backbone alpha weights image_size",
             "features.network:feature_network at pooling",
             "features.network:extract_features resize",
-            "features.files:extract on_bad",
+            "features.files:extract labels on_bad",
         ),
     ),
+    "merge": (merge, ()),
     "rank": (
         rank,
         (

@@ -265,7 +265,8 @@ def _dense(root: Path, top: Folder, labels: str | None) -> FolderImages | None:
     files = {"masks": mask_files(top), "boxes": annotated[1]}
     there = [kind for kind, paths in files.items() if paths]
     if labels is None and len(there) > 1:
-        hint = "Say which with --task segmentation or --task detection."
+        hint = "Say which: --labels masks or boxes; to train, --task segmentation "
+        hint += "or detection."
         expected = "'masks' or 'boxes', as the folder has both"
         fail("labels", expected, None, hint)
     if labels is not None and labels not in there:

@@ -1,6 +1,6 @@
 """Features of images as arrays, and in one .npz file."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,6 @@ from kerastl.features.network import (
     extract_features,
     feature_network,
     open_backbone,
-    text_outputs,
 )
 from kerastl.models.layers import feature_columns
 from kerastl.models.record import network_size
@@ -33,7 +32,7 @@ class Features:
     Attributes:
         features: Float32 `(n, d)`.
         labels: `(n,)`; 0/1 rows where an image may have several; -1 where there are
-            none.
+            none, or masks or boxes.
         class_names: Names in the order of the labels.
         paths: File of each image; empty texts for arrays.
         split: `"train"`, `"validation"` or `"test"`, `(n,)`.
@@ -67,6 +66,7 @@ def extract(
     pooling: str = "avg",
     resize: str = "stretch",
     batch_size: int = 64,
+    labels: str | None = None,
     on_bad: str = "error",
 ) -> Features:
     """Features of all images of a data set, with what is known of each.
@@ -84,6 +84,8 @@ def extract(
         pooling: The same.
         resize: The same.
         batch_size: The same.
+        labels: As for `open_data`: the column of a table, or `"masks"` or `"boxes"` of
+            a folder that has both.
         on_bad: `"error"` names a file that cannot be read; `"skip"` leaves it out, with
             a warning.
 
@@ -102,46 +104,101 @@ def extract(
         >>> made.features.shape, made.labels.tolist(), made.counts()
         ((3, 256), [0, 1, 1], {'train': 3})
     """
-    check_integer("batch_size", batch_size, 1)
-    check_choice("on_bad", on_bad, ("error", "skip"))
-    parts = _read_parts(data, on_bad)
-    opened = open_backbone(
+    return prepare(
         backbone,
+        data,
         alpha=alpha,
         image_size=image_size,
         weights=weights,
         preprocessing=preprocessing,
-    )
-    network = feature_network(opened, at=at, pooling=pooling)
-    size, rows = network_size(network, image_size), []
-    options = {"image_size": size, "resize": resize}
-    channels = network.input_shape[-1] if size else 0
-    kind = ReadableStore if on_bad == "skip" else PixelStore
-    for name, part in parts.items():
-        if isinstance(part, TextSet):
-            with ProgressLine(f"computing features, {name}") as progress:
-                shown = {"batch_size": batch_size, "progress": progress}
-                rows.append(text_outputs(network, part, **shown))
-            continue
-        # Decoded pixels are of no use once there are features.
-        store = kind(part, memory_limit=0, channels=channels, **options)
+        at=at,
+        pooling=pooling,
+        resize=resize,
+        batch_size=batch_size,
+        labels=labels,
+        on_bad=on_bad,
+    ).compute()
+
+
+@dataclass(frozen=True, eq=False)
+class Extraction:
+    """Images, and the network that makes features of them.
+
+    Attributes:
+        parts: The images by part.
+        network: From pixels to a row of features.
+        image_size: `(height, width)` in pixels; empty for texts.
+        resize: How an image gets that size.
+        batch_size: Images at a time.
+        on_bad: What happens to a file that cannot be read.
+    """
+
+    parts: dict[str, ImageSet]
+    network: keras.Model
+    image_size: tuple[int, ...]
+    resize: str
+    batch_size: int
+    on_bad: str
+
+    def compute(self, spans: Mapping[str, tuple[int, int]] | None = None) -> Features:
+        """The features of all images, or of `(first, stop)` of some parts."""
+        made = []
+        for name, part in self.parts.items():
+            first, stop = (0, len(part)) if spans is None else spans.get(name, (0, 0))
+            if first < stop or spans is None:
+                made.append(self._part(name, part, first, stop))
+        names = feature_columns(self.network).column_names()
+        rows = np.empty((0, len(names)), np.float32)
+        labels = row_labels(next(iter(self.parts.values())))[:0]
+        return Features(
+            features=np.concatenate([each[0] for each in made] or [rows]),
+            labels=np.concatenate([row_labels(each[1]) for each in made] or [labels]),
+            class_names=next(iter(self.parts.values())).class_names,
+            paths=np.array([path for each in made for path in _paths(each[1])], str),
+            split=np.array([each[2] for each in made for _ in each[0]], str),
+            feature_names=np.array(names, str),
+            image_size=tuple(self.image_size),
+        )
+
+    def _part(self, name: str, part: ImageSet, first: int, stop: int) -> tuple:
+        """Features, the images they are of, and the part's name."""
+        span, network, store = (first, stop), self.network, None
+        options = {"image_size": self.image_size, "resize": self.resize}
+        if not isinstance(part, TextSet):
+            kind = ReadableStore if self.on_bad == "skip" else PixelStore
+            # Decoded pixels are of no use once there are features.
+            channels = network.input_shape[-1]
+            store = kind(part, memory_limit=0, channels=channels, **options)
+        options |= {"batch_size": self.batch_size, "span": span, "store": store}
         with ProgressLine(f"computing features, {name}") as progress:
-            shown = {"batch_size": batch_size, "progress": progress}
-            made = extract_features(network, part, store=store, **options, **shown)
-        if on_bad == "skip":
-            kept = store.readable("data")
-            made, parts[name] = made[kept], part.subset(kept)
-        rows.append(made)
-    paths = [path for part in parts.values() for path in part.paths or [""] * len(part)]
-    return Features(
-        features=np.concatenate(rows),
-        labels=np.concatenate([_labels(part) for part in parts.values()]),
-        class_names=next(iter(parts.values())).class_names,
-        paths=np.array(paths, str),
-        split=np.repeat(list(parts), [len(part) for part in parts.values()]),
-        feature_names=np.array(feature_columns(network).column_names(), str),
-        image_size=tuple(size),
-    )
+            made = extract_features(network, part, progress=progress, **options)
+        kept = np.arange(first, stop)
+        if isinstance(store, ReadableStore):
+            kept = np.intersect1d(kept, store.readable("data"))
+        return made[kept - first], part.subset(kept), name
+
+
+def prepare(
+    backbone: str | keras.Model,
+    data: str | Path | Splits | ImageSet,
+    *,
+    image_size: int | tuple[int, int] | None = None,
+    at: str | Sequence[str] | None = None,
+    pooling: str = "avg",
+    resize: str = "stretch",
+    batch_size: int = 64,
+    labels: str | None = None,
+    on_bad: str = "error",
+    **opening: Any,
+) -> Extraction:
+    """Read the images and open the network: see `extract`, which takes the same."""
+    check_integer("batch_size", batch_size, 1)
+    check_choice("on_bad", on_bad, ("error", "skip"))
+    parts = _read_parts(data, labels, on_bad)
+    opened = open_backbone(backbone, image_size=image_size, **opening)
+    network = feature_network(opened, at=at, pooling=pooling)
+    size = network_size(network, image_size)
+    return Extraction(parts, network, size, resize, batch_size, on_bad)
 
 
 def write(features: Features, output: str | Path, *, overwrite: bool = False) -> None:
@@ -179,7 +236,7 @@ def features_file(output: str | Path, overwrite: bool) -> Path:
 
 
 def _read_parts(
-    data: str | Path | Splits | ImageSet, on_bad: str
+    data: str | Path | Splits | ImageSet, labels: str | None, on_bad: str
 ) -> dict[str, ImageSet]:
     """The images by part; those of a plain folder are `train`, without labels."""
     if isinstance(data, Examples):
@@ -192,10 +249,18 @@ def _read_parts(
                 warn(line)
             return {"train": ImageSet(top.images, None, (), folder.resolve().name)}
     with ProgressLine("reading images") as progress:
-        splits = open_data(data, validation=0.0, on_bad=on_bad, progress=progress)
+        options = {"labels": labels, "on_bad": on_bad, "progress": progress}
+        splits = open_data(data, validation=0.0, **options)
     return {name: part for name, part in vars(splits).items() if part is not None}
 
 
-def _labels(part: ImageSet) -> np.ndarray:
-    """The labels, -1 where there are none."""
-    return np.full(len(part), -1) if part.labels is None else part.labels
+def _paths(part: ImageSet) -> list[str]:
+    """The files, empty texts where there are none."""
+    return [str(path) for path in part.paths or [""] * len(part)]
+
+
+def row_labels(part: ImageSet) -> np.ndarray:
+    """The labels, -1 where there are none, or masks or boxes in place of one."""
+    if isinstance(part.labels, np.ndarray):
+        return part.labels
+    return np.full(len(part), -1)

@@ -154,12 +154,19 @@ def replicas(strategy: Any) -> int:
 _BATCH = 64
 
 
+def whole_batch(model: keras.Model, total: int, batch_size: int) -> int:
+    """Inputs that `run_batches` takes at a time, of so many in all."""
+    replicas = replica_count(model)
+    return -(-min(batch_size, max(total, 1)) // replicas) * replicas
+
+
 def run_batches(
     model: keras.Model,
     rows: Callable[[np.ndarray], np.ndarray],
     total: int,
     *,
     batch_size: int = _BATCH,
+    span: tuple[int, int] | None = None,
     progress: Progress | None = None,
 ) -> np.ndarray:
     """A network's outputs for `total` inputs, in order, in inference mode.
@@ -172,17 +179,19 @@ def run_batches(
         rows: `rows(indices)` gives the inputs at those positions.
         total: Number of inputs.
         batch_size: Inputs at a time, at least 1.
+        span: `(first, stop)`: only these of them. Where `first` is a multiple of the
+            batch size, the batches are those of a whole run, so the bits are too.
         progress: Called with (done, total).
 
     Returns:
-        Float array `(total, ...)`.
+        Float array `(total, ...)`, or of the span.
     """
-    replicas = replica_count(model)
-    batch_size = min(batch_size, max(total, 1))
-    batch_size = -(-batch_size // replicas) * replicas
+    batch_size = whole_batch(model, total, batch_size)
+    first, stop = span or (0, total)
+    total = stop - first
     inputs = (
-        rows(np.arange(start, min(start + batch_size, total)))
-        for start in range(0, total, batch_size)
+        rows(np.arange(start, min(start + batch_size, stop)))
+        for start in range(first, stop, batch_size)
     )
     outputs: np.ndarray | None = None
     done = 0
@@ -310,11 +319,12 @@ def text_outputs(
     texts: TextSet,
     *,
     batch_size: int = _BATCH,
+    span: tuple[int, int] | None = None,
     progress: Progress | None = None,
 ) -> np.ndarray:
     """A network's outputs for texts, in order, encoded by its own encoder."""
     source = text_source(texts, read_encoder(model))
-    options = {"batch_size": batch_size, "progress": progress}
+    options = {"batch_size": batch_size, "span": span, "progress": progress}
     return run_batches(model, source.rows, len(texts), **options)
 
 
@@ -331,6 +341,7 @@ def extract_features(
     image_size: int | tuple[int, int],
     resize: str = "stretch",
     batch_size: int = _BATCH,
+    span: tuple[int, int] | None = None,
     store: PixelStore | None = None,
     progress: Progress | None = None,
 ) -> np.ndarray:
@@ -342,22 +353,22 @@ def extract_features(
         image_size: Pixels the network takes; empty for texts.
         resize: `"stretch"`, `"crop"` or `"pad"`.
         batch_size: Images at a time.
+        span: `(first, stop)`: only these images; see `run_batches`.
         store: Decoded pixels of this set, where they are at hand.
         progress: Called with (done, total).
 
     Returns:
         Float array `(n, ...)`, as the network's output.
     """
+    options = {"batch_size": batch_size, "span": span, "progress": progress}
     if isinstance(image_set, TextSet):
-        return text_outputs(model, image_set, batch_size=batch_size, progress=progress)
+        return text_outputs(model, image_set, **options)
     if store is None:
         channels = model.input_shape[-1]
         store = PixelStore(
             image_set, image_size=image_size, resize=resize, channels=channels
         )
-    return run_batches(
-        model, store.rows, len(image_set), batch_size=batch_size, progress=progress
-    )
+    return run_batches(model, store.rows, len(image_set), **options)
 
 
 def is_deterministic(model: keras.Model, sample: Any) -> bool:

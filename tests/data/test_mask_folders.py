@@ -188,7 +188,7 @@ def test_the_bundled_scenes_have_masks_and_boxes_of_the_same_shapes():
 
 
 def test_of_masks_and_boxes_somebody_says_which():
-    with pytest.raises(ValueError, match="--task segmentation or --task detection"):
+    with pytest.raises(ValueError, match="--labels masks or boxes"):
         open_data(SCENES)
     assert folder_labels("segmentation", SCENES) == {"labels": "masks"}
     assert folder_labels("detection", str(SCENES)) == {"labels": "boxes"}

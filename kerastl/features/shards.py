@@ -1,0 +1,288 @@
+"""Features computed in shares, by as many processes as there are, and put together.
+
+Each process writes a file of its own, so that any scheduler can start them, in any
+order, and one that was killed is started again.
+"""
+
+import json
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from kerastl._checks import fail, warn
+from kerastl._files import READ_ERRORS, user_path, whole_file
+from kerastl.data.sets import ImageSet, Splits
+from kerastl.data.sources import pixels_key
+from kerastl.data.texts import TextSet
+from kerastl.features.files import Extraction, Features, prepare, row_labels
+from kerastl.features.keys import cache_key, network_key
+from kerastl.features.network import whole_batch
+
+_FILE = re.compile(r"features-(\d+)-of-(\d+)\.npz")
+_LISTED = 5
+
+
+@dataclass(frozen=True, eq=False)
+class Shard:
+    """What one process computed.
+
+    Attributes:
+        file: Where it lies.
+        images: How many images it holds.
+        computed: False where the file was there already.
+    """
+
+    file: Path
+    images: int
+    computed: bool
+
+
+def read_shard(text: str) -> tuple[int, int]:
+    """The number of a share and the number of shares, of `"3/10"`.
+
+    Raises:
+        ValueError: If it is anything else.
+
+    Example:
+        >>> read_shard("3/10")
+        (3, 10)
+    """
+    match = re.fullmatch(r"(\d+)/(\d+)", str(text).strip())
+    number, of = map(int, match.groups()) if match else (0, 0)
+    if not 1 <= number <= of:
+        fail("shard", "a share and their number, from 1/10 to 10/10", text)
+    return number, of
+
+
+def extract_shard(
+    backbone: str | keras.Model,
+    data: str | Path | Splits | ImageSet,
+    folder: str | Path,
+    shard: str,
+    *,
+    alpha: float | None = None,
+    image_size: int | tuple[int, int] | None = None,
+    weights: str | Path | None = "tiny",
+    preprocessing: Any = None,
+    at: str | Sequence[str] | None = None,
+    pooling: str = "avg",
+    resize: str = "stretch",
+    batch_size: int = 64,
+    labels: str | None = None,
+    on_bad: str = "error",
+    overwrite: bool = False,
+) -> Shard:
+    """Compute one share of the features of a data set, unless it is there already.
+
+    The shares are whole batches, so that their union is, bit for bit, what `extract`
+    computes on such a machine.
+
+    Args:
+        backbone: As for `extract`.
+        data: The same.
+        folder: Where the shares are written; made if it is not there.
+        shard: `"3/10"`: the third of ten.
+        alpha: As for `extract`, like all but the last that follow; equal for all
+            shares.
+        image_size: The same.
+        weights: The same.
+        preprocessing: The same.
+        at: The same.
+        pooling: The same.
+        resize: The same.
+        batch_size: The same.
+        labels: The same.
+        on_bad: The same.
+        overwrite: Whether a share of other images, or by another network, may be
+            replaced.
+
+    Returns:
+        The file and the number of images in it.
+
+    Raises:
+        ValueError: If the arguments do not fit, or the folder holds a share of other
+            images or by another network.
+
+    Example:
+        >>> import tempfile
+        >>> data = ImageSet(np.zeros((3, 32, 32, 3), "uint8"), None, ())
+        >>> options = {"alpha": 0.25, "image_size": 32, "batch_size": 2}
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     done = extract_shard("MobileNet", data, folder, "2/2", **options)
+        >>> done.file.name, done.images, done.computed
+        ('features-2-of-2.npz', 1, True)
+    """
+    number, of = read_shard(shard)
+    folder = user_path("output", folder)
+    if folder.exists() and not folder.is_dir():
+        fail("output", "a folder for the shares", str(folder), "It is a file.")
+    job = prepare(
+        backbone,
+        data,
+        alpha=alpha,
+        image_size=image_size,
+        weights=weights,
+        preprocessing=preprocessing,
+        at=at,
+        pooling=pooling,
+        resize=resize,
+        batch_size=batch_size,
+        labels=labels,
+        on_bad=on_bad,
+    )
+    key, file = _job_key(job), folder / f"features-{number}-of-{of}.npz"
+    there = _read(file) if file.exists() else None
+    if there is not None and there["key"] == key:
+        return Shard(file, len(there["features"]), computed=False)
+    if there is not None and not overwrite:
+        hint = "Pass overwrite=True to replace it, or name another folder."
+        reason = "It holds a share of other images or with other settings. "
+        fail("output", "a folder of this job's shares", str(file), reason + hint)
+    spans = _spans(job, number, of)
+    made = job.compute(spans)
+    folder.mkdir(parents=True, exist_ok=True)
+    arrays = {**vars(made), "class_names": np.array(made.class_names, str)}
+    counts = [(name, stop - first) for name, (first, stop) in spans.items()]
+    asked = sum(count for _, count in counts)
+    arrays |= {"key": key, "asked": asked, "image_size": np.array(made.image_size, int)}
+    arrays["total"] = sum(map(len, job.parts.values()))
+    with whole_file(file) as draft, draft.open("wb") as target:
+        np.savez(target, **arrays)
+    return Shard(file, len(made.features), computed=True)
+
+
+def merge_shards(folder: str | Path) -> Features:
+    """The features of all shares of a folder, in the order of `extract`.
+
+    Args:
+        folder: Where `extract_shard` wrote all its shares.
+
+    Returns:
+        As of `extract`; `write` makes one file of them.
+
+    Raises:
+        FileNotFoundError: If there is no such folder.
+        ValueError: If a share is missing, damaged, or of another job than the others.
+
+    Example:
+        >>> import tempfile
+        >>> data = ImageSet(np.zeros((2, 32, 32, 3), "uint8"), None, ())
+        >>> options = {"alpha": 0.25, "image_size": 32}
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     done = extract_shard("MobileNet", data, folder, "1/1", **options)
+        ...     merge_shards(folder).counts()
+        {'train': 2}
+    """
+    folder = user_path("data", folder)
+    if not folder.is_dir():
+        fail("data", "a folder of shares", str(folder), error=FileNotFoundError)
+    found = {
+        tuple(map(int, match.groups())): folder / match.group()
+        for match in (_FILE.fullmatch(each.name) for each in folder.iterdir())
+        if match
+    }
+    if not found:
+        hint = "kerastl features --shard 1/10 writes features-1-of-10.npz and so on."
+        fail("data", "a folder of shares", str(folder), hint)
+    numbers = sorted({of for _, of in found})
+    if len(numbers) > 1:
+        hint = "Each is a job of its own: remove the files of one."
+        listed = " and ".join(map(str, numbers))
+        fail("data", "shares of one number", f"{listed} shares", hint)
+    of = numbers[0]
+    missing = [f"{n}/{of}" for n in range(1, of + 1) if (n, of) not in found]
+    if missing:
+        hint = f"Run the others: --shard {', '.join(missing[:_LISTED])}"
+        hint += " and so on." if len(missing) > _LISTED else "."
+        fail("data", f"all {of} shares", f"{of - len(missing)} in {folder}", hint)
+    shares = []
+    for _, file in sorted(found.items()):
+        share = _read(file)
+        if share is None:
+            hint = "It is damaged: compute it again."
+            fail("data", "files that extract_shard wrote", str(file), hint)
+        if shares and share["key"] != shares[0]["key"]:
+            hint = "It is of other images or settings: compute it again."
+            fail("data", "shares of one job", str(file), hint)
+        shares.append(share)
+    total, asked = int(shares[0]["total"]), sum(int(each["asked"]) for each in shares)
+    if asked != total:
+        fail("data", f"shares of {total} images together", asked)
+    made = _joined(shares)
+    if len(made.features) < total:
+        warn(f"{total - len(made.features)} of {total} images were left out by shares.")
+    return made
+
+
+def _joined(shares: list[dict[str, Any]]) -> Features:
+    """The rows of all shares, one after the other."""
+    same = ("class_names", "feature_names", "image_size")
+    joined = {
+        field.name: shares[0][field.name]
+        if field.name in same
+        else np.concatenate([share[field.name] for share in shares])
+        for field in fields(Features)
+    }
+    names = tuple(joined["class_names"].tolist())
+    size = tuple(joined["image_size"].tolist())
+    return replace(Features(**joined), class_names=names, image_size=size)
+
+
+def _read(file: Path) -> dict[str, Any] | None:
+    """The arrays of a share; None where the file is no whole share."""
+    needed = {"key", "asked", "total", *(field.name for field in fields(Features))}
+    try:
+        with file.open("rb") as opened, np.load(opened) as arrays:
+            read = dict(arrays)
+    except READ_ERRORS:
+        return None
+    return read if needed <= set(read) else None
+
+
+def _spans(job: Extraction, number: int, of: int) -> dict[str, tuple[int, int]]:
+    """The images of a share by part: whole batches, at most one more than others."""
+    batches = []
+    for name, part in job.parts.items():
+        step = whole_batch(job.network, len(part), job.batch_size)
+        starts = range(0, len(part), step)
+        batches += [(name, start, min(start + step, len(part))) for start in starts]
+    mine = batches[(number - 1) * len(batches) // of : number * len(batches) // of]
+    spans: dict[str, tuple[int, int]] = {}
+    for name, start, stop in mine:
+        spans[name] = (spans.get(name, (start, stop))[0], stop)
+    return spans
+
+
+def _job_key(job: Extraction) -> str:
+    """What must be equal for shares to belong together.
+
+    Files count by their place below the folder that they share and by their size:
+    reading all of them would cost each process what it is meant to save.
+    """
+    said = [network_key(job.network), job.resize, str(job.batch_size), job.on_bad]
+    for name, part in job.parts.items():
+        said += [name, json.dumps([list(part.class_names), row_labels(part).tolist()])]
+        if isinstance(part, TextSet):
+            said.append(json.dumps([str(text) for text in part.texts]))
+        elif part.paths is None:
+            said.append(pixels_key(part, job.image_size, job.resize))
+        else:
+            paths = [Path(path).absolute() for path in part.paths]
+            top = Path(os.path.commonpath([path.parent for path in paths]))
+            names = [path.relative_to(top).as_posix() for path in paths]
+            said.append(json.dumps([names, [_size(path) for path in paths]]))
+    return cache_key(*said)
+
+
+def _size(path: Path) -> int:
+    """Bytes of a file; -1 where there is none."""
+    try:
+        return path.stat().st_size
+    except OSError:
+        return -1
