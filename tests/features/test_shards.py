@@ -2,8 +2,10 @@
 
 import os
 
+import keras
 import numpy as np
 import pytest
+from keras import layers
 from networks import pixels
 from PIL import Image
 
@@ -12,6 +14,7 @@ from kerastl.data.sets import ImageSet, Splits
 from kerastl.data.texts import TextSet
 from kerastl.features.files import extract, write
 from kerastl.features.shards import extract_shard, merge_shards, read_shard
+from kerastl.models.adapting import adapt_backbone
 
 OPTIONS = {"batch_size": 4}
 
@@ -178,3 +181,16 @@ def test_a_folder_without_shares_is_refused(tmp_path):
         merge_shards(tmp_path)
     with pytest.raises(FileNotFoundError, match="folder of shares"):
         merge_shards(tmp_path / "none")
+
+
+def test_the_batches_of_a_share_are_those_of_one_run(tmp_path):
+    # What comes out of this network depends on the whole batch: another cut of the
+    # images into batches, or a smaller last batch, would show.
+    images = keras.Input((32, 32, 3))
+    centred = images - keras.ops.mean(images, axis=0, keepdims=True)
+    network = keras.Model(images, layers.AveragePooling2D(4)(centred))
+    network = adapt_backbone(network, preprocessing="none")
+    data, options = three_parts(), {"backbone": network, "batch_size": 4}
+    for number in range(1, 7):
+        extract_shard(data=data, folder=tmp_path, shard=f"{number}/6", **options)
+    assert_equal(merge_shards(tmp_path), extract(data=data, **options))
