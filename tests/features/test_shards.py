@@ -34,7 +34,7 @@ def three_parts():
         labels = np.arange(count) % 2
         return ImageSet(pixels(count, 32, seed), labels, ("cat", "dog"))
 
-    return Splits(part(10, 0), part(3, 1), part(5, 2))
+    return Splits(part(11, 0), part(3, 1), part(5, 2))
 
 
 def shares(data, folder, of, numbers=None, **options):
@@ -57,7 +57,7 @@ def test_the_shares_together_are_what_one_run_computes(tmp_path, of):
     # 3, 1 and 2 batches: with nine shares some are empty.
     data = three_parts()
     done = shares(data, tmp_path, of)
-    assert sum(share.images for share in done) == 18
+    assert sum(share.images for share in done) == 19
     made, expected = merge_shards(tmp_path), extract(data=data, **OPTIONS)
     assert_equal(made, expected)
     write(made, tmp_path / "merged.npz")
