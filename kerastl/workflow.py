@@ -18,6 +18,7 @@ from kerastl._checks import (
     warn,
 )
 from kerastl._files import OutputFolder
+from kerastl._processes import place
 from kerastl._progress import Clock, ProgressLine
 from kerastl._tables import Tabular, singles
 from kerastl.artifacts import (
@@ -348,6 +349,10 @@ class Run:
             check_choice("precision", building["precision"], PRECISIONS)
         if isinstance(self.strategy, str):
             check_choice("strategy", self.strategy, STRATEGIES)
+        if place()[1] > 1:
+            hint = "It writes reports. Several processes train with fine_tune or "
+            hint += "run_phases."
+            fail("transfer", "one process", f"{place()[1]} processes", hint)
         check_training(**training)
 
     def _check_channels(self) -> None:

@@ -15,6 +15,7 @@ LAYER = {
     "_files": 0,
     "_json": 0,
     "_lazy": 0,
+    "_processes": 0,
     "_progress": 0,
     "_tables": 0,
     "teach": 0,

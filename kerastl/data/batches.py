@@ -174,6 +174,7 @@ class Epochs:
             0: each epoch has new ones.
         others: How many of the last rows are of another kind, of which each batch is
             half: see `beside_others`.
+        share: `(i, n)`: only the i-th of n equal parts of each batch, from 0.
     """
 
     source: Any
@@ -185,6 +186,7 @@ class Epochs:
     classes: np.ndarray | None = None
     versions: int = 0
     others: int = 0
+    share: tuple[int, int] = (0, 1)
 
     @property
     def length(self) -> int:
@@ -216,9 +218,9 @@ class Epochs:
             drawn["view"] = versions[order]
         drawn |= {name: rows[order] for name, rows in self._changes(number).items()}
         if self.mixing is not None:
-            # By place, not by example: partners meet in a batch.
+            # By place, not by example: partners meet in a batch, or a share of one.
             drawn |= self.mixing.draw(
-                total, self.batch_size, self.size, self.seed, number
+                total, self.batch_size // self.share[1], self.size, self.seed, number
             )
         return drawn
 
@@ -262,6 +264,11 @@ def source_batches(
         epochs.batch_size,
         drop_remainder,
     )
+    number, shares = epochs.share
+    if shares > 1:
+        rows = epochs.batch_size // shares
+        part = slice(number * rows, (number + 1) * rows)
+        data = data.map(lambda drawn: {name: x[part] for name, x in drawn.items()})
     calls, python = tf.data.AUTOTUNE if source.is_pixels else 1, PythonCalls()
     finish = _finisher(epochs, python)
     data = data.map(finish, num_parallel_calls=calls, deterministic=True)

@@ -113,12 +113,14 @@ class Source:
         classes: np.ndarray | None = None,
         versions: int = 0,
         others: int = 0,
+        share: tuple[int, int] = (0, 1),
     ) -> Any:
         """Batches of `(inputs, targets)`, anew at each pass: see `batches`.
 
         With the class of each example an epoch has as many of each: `balanced_order`.
         With `versions` each example comes in that many augmented versions. Of the last
-        `others` rows each batch has half: `beside_others`.
+        `others` rows each batch has half: `beside_others`. With `share` a pass has the
+        i-th of n equal parts of each batch: what one of n processes needs.
         """
         epochs = Epochs(
             self,
@@ -130,6 +132,7 @@ class Source:
             classes=classes,
             versions=versions,
             others=others,
+            share=share,
         )
         return source_batches(epochs, drop_remainder=drop_remainder, epoch=epoch)
 

@@ -11,6 +11,7 @@ from keras import layers
 
 from kerastl._checks import check_choice, check_integer, fail
 from kerastl._compat import device_names, note_process
+from kerastl._processes import is_shared, join_processes, shared_outputs
 from kerastl._progress import Progress
 from kerastl.data.batches import only_or_all
 from kerastl.data.images import PixelStore
@@ -45,8 +46,10 @@ def device_strategy(kind: Any = "auto", *, devices: int | None = None) -> Any:
 
     Args:
         kind: `"auto"`: TPU if there is one, all GPUs if there are several, else the
-            one device; `"cpu"`; `"mirrored"`: a copy on each device; `"tpu"`; or a
-            `tf.distribute` strategy, which is returned as it is.
+            one device; `"cpu"`; `"mirrored"`: a copy on each device; `"tpu"`;
+            `"multihost"`: the devices of several processes, on JAX, which the
+            environment names: call it first of all; or a `tf.distribute` strategy,
+            which is returned as it is.
         devices: For `"mirrored"`, how many devices at most; None: all.
 
     Returns:
@@ -63,10 +66,21 @@ def device_strategy(kind: Any = "auto", *, devices: int | None = None) -> Any:
         ...     model = kerastl.build_backbone("MobileNet", alpha=0.25, weights=None)
     """
     if hasattr(kind, "scope"):
+        if type(kind).__name__.startswith(("MultiWorker", "ParameterServer")):
+            hint = "Keras 3 cannot train in it. For several machines use JAX and "
+            hint += "device_strategy('multihost')."
+            fail("kind", "a strategy of one machine", type(kind).__name__, hint)
         return kind
-    check_choice("kind", kind, STRATEGIES)
+    check_choice("kind", kind, (*STRATEGIES, "multihost"))
     if devices is not None:
         check_integer("devices", devices, 1)
+    if kind == "multihost":
+        join_processes()
+        found = keras.distribution.list_devices()
+        shared = keras.distribution.DataParallel(
+            devices=found, auto_shard_dataset=False
+        )
+        return Scope(shared, len(found))
     if keras.backend.backend() == "tensorflow":
         return _tensorflow_strategy(kind, devices)
     return _jax_scope(kind, devices)
@@ -135,15 +149,6 @@ def _jax_scope(kind: str, devices: int | None) -> Scope:
     if len(names) < 2 and kind == "auto":
         return Scope(None)
     return Scope(keras.distribution.DataParallel(devices=names), len(names))
-
-
-def check_scope(model: keras.Model, strategy: Any) -> None:
-    """Raise unless a TensorFlow strategy is the one that the model was built under."""
-    if strategy is None or keras.backend.backend() != "tensorflow":
-        return
-    if getattr(model, "distribute_strategy", strategy) is not strategy:
-        hint = "Build or load it in `with strategy.scope():`, of the same strategy."
-        fail("model", "built in the scope of `strategy`", model.name, hint)
 
 
 def replicas(strategy: Any) -> int:
@@ -230,7 +235,7 @@ def output_blocks(
         batch_size: A multiple of the number of replicas.
     """
     note_process()
-    replicas = replica_count(model)
+    replicas, shared = replica_count(model), is_shared(model)
     if model.jit_compile is not False:
         model.jit_compile = jit_mode()
     for batch in inputs:
@@ -238,7 +243,9 @@ def output_blocks(
         count = len(keras.tree.flatten(batch)[0])
         if count < batch_size:
             batch = _rows_of(batch, np.resize(np.arange(count), batch_size))
-        if replicas == 1:
+        if shared:
+            made = shared_outputs(model, batch)
+        elif replicas == 1:
             made = model.predict_on_batch(batch)
         else:
             # predict_on_batch gives each replica the whole batch, not its share.
@@ -330,6 +337,8 @@ def text_outputs(
 
 def replica_count(model: keras.Model) -> int:
     """How many replicas of a `tf.distribute` strategy the model was built on."""
+    if is_shared(model):
+        return model.weights[0].value.sharding.mesh.size
     strategy = getattr(model, "distribute_strategy", None)
     return getattr(strategy, "num_replicas_in_sync", 1)
 

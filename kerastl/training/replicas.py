@@ -6,6 +6,7 @@ import keras
 import numpy as np
 
 from kerastl._checks import fail
+from kerastl._processes import check_in_step, is_shared, place
 from kerastl.data.sources import ArraySource, ImageSource, Source
 from kerastl.features.network import source_outputs
 from kerastl.tasks.compiling import added_losses, objective
@@ -71,3 +72,37 @@ def replica_batch_size(batch_size: int, replicas: int, images: int) -> int:
     if images < replicas:
         fail("train", f"at least {replicas} images for {replicas} devices", images)
     return min(batch_size, images // replicas * replicas)
+
+
+def check_strategy(
+    strategy: Any,
+    model: keras.Model,
+    train: Source,
+    minutes: float | None,
+    resume_dir: Any,
+) -> None:
+    """Raise unless the model was built under the strategy, or by all processes.
+
+    Raises:
+        ValueError: If it was not, or several processes train and something is asked
+            for that each would decide by itself.
+        RuntimeError: If their weights differ.
+    """
+    under = getattr(model, "distribute_strategy", strategy)
+    known = strategy is not None and keras.backend.backend() == "tensorflow"
+    if known and under is not strategy:
+        hint = "Build or load it in `with strategy.scope():`, of the same strategy."
+        fail("model", "built in the scope of `strategy`", model.name, hint)
+    if place()[1] == 1:
+        return
+    if not is_shared(model):
+        hint = "Build it in `with strategy.scope():`, and pass the strategy."
+        fail("model", "built in the scope of the processes", model.name, hint)
+    for name, value in (("minutes", minutes), ("resume_dir", resume_dir)):
+        if value is not None:
+            fail(name, "None where several processes train", value)
+    if not isinstance(train, ImageSource | ArraySource):
+        hint = "Each process takes its share of what can be counted: pass an ImageSet "
+        hint += "or arrays."
+        fail("train", "examples that have places", type(train).__name__, hint)
+    check_in_step(model, "before the first phase")

@@ -17,6 +17,7 @@ from kerastl._checks import (
     passed_on,
     warn,
 )
+from kerastl._processes import agreed, check_in_step, place
 from kerastl._progress import ProgressLine, as_verbosity
 from kerastl.data.augmentation import as_augmentation
 from kerastl.data.sources import (
@@ -31,7 +32,6 @@ from kerastl.features.cache import (
     Views,
     cached_part,
 )
-from kerastl.features.network import check_scope
 from kerastl.features.network import replicas as count_replicas
 from kerastl.features.planning import warn_of_memory
 from kerastl.features.sources import make_source
@@ -75,7 +75,11 @@ from kerastl.training.gradient_norms import (
     task_loss,
 )
 from kerastl.training.phase import Phase, PhaseRecord, TrainingHistory
-from kerastl.training.replicas import PaddedValidation, replica_batch_size
+from kerastl.training.replicas import (
+    PaddedValidation,
+    check_strategy,
+    replica_batch_size,
+)
 from kerastl.training.resume import States, kept_states, run_identity
 from kerastl.training.watching import (
     EXPLOSION,
@@ -275,6 +279,7 @@ class Run:
             clean = self._clean_score(phase, frozen, watch)
             chance = None if phase.adapt else self.chance_loss()
             undo_failure(model, watch, tracker.weights or before, chance)
+        check_in_step(model, f"after phase {phase.name!r}")
         record = PhaseRecord(
             name=phase.name,
             start=watch.first,
@@ -367,6 +372,7 @@ class Run:
             classes=self.classes,
             versions=self.versions(phase) or 0 if augment else 0,
             others=others,
+            share=place() if self.replicas > 1 else (0, 1),
         )
         if isinstance(train, StreamSource):
             data = labels_checked(self.bound.task, data, self.raised)
@@ -648,9 +654,9 @@ def run_phases(
     callbacks = keras.tree.flatten(callbacks or ())
     check_callbacks(phases, callbacks)
     if drawn := seed is None:
-        seed = int(np.random.SeedSequence().generate_state(1)[0])
+        seed = agreed(int(np.random.SeedSequence().generate_state(1)[0]))
     check_integer("seed", seed, 0)
-    check_scope(model, strategy)
+    check_strategy(strategy, model, train, minutes, resume_dir)
     deadline = deadline_of(minutes)
     replicas = count_replicas(strategy)
     if replicas > 1 and not isinstance(train, StreamSource):
@@ -671,7 +677,8 @@ def run_phases(
         label_smoothing = 0.0
         train = teach(bound, train, teacher, cache, batch_size)
     settings = passed_on(locals(), objective)
-    verbose, watched = as_verbosity(verbose), OneTraining(callbacks, model)
+    verbose = 0 if place()[0] else as_verbosity(verbose)  # the first process speaks
+    watched = OneTraining(callbacks, model)
     run = Run(**passed_on(locals(), Run))
     _, measured = objective(bound, **settings)
     # Callbacks may log what nobody knows of; without validation nothing is compared.

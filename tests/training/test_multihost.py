@@ -1,0 +1,249 @@
+"""Several processes train one model: each its share of a batch, all the same weights.
+
+Processes join before JAX starts, so the test runs in processes of its own.
+"""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+from networks import pixels
+
+import kerastl
+from kerastl.data.mixing import Mixing
+from kerastl.data.sets import ImageSet
+from kerastl.data.sources import ImageSource, PixelStore
+
+SCRIPT = """
+import json, os, sys
+from contextlib import nullcontext
+import keras, numpy as np, kerastl
+from kerastl import Phase
+
+together = "KERAS_DISTRIBUTION_PROCESS_ID" in os.environ
+rank = int(os.environ.get("KERAS_DISTRIBUTION_PROCESS_ID", 0))
+strategy = kerastl.device_strategy("multihost") if together else None
+rng = np.random.default_rng(0)
+images = rng.integers(0, 255, (17, 8, 8, 3)).astype("uint8")
+labels = np.arange(17) % 3
+
+def network():
+    start = keras.initializers.GlorotUniform(0)
+    inputs = keras.Input((8, 8, 3))
+    x = keras.layers.Conv2D(4, 3, kernel_initializer=start, name="conv")(inputs)
+    x = keras.layers.BatchNormalization(name="bn")(x)
+    return keras.Model(inputs, keras.layers.ReLU(name="relu")(x), name="net")
+
+def classifier():
+    with strategy.scope() if strategy else nullcontext():
+        model = kerastl.build_classifier(
+            network(), 3, preprocessing="tf", dropout=0.2)
+        # A head of zeros would pass no gradient to the layers below.
+        kernel = np.linspace(-1, 1, 12).reshape(4, 3)
+        model.get_layer("head_dense").kernel.assign(kernel)
+    return model
+
+def train(model, **options):
+    phases = [
+        Phase("head", trainable="head", epochs=1, learning_rate=0.1, optimizer="sgd"),
+        Phase("all", trainable="all", epochs=2, learning_rate=0.1, optimizer="sgd")]
+    options = {"seed": 0, "verbose": 0, "strategy": strategy, **options}
+    return kerastl.run_phases(
+        model, (images[:16], labels[:16]), (images, labels), phases=phases,
+        batch_size=8, augment="light", **options)
+
+def refused(**options):
+    try:
+        train(options.pop("model", model), **options)
+    except (ValueError, RuntimeError) as error:
+        return str(error)
+
+model = classifier()
+history = train(model)
+report = kerastl.evaluate(
+    model, kerastl.ImageSet(images, labels, ("0", "1", "2")), batch_size=8)
+found = {
+    "weights": [w.tolist() for w in model.get_weights()],
+    "moved": [sorted(phase.moved) for phase in history.phases],
+    "history": history.history, "accuracy": report.accuracy}
+if together:
+    found["drawn"] = [
+        w.tolist() for w in (lambda m: (train(m, seed=None), m)[1])(classifier())
+        .get_weights()]
+    found["minutes"] = refused(minutes=5)
+    found["resume_dir"] = refused(resume_dir="states")
+    alone = kerastl.build_classifier(network(), 3, preprocessing="tf")
+    found["alone"] = refused(model=alone)
+    # JAX compares what is assigned, so a difference must be made up.
+    read = keras.ops.convert_to_numpy
+    keras.ops.convert_to_numpy = lambda values: read(values) + rank
+    found["differ"] = refused()
+    keras.ops.convert_to_numpy = read
+    try:
+        kerastl.transfer((images, labels))
+    except ValueError as error:
+        found["transfer"] = str(error)
+print(json.dumps(found))
+"""
+
+on_jax = pytest.mark.skipif(
+    keras.backend.backend() != "jax", reason="JAX alone has several processes"
+)
+
+
+def start(folder, **environment):
+    """A process of the script, on one CPU device."""
+    known = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("KERAS_DISTRIBUTION", "SLURM", "OMPI", "XLA_FLAGS"))
+    }
+    known |= {"KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu"}
+    return subprocess.Popen(
+        [sys.executable, "-c", SCRIPT],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=folder,
+        env=known | environment,
+    )
+
+
+def free_port():
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return found.getsockname()[1]
+
+
+@pytest.fixture(scope="module")
+def ran(tmp_path_factory):
+    """What one process alone found, and each of two together."""
+    folder = tmp_path_factory.mktemp("processes")
+    shared = {
+        "KERAS_DISTRIBUTION_JOB_ADDRESSES": f"127.0.0.1:{free_port()}",
+        "KERAS_DISTRIBUTION_NUM_PROCESSES": "2",
+    }
+    started = [start(folder)]
+    started += [
+        start(folder, KERAS_DISTRIBUTION_PROCESS_ID=str(rank), **shared)
+        for rank in range(2)
+    ]
+    found = []
+    for process in started:
+        written, said = process.communicate(timeout=300)
+        assert process.returncode == 0, said[-3000:]
+        found.append(json.loads(written.strip().splitlines()[-1]))
+    return found
+
+
+@on_jax
+def test_both_processes_have_the_same_weights_to_the_bit(ran):
+    _, first, second = ran
+    assert first["weights"] == second["weights"]
+    assert first["drawn"] == second["drawn"]
+    assert first["drawn"] != first["weights"]
+
+
+@on_jax
+def test_two_processes_do_what_one_does(ran):
+    alone, first, _ = ran
+    # Sums of eight terms in another order, in float32.
+    for one, two in zip(alone["weights"], first["weights"], strict=True):
+        np.testing.assert_allclose(two, one, rtol=1e-4, atol=1e-6)
+    for name in ("loss", "accuracy", "val_loss", "val_accuracy"):
+        expected = alone["history"][name]
+        np.testing.assert_allclose(first["history"][name], expected, rtol=1e-4)
+    assert first["moved"] == alone["moved"]
+    assert first["accuracy"] == alone["accuracy"]
+
+
+@on_jax
+@pytest.mark.parametrize(
+    ("what", "said"),
+    [
+        ("minutes", "`minutes` must be None where several processes train"),
+        ("resume_dir", "`resume_dir` must be None where several processes train"),
+        ("alone", r"built in the scope of the processes"),
+        ("differ", "process 1 differ from those of process 0 before the first phase"),
+        ("transfer", "fine_tune or run_phases"),
+    ],
+)
+def test_what_each_would_decide_by_itself_is_refused(ran, what, said):
+    for found in ran[1:]:
+        assert said in found[what]
+
+
+@on_jax
+@pytest.mark.parametrize(
+    "environment",
+    [
+        {},
+        {
+            "KERAS_DISTRIBUTION_JOB_ADDRESSES": "127.0.0.1:1",
+            "KERAS_DISTRIBUTION_NUM_PROCESSES": "1",
+        },
+    ],
+    ids=["nobody announced", "one announced"],
+)
+def test_a_process_that_is_alone_is_told(tmp_path, environment):
+    if environment:
+        address = f"127.0.0.1:{free_port()}"
+        environment["KERAS_DISTRIBUTION_JOB_ADDRESSES"] = address
+    process = start(tmp_path, KERAS_DISTRIBUTION_PROCESS_ID="0", **environment)
+    _, said = process.communicate(timeout=300)
+    assert process.returncode == 1
+    assert "`kind` must be 'multihost'" in said
+
+
+@pytest.mark.skipif(keras.backend.backend() == "jax", reason="JAX has them")
+def test_other_backends_say_which_one_can():
+    with pytest.raises(ValueError, match="KERAS_BACKEND=jax"):
+        kerastl.device_strategy("multihost")
+
+
+def test_a_strategy_that_keras_cannot_train_in_is_refused():
+    class MultiWorkerMirroredStrategy:
+        def scope(self):
+            raise AssertionError
+
+    with pytest.raises(ValueError, match="device_strategy\\('multihost'\\)"):
+        kerastl.device_strategy(MultiWorkerMirroredStrategy())
+
+
+def batches_of(share, mixing=None):
+    images = ImageSet(pixels(11, 8), np.arange(11) % 3, ("a", "b", "c"))
+    store = PixelStore(images, image_size=8)
+    source = ImageSource(images, store)
+    data = source.dataset(
+        6,
+        seed=3,
+        shuffle=True,
+        augment="light",
+        drop_remainder=True,
+        mixing=mixing,
+        share=share,
+    )
+    return [(np.asarray(x), np.asarray(y)) for x, y in data]
+
+
+def test_the_shares_of_a_batch_are_the_batch():
+    whole = batches_of((0, 1))
+    shares = [batches_of((number, 3)) for number in range(3)]
+    assert [len(x) for share in shares for x, _ in share] == [2, 2, 2]
+    for number, (images, labels) in enumerate(whole):
+        found = [share[number] for share in shares]
+        np.testing.assert_array_equal(np.concatenate([x for x, _ in found]), images)
+        np.testing.assert_array_equal(np.concatenate([y for _, y in found]), labels)
+
+
+def test_partners_of_mixing_are_of_the_same_share():
+    # Labels are shares of classes that sum to one whatever the partner is: a partner
+    # outside of the share would be a row that is not there.
+    for number in range(3):
+        for _, labels in batches_of((number, 3), Mixing(mixup=0.5)):
+            np.testing.assert_allclose(labels.sum(-1), 1, rtol=1e-6)
