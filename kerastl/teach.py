@@ -373,6 +373,64 @@ def dots(
     return axes.figure
 
 
+def forest(
+    pairs: Mapping[str, tuple[Any, Any]],
+    *,
+    zone: float = 0.01,
+    label: str = "difference in points",
+) -> Any:
+    """Draw a difference of accuracies with its paired interval for each name.
+
+    A row whose interval holds zero is hollow: the runs do not settle it.
+
+    Args:
+        pairs: Name -> (first, second), as of `compare`; first minus second is drawn.
+        zone: Differences up to this count for little, and are shaded; in [0, 1].
+        label: What the horizontal axis shows.
+
+    Returns:
+        The figure; `show` knows its words.
+
+    Raises:
+        ValueError: If a pair is none that `compare` takes.
+
+    Example:
+        >>> figure = forest({"tuned": ([[1, 1, 1, 0]], [[0, 0, 1, 0]])})
+        >>> figure.axes[0].kerastl_alt_text
+        'Difference in points: tuned +50.0 (-41.9 to +141.9, not settled).'
+    """
+    from matplotlib.figure import Figure
+
+    size = (6.8, 1.3 + 0.34 * len(pairs))
+    axes = Figure(figsize=size, layout="constrained").subplots()
+    words, shaded = [], 100 * zone
+    axes.axvspan(
+        -shaded,
+        shaded,
+        color="0.9",
+        label=f"within {shaded:g} point{'s' * (shaded != 1)}",
+    )
+    axes.axvline(0, color="gray", linewidth=1)
+    kinds = {"settled": ("o", COLOURS[0]), "not settled": ("s", "white")}
+    for place, (name, (first, second)) in enumerate(pairs.items()):
+        middle, *ends = (100 * each for each in _paired(first, second)[:3])
+        kind = "not settled" if ends[0] <= 0 <= ends[1] else "settled"
+        mark, face = kinds[kind]
+        axes.plot(ends, [place, place], color=COLOURS[0])
+        style = {"markerfacecolor": face, "markeredgecolor": COLOURS[0]}
+        axes.plot([middle], [place], mark, markersize=7, **style)
+        listed = f"{ends[0]:+.1f} to {ends[1]:+.1f}"
+        words.append(f"{name} {middle:+.1f} ({listed}, {kind})")
+    for kind, (mark, face) in kinds.items():
+        style = {"markerfacecolor": face, "markeredgecolor": COLOURS[0]}
+        axes.plot([], [], mark, label=kind, **style)
+    axes.set_yticks(range(len(pairs)), list(pairs))
+    axes.set(ylim=(len(pairs) - 0.4, -0.6), xlabel=label)
+    axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False)
+    axes.kerastl_alt_text = f"{label.capitalize()}: {'; '.join(words)}."
+    return axes.figure
+
+
 def shared_images(*image_sets: Any) -> int:
     """How many distinct images are in more than one set, by content.
 

@@ -389,6 +389,28 @@ def test_a_method_may_look_the_same_in_two_figures():
     assert styles == [(teach.COLOURS[4], teach.MARKS[4]), ("#0072B2", "o")]
 
 
+def test_a_forest_draws_each_difference_with_the_interval_that_compare_says(capsys):
+    better, worse = np.ones((3, 40)), np.zeros((3, 40))
+    better[:, 0] = 0
+    worse[0, 1] = 1
+    pairs = {"clear": (better, worse), "open": (worse, worse[::-1])}
+    (axes,) = teach.forest(pairs, zone=0.02).figure.axes
+    marks = [line for line in axes.lines if line.get_marker() in ("o", "s")]
+    assert [line.get_markerfacecolor() for line in marks[:2]] == ["#0072B2", "white"]
+    assert [line.get_xdata()[0] for line in marks[:2]] == pytest.approx(
+        [100 * 116 / 120, 0]
+    )
+    teach.compare("07.clear", "{points:+}", better, worse)
+    said = re.search(r"interval (\S+) to (\S+) points", capsys.readouterr().out)
+    assert f"clear +96.7 ({said[1]} to {said[2]}, settled)" in axes.kerastl_alt_text
+    assert "open +0.0" in axes.kerastl_alt_text
+    shaded = axes.patches[0]
+    assert (shaded.get_x(), shaded.get_width()) == (-2, 4)
+    assert [text.get_text() for text in axes.get_yticklabels()] == ["clear", "open"]
+    names = [text.get_text() for text in axes.get_legend().get_texts()]
+    assert names == ["within 2 points", "settled", "not settled"]
+
+
 def test_text_beside_a_coloured_picture_stays_black(shown):
     from matplotlib.figure import Figure
     from PIL import Image
