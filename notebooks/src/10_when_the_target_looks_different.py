@@ -4,15 +4,16 @@
 # Your network learnt from photographs. Now come images from another machine, and nobody
 # has labelled them. What can you do?
 #
-# The images that you have labels for are the **source**, the new ones the **target**.
+# The images that you have labels for are the **source**, the new ones the **target**:
+# two *domains*. (So *source* is here no longer what the backbone was pre-trained on.)
 # Using both to do better on the target is **domain adaptation**. Some ways gain, some
-# lose, and without labels you do not see which. So we keep a secret: labels of target
-# images, which no way may use and by which we judge.
+# lose, and without labels you do not see which. So we keep some labels of target images
+# secret, and judge by them.
 #
 # ## You will be able to
 #
 # - tell what has changed: the images, or only how frequent the classes are;
-# - adapt in four ways that need no target labels, and name a case where two lose;
+# - adapt in four ways that need no target labels, and name two cases where one loses;
 # - choose among the results without labels, and know how far to trust the choice.
 
 # %%
@@ -107,15 +108,14 @@ print(len(adapt), "target images without labels,", len(judge), "with secret labe
 # ## First: what has changed?
 #
 # The other machine makes grey pictures, pale, inverted and a little grainy, as X-rays
-# are. We made them ourselves, so that we know each answer; real medical images differ
-# by more than this.
+# are. We made them ourselves; real medical images differ by more.
 #
 # Two things can change. The *images* of each class look different; or they look as
 # before, and only the *shares* of the classes are others, as an illness is rarer in the
 # street than in a hospital. The two need different remedies. A first test: can a
 # classifier of *domains* tell source from target? Its *AUC* is one half where it
 # cannot, and one where it always can. `kerastl.adaptation.shift_report` does this, and
-# also tells the two apart.
+# also says which of the two has changed.
 #
 # **Quick question.** What does a perfect classifier of domains tell you?
 #
@@ -222,10 +222,10 @@ teach.claim("10.same", said, near, low=0.3, high=0.65)
 # %% [markdown] tags=["quiz"]
 # ## Second: without training
 #
-# **Standardise each domain by itself**: take from each feature its mean over its own
-# domain, and divide by its deviation. What a machine does to all images alike goes
-# away. `kerastl.adaptation.StandardAlign` does it. `CoralAlign` also matches how the
-# features vary together, their *covariance*.
+# **Standardise each domain by itself**: subtract from each feature its mean over its
+# own domain, and divide by its standard deviation. What a machine does to all images
+# alike goes away. `kerastl.adaptation.StandardAlign` does it. `CoralAlign` also matches
+# how the features vary together, their *covariance*.
 #
 # **AdaBN** does the same inside the network: the statistics of its BatchNorm layers
 # become those of the target. But whose were they before? In a frozen backbone they come
@@ -439,16 +439,16 @@ teach.check(
 #
 # Now the head may look at target images while it learns. Their label is -1: no class.
 #
-# - **MCC**, *minimum class confusion*: a second term of the loss wants the head to
-#   waver less between classes on target images. It sharpens what is there, so it needs
-#   a good start: first standardise.
+# - **MCC**, *minimum class confusion*: a second term of the loss is high where the head
+#   hesitates between classes on target images. It makes the head surer, right or wrong,
+#   so it needs a good start: first standardise.
 # - **DANN** is *adversarial*: one layer serves two heads, one for the class and one for
 #   the domain. Going down from the domain's head the gradient is turned round, so the
 #   layer learns features that hide where an image is from. In plain Keras:
 #
 # ```python
 # def turn(x):  # gives x; its gradient is that of -x
-#     return keras.ops.stop_gradient(2 * x) - x
+#     return keras.ops.stop_gradient(2 * x) - x  # the first term has no gradient
 #
 # rows = keras.Input((width,))
 # shared = keras.layers.Dense(64, "relu")(rows)
@@ -463,7 +463,8 @@ teach.check(
 #
 # **Quick question.** The domain's head is fooled. Does that make the classes right?
 #
-# - [ ] Yes, source and target now look the same :: A star may hide among the circles.
+# - [ ] Yes, source and target now look the same :: Stars of one may lie among the
+#   other's circles.
 # - [x] Not by itself :: Two clouds can lie on each other with their classes crossed.
 # - [ ] No, it always harms :: Where the clouds fit class by class it can help.
 
@@ -518,9 +519,9 @@ teach.compare("10.dann", said, RIGHT["DANN"], old, low=-0.25, high=0.15)
 #
 # Write `adversary(width, classes)`: a `keras.Model` from rows of `width` numbers to
 # *two* outputs, the logits of the classes and one logit of the domain, in this order.
-# Both come from the same `Dense(8, "relu")`; between it and the domain's output the
-# gradient turns round. `turn` of the text above does that: `keras.layers.Lambda(turn)`
-# makes a layer of it. The check trains your network on rows of its own.
+# Both come from the same `Dense(8, "relu")`; between it and the domain's `Dense(1)`,
+# which learns as usual, the gradient turns round. `turn` of the text above does that:
+# `keras.layers.Lambda(turn)` makes a layer of it.
 
 
 # %% tags=["stub"]
@@ -622,14 +623,15 @@ teach.check(
 # gained most (see the sources). But you may *know* what the other machine does. Then
 # change your *source* images in the same way while you learn: *augmentation* that fits
 # the domain. Their labels are known, so nothing is guessed. Here: grey, inverted or
-# not, paler. kerastl has presets for kinds of pictures, such as `augment="xray"`: they
-# hold what keeps the label. An X-ray is never mirrored, since the heart is on one side.
+# not, paler. Presets such as `augment="xray"` hold what keeps the label: an X-ray is
+# never mirrored, since the heart is on one side. The figure's last row, for comparison,
+# learns from labelled target images.
 #
 # **Quick question.** Slides under a microscope. Which change keeps the label?
 #
 # - [ ] Mirror, but no quarter turn :: A slide has no up and no left.
 # - [x] Mirror and any turn :: However it lies on the glass, it is the same cell.
-# - [ ] Neither :: You would give away what costs nothing.
+# - [ ] Neither :: Turned slides are free training images.
 
 
 # %%
@@ -648,12 +650,10 @@ teach.show(teach.dots(shown, baseline=baseline), caption=caption)
 # %% [markdown]
 # ## Fifth: choose without labels
 #
-# At work you have no secret labels. What can be said of a way without them? A good one
-# is sure of each image and yet uses all classes: its *mutual information* is high. And
-# it must not have lost much on the *source*, where labels are known; a network that
-# answers the same to everything is sure too. `target_scores` computes both, and leaves
-# out what fails the second. It cannot find the best each time. Beside it we let fifty
-# labelled target images choose.
+# At work you have no secret labels. But a good way is sure of each image and yet uses
+# all classes: its *mutual information* is high. And it must not have lost much on the
+# *source*, where labels are known. `target_scores` computes both, and leaves out what
+# fails the second. Beside it we let fifty labelled target images choose.
 
 # %%
 found = {way: each for way, each in ANSWERS.items() if way != "target labels"}
@@ -681,22 +681,24 @@ caption = "Each way's score without labels, and how right it is (the last seed).
 teach.show(figure, caption=caption, alt=f"Mutual information by way: {words}.")
 
 # %% [markdown] tags=["quiz"]
+# In the figure, how far is the choice without labels below the highest way?
+#
 # ## Sixth: when aligning hurts
 #
-# Now the other case. The target shows photos like those of the source, but half of the
-# classes have become rare: *label shift*. Its features have another mean, and nothing
-# is wrong with that: there is more of some classes. Whoever makes the means equal moves
-# the classes.
+# The target shows photos like those of the source, but half of the classes have become
+# rare: *label shift*. Its features have another mean, and nothing is wrong with that:
+# there is more of some classes. Whoever makes the means equal moves the classes.
 #
-# The remedy needs no training. Estimate the shares from the network's own answers:
-# weigh each by the shares so far, take the mean as the new shares, again and again
-# (*EM*). Then give each logit the logarithm of *share now over share before*.
+# The remedy needs no training. Estimate the shares from the network's own answers: in
+# each answer multiply the probabilities by *share so far over share before*, make their
+# sum one, take the mean over the answers as the new shares, again and again (*EM*).
+# Then give each logit the logarithm of *share now over share before*.
 # `kerastl.adaptation.estimate_prior` and `set_prior` do it, and refuse where the images
 # have changed too: there the estimate is wrong.
 #
 # **Quick question.** `shift_report` says that the shares explain it all. What now?
 #
-# - [ ] Standardise each domain, to be safe :: It makes unlike means equal.
+# - [ ] Standardise each domain, to be safe :: Their means ought to differ.
 # - [x] Correct the shares, and adapt nothing :: The images look as before.
 # - [ ] Learn with other features :: Nothing is wrong with these.
 
@@ -752,11 +754,11 @@ teach.claim("10.test", said, above, low=0.08, high=0.5)
 # ## Exercise 10.3: rarer than it was
 #
 # A network has learnt to read digits, each as frequent as the others. Then come codes
-# in which some digits are rare: the scans look as before, the shares are others. Write
-# `corrected(model, before, now)`. It gets a Keras model that gives logits, and the
-# shares of the classes before and now. Return a new `keras.Model` whose logits each
-# gain the logarithm of *share now over share before*. `keras.layers.Rescaling(1.0,
-# offset=numbers)` adds a number to each column.
+# in which some digits are rare; the scans look as before. Write `corrected(model,
+# before, now)`. It gets a Keras model that gives logits, and the shares of the classes
+# before and now. Return a new `keras.Model` whose logits each gain the logarithm of
+# *share now over share before*. `keras.layers.Rescaling(1.0, offset=numbers)` adds a
+# number to each column.
 
 
 # %% tags=["stub"]
@@ -849,8 +851,8 @@ teach.check(
 # ## What we saw
 #
 # - First ask what has changed: the images, or the shares of the classes.
-# - AdaBN needs statistics that are the source's. In a frozen backbone, giving the
-#   target alone its own gained nothing, and mostly lost points.
+# - AdaBN needs a network whose statistics are the source's. In a frozen backbone,
+#   giving the target alone its own gained nothing, and mostly lost points.
 # - What aligns blindly gained nothing for sure here. An adversary hides the domain, and
 #   proves nothing about the classes.
 # - Augmentation that fits the machine uses what you know. It gained.
