@@ -39,6 +39,7 @@ BUDGETS = {
     "07": 120,
     "08": 90,
     "10": 120,
+    "12": 110,
 }
 CELL_BUDGET = 45
 _SHORTEST_ALT = 40
