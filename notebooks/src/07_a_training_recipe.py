@@ -426,7 +426,8 @@ teach.claim("07.leak", said, leak / honest, low=0, high=0.5)
 # - **mixup**: two images are blended, and their labels too.
 #
 # Two more we test by taking them away: the **second phase**, and **the rate of the
-# sweep** (`5e-4` of lesson 05 in its place).
+# sweep** (`5e-4` of lesson 05 in its place). Each way has three seeds: each draws 20
+# other images of each digit.
 #
 # **Quick question.** You add three tips at once, and gain. What do you know?
 #
