@@ -4,6 +4,7 @@ Run as a program it writes one format of one `.keras` file on TensorFlow: what a
 on another backend asks of it.
 """
 
+import logging
 import os
 import subprocess
 import sys
@@ -280,13 +281,25 @@ def _write_here(
 ) -> None:
     found, model = FORMATS[name], answering(bound)
     path = folder / found.file
-    with warnings.catch_warnings(), _plain_constants(bound.model):
+    with warnings.catch_warnings(), _plain_constants(bound.model), _quiet_writer():
         # Of the converters, on what is to come in later versions of NumPy.
         warnings.simplefilter("ignore")
         if calibration is None:
             model.export(str(path), format=found.keras_name, verbose=False)
         else:
             found.quantize(model, path, calibration)
+
+
+@contextmanager
+def _quiet_writer() -> Iterator[None]:
+    """Keep TensorFlow from naming the draft's place, which is gone when it is read."""
+    logger = logging.getLogger("tensorflow")
+    level = logger.level
+    logger.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 def _write_on_tensorflow(

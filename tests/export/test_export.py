@@ -4,6 +4,7 @@ import base64
 import hashlib
 import io
 import json
+import logging
 import os
 import subprocess
 import sys
@@ -117,6 +118,16 @@ def test_an_artifact_answers_as_the_model(name, tmp_path):
     }
     assert said["files"] == sums
     assert report.bytes == sum(path.stat().st_size for path in files.values())
+
+
+@on_tensorflow
+def test_nobody_is_told_where_the_draft_was(monkeypatch, tmp_path):
+    logger, told = logging.getLogger("tensorflow"), []
+    monkeypatch.setattr(logger, "level", logging.INFO)
+    monkeypatch.setattr(logger, "handle", told.append)
+    export_model(small_classifier(learnt=True), tmp_path / "out", format="savedmodel")
+    assert told == []
+    assert logger.level == logging.INFO
 
 
 @pytest.mark.parametrize("name", FORMATS)
