@@ -369,7 +369,8 @@ def dots(
     axes.set_yticks(range(len(runs)), list(runs))
     axes.set(xlim=(0, 1), ylim=(len(runs) - 0.4, -0.6), xlabel=label)
     axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False)
-    axes.kerastl_alt_text = f"{label.capitalize()}: {'; '.join(words)}."
+    # Not `capitalize`, which would write "Iou" for IoU.
+    axes.kerastl_alt_text = f"{label[:1].upper()}{label[1:]}: {'; '.join(words)}."
     return axes.figure
 
 

@@ -383,6 +383,11 @@ def test_dots_draw_one_mark_a_run_and_say_what_a_mark_is():
     assert axes.kerastl_alt_text == words
 
 
+def test_the_words_of_dots_keep_a_name_as_it_is_written():
+    (axes,) = teach.dots({"head": [0.5]}, label="mean IoU").axes
+    assert axes.kerastl_alt_text == "Mean IoU: head 0.50."
+
+
 def test_a_method_may_look_the_same_in_two_figures():
     figure = teach.dots({"head": [0.2], "all": [0.9]}, looks={"head": 4, "all": 0})
     styles = [(x.get_color(), x.get_marker()) for x in figure.axes[0].lines[0:3:2]]
