@@ -4,9 +4,9 @@
 # A classifier gives an image one name. Here up to three shapes lie in each. Which ones,
 # and where?
 #
-# A **detector** gives a list: for each object a *box*, a class and a score. A box is
-# four numbers in pixels: left, top, right, bottom. Nobody says how long the list is.
-# Can a network that learnt to name images learn this from a hundred?
+# A **detector** gives a list: for each object a *box*, a class and a *score*, how sure
+# it is. A box is four numbers in pixels: left, top, right, bottom. Nobody says how long
+# the list is. Can a network that learnt to name images learn this from a hundred?
 #
 # ## You will be able to
 #
