@@ -428,7 +428,7 @@ def forest(
     axes.set_yticks(range(len(pairs)), list(pairs))
     axes.set(ylim=(len(pairs) - 0.4, -0.6), xlabel=label)
     axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False)
-    axes.kerastl_alt_text = f"{label.capitalize()}: {'; '.join(words)}."
+    axes.kerastl_alt_text = f"{label[:1].upper()}{label[1:]}: {'; '.join(words)}."
     return axes.figure
 
 

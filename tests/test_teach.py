@@ -399,7 +399,7 @@ def test_a_forest_draws_each_difference_with_the_interval_that_compare_says(caps
     better[:, 0] = 0
     worse[0, 1] = 1
     pairs = {"clear": (better, worse), "open": (worse, worse[::-1])}
-    (axes,) = teach.forest(pairs, zone=0.02).figure.axes
+    (axes,) = teach.forest(pairs, zone=0.02, label="gain in F1").figure.axes
     marks = [line for line in axes.lines if line.get_marker() in ("o", "s")]
     assert [line.get_markerfacecolor() for line in marks[:2]] == ["#0072B2", "white"]
     assert [line.get_xdata()[0] for line in marks[:2]] == pytest.approx(
@@ -408,6 +408,7 @@ def test_a_forest_draws_each_difference_with_the_interval_that_compare_says(caps
     teach.compare("07.clear", "{points:+}", better, worse)
     said = re.search(r"interval (\S+) to (\S+) points", capsys.readouterr().out)
     assert f"clear +96.7 ({said[1]} to {said[2]}, settled)" in axes.kerastl_alt_text
+    assert axes.kerastl_alt_text.startswith("Gain in F1: clear ")
     assert "open +0.0" in axes.kerastl_alt_text
     shaded = axes.patches[0]
     assert (shaded.get_x(), shaded.get_width()) == (-2, 4)
