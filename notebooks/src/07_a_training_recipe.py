@@ -507,9 +507,9 @@ teach.claim("07.saved", said, saved, low=0, high=0.8)
 # is one point to each side: what lies in it matters little here, even if it is settled.
 #
 # What all this rests on, the second phase and its rate, gains most. A cosine halves the
-# mean rate: in so few epochs the network learns less. Tips that hold a network back
-# have, most likely, little to do in so short a training. Early stopping judges by few
-# images: after a lucky epoch it may end too soon.
+# mean rate: most likely the network learns less, in so few epochs. Tips that hold a
+# network back have, as likely, little to do in so short a training. Early stopping
+# judges by few images: after a lucky epoch it may end too soon.
 #
 # ## All tips together
 #
