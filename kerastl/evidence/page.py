@@ -39,8 +39,8 @@ _REPEATED += ("seed",)
 _STYLE = """
 :root{color-scheme:light dark;--ink:#1a1a1a;--dim:#5a5a5a;--page:#fff;--line:#d5d5d5;
 --soft:#f3f4f6;--blue:#005a96;--wrong:#b04a00}
-@media(prefers-color-scheme:dark){:root{--ink:#e8e8e8;--dim:#a8a8a8;--page:#16181b;
---line:#3b3f45;--soft:#212429;--blue:#74b9ec;--wrong:#f0a060}}
+@media screen and (prefers-color-scheme:dark){:root{--ink:#e8e8e8;--dim:#a8a8a8;
+--page:#16181b;--line:#3b3f45;--soft:#212429;--blue:#74b9ec;--wrong:#f0a060}}
 *{box-sizing:border-box}
 body{margin:0 auto;max-width:62rem;padding:1rem;background:var(--page);color:var(--ink);
 font:1rem/1.5 system-ui,sans-serif;overflow-wrap:anywhere}

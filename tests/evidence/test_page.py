@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+from browser_pages import browsing
 from evidence_pages import BROWSER, Page, dumped
 from networks import outputs, pixels, small_classifier, small_network, teach_head
 from PIL import Image
@@ -231,3 +232,19 @@ def test_sorting_and_links_do_what_the_data_say(written, facts, tmp_path):
     places = np.flatnonzero((truth == i) & (given == j))
     assert found["names"] == [facts.name_of(p) for p in places][:6]
     assert found["pictures"] == len(found["names"])
+
+
+@needs_browser
+def test_on_paper_it_is_dark_on_white_whatever_the_screen(written, tmp_path):
+    colours = "[getComputedStyle(document.body).color, "
+    colours += "getComputedStyle(document.body).backgroundColor].join(' ')"
+    dark = [{"name": "prefers-color-scheme", "value": "dark"}]
+    path = tmp_path / "report.html"
+    path.write_text(written[0], encoding="utf-8")
+    with browsing(tmp_path / "browser") as tab:
+        tab.open(path.as_uri())
+        light = tab.run(colours)
+        tab.send("Emulation.setEmulatedMedia", media="screen", features=dark)
+        assert tab.run(colours) != light
+        tab.send("Emulation.setEmulatedMedia", media="print", features=dark)
+        assert tab.run(colours) == light
