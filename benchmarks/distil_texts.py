@@ -27,6 +27,7 @@ import json
 import math
 import random
 import struct
+import tempfile
 import time
 import zipfile
 from pathlib import Path
@@ -438,23 +439,8 @@ def export(work: Path, folder: Path) -> None:
     """Write `texts.keras`, matrices in half precision, and `texts.json`."""
     p = dict(np.load(work / "student.npz"))
     network = as_network(p, json.loads((work / "pieces.json").read_text()))
-    network.save(work / "whole.keras")
     path = folder / "texts.keras"
-    with (
-        zipfile.ZipFile(work / "whole.keras") as old,
-        zipfile.ZipFile(path, "w") as new,
-    ):
-        for name in sorted(old.namelist()):
-            # The same bytes at whatever time it is written.
-            entry = zipfile.ZipInfo(name, (2026, 12, 1, 0, 0, 0))
-            entry.compress_type = zipfile.ZIP_DEFLATED
-            content = old.read(name)
-            if name.endswith(".h5"):
-                content = halved(content)
-            if name == "metadata.json":
-                said = {**json.loads(content), "date_saved": "2026-12-01@00:00:00"}
-                content = json.dumps(said).encode()
-            new.writestr(entry, content, compresslevel=9)
+    write_halved(network, path)
     record = {
         "file": path.name,
         "architecture": "keras_hub.models.BertBackbone",
@@ -473,6 +459,27 @@ def export(work: Path, folder: Path) -> None:
     }
     (folder / "texts.json").write_text(json.dumps(record, indent=1) + "\n")
     print(path.stat().st_size, "bytes", record["sha256"])
+
+
+def write_halved(network: Any, path: Path) -> None:
+    """Write a network with its matrices in half precision: the same bytes each time."""
+    with tempfile.TemporaryDirectory() as folder:
+        network.save(Path(folder) / "whole.keras")
+        with (
+            zipfile.ZipFile(Path(folder) / "whole.keras") as old,
+            zipfile.ZipFile(path, "w") as new,
+        ):
+            for name in sorted(old.namelist()):
+                # The same bytes at whatever time it is written.
+                entry = zipfile.ZipInfo(name, (2026, 12, 1, 0, 0, 0))
+                entry.compress_type = zipfile.ZIP_DEFLATED
+                content = old.read(name)
+                if name.endswith(".h5"):
+                    content = halved(content)
+                if name == "metadata.json":
+                    said = json.loads(content) | {"date_saved": "2026-12-01@00:00:00"}
+                    content = json.dumps(said).encode()
+                new.writestr(entry, content, compresslevel=9)
 
 
 def halved(content: bytes) -> bytes:

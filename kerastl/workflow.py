@@ -192,8 +192,9 @@ def transfer(
         task: `"auto"`: what the data's labels or numbers ask; or the name of a
             registered task such as `"binary"`, or a `kerastl.tasks.Task`.
         backbone: Name in `list_backbones()`, or a functional `keras.Model`. For texts
-            `"MiniText"` (bundled, and what is taken if nothing is said), the folder or
-            name of a keras-hub preset, or a model of texts or its file.
+            `"MiniText"`, which is bundled and taken if nothing is said (for a language
+            model `"MiniGPT"`), the folder or name of a keras-hub preset, or a model of
+            texts or its file.
         alpha: Width of a MobileNet; None: the widest bundled, or 1.
         weights: `"tiny"` (bundled), `"imagenet"`, a file, or None for random ones.
         image_size: Pixels, one number or `(height, width)`; None: the backbone's.

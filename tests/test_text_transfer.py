@@ -166,6 +166,12 @@ def test_what_is_taken_where_nobody_says_a_network(name, texts, images):
     assert usual_backbone(name, pictures) == images
 
 
+def test_a_language_model_takes_the_network_that_foresees():
+    texts = kerastl.TextSet(TEXTS)
+    assert usual_backbone("MobileNet", texts, "language") == "MiniGPT"
+    assert usual_backbone("ResNet50", texts, "language") == "ResNet50"
+
+
 def test_settings_are_searched_on_a_table_of_texts(folder):
     start = str(folder / "start.keras")
     options = ["--backbone", start, "--trials", "2", "--epochs", "1", "--json"]

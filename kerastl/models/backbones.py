@@ -236,8 +236,9 @@ def build_backbone(
     Args:
         name: A name from `list_backbones()`; case, `-` and `_` do not matter. Or the
             `.keras` file of a tuned model, whose head is left out, with a warning;
-            `weights` is not asked then. For texts `"MiniText"`, which is bundled, a
-            `Backbone` of keras-hub or its preset: see `kerastl.models.text_backbones`.
+            `weights` is not asked then. For texts `"MiniText"` or `"MiniGPT"`, which
+            are bundled, a `Backbone` of keras-hub or its preset: see
+            `kerastl.models.text_backbones`.
         image_size: Pixels, one number or `(height, width)`. None: the size the
             weights were trained at.
         weights: `"imagenet"` (downloaded once by Keras), `"tiny"` (bundled; see

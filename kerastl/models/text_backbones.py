@@ -32,8 +32,10 @@ from kerastl.models.weights import (
     read_model_file,
 )
 
-#: The bundled network of texts, as `build_backbone` and `--backbone` know it.
-BUNDLED = "MiniText"
+#: The bundled networks of texts, as `build_backbone` and `--backbone` know them: one
+#: that understands, and one that foresees the next token.
+BUNDLED, BUNDLED_DECODER = "MiniText", "MiniGPT"
+_RECORDS = {BUNDLED: "texts", BUNDLED_DECODER: "next_token"}
 
 #: What presets are called that lie elsewhere than in keras-hub's own list.
 _LENGTH = 128
@@ -55,13 +57,13 @@ def _is_text_preset(name: Any) -> bool:
         return (name / "config.json").is_file()
     if not isinstance(name, str):
         return False
-    known = _is_bundled(name) or match_text_preset(name) is not None
+    known = _bundled(name) is not None or match_text_preset(name) is not None
     return known or name.startswith(_PLACES) or (Path(name) / "config.json").is_file()
 
 
-def _is_bundled(name: str) -> bool:
-    """Whether it names the bundled network, in capitals or not."""
-    return name.lower() == BUNDLED.lower()
+def _bundled(name: str) -> str | None:
+    """The bundled network of that name, in capitals or not; None: of another."""
+    return {known.lower(): known for known in _RECORDS}.get(name.lower())
 
 
 #: What is said of images, and of networks of `keras.applications`, alone.
@@ -104,8 +106,9 @@ def build_text_backbone(
     Args:
         backbone: A `Backbone` object of keras-hub: BERT, RoBERTa, XLM-R, DistilBERT,
             ALBERT, ELECTRA, DeBERTa v3, FNet, GPT-2, OPT, Gemma or Llama. Or the name,
-            address or folder of a preset, which keras-hub loads. Or `"MiniText"`, which
-            is bundled. Or a network built here, of which a copy is made.
+            address or folder of a preset, which keras-hub loads. Or `"MiniText"` or
+            `"MiniGPT"`, which are bundled. Or a network built here, of which a copy is
+            made.
         encoder: The `TextEncoder` whose ids it takes, to travel in its file. None: of a
             preset that brings its tokenizer, that one's.
         sequence_length: Ids in a row, for the tokenizer of a preset; None: as many as
@@ -133,8 +136,9 @@ def build_text_backbone(
     """
     note_process()
     source = None
-    if isinstance(backbone, str) and _is_bundled(backbone):
-        backbone = read_model_file(bundled_texts(), "backbone", "the bundled network")
+    if isinstance(backbone, str) and (bundled := _bundled(backbone)):
+        file = bundled_texts(_RECORDS[bundled])
+        backbone = read_model_file(file, "backbone", "the bundled network")
         if encoder is None and sequence_length is not None:
             encoder = read_encoder(backbone).changed(sequence_length=sequence_length)
     elif isinstance(backbone, (str, Path)):

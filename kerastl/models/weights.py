@@ -224,13 +224,16 @@ def tiny_weights() -> tuple[TinyWeights, ...]:
     return tuple(sorted(found))
 
 
-def bundled_texts() -> Path:
-    """The file of the bundled network of texts, its checksum checked.
+def bundled_texts(record_name: str = "texts") -> Path:
+    """The file of a bundled network of texts, its checksum checked.
+
+    Args:
+        record_name: Of its record, without the ending.
 
     Raises:
         ValueError: If it is damaged.
     """
-    record = json.loads((_TINY_FOLDER / "texts.json").read_text("utf-8"))
+    record = json.loads((_TINY_FOLDER / f"{record_name}.json").read_text("utf-8"))
     path = Path(str(_TINY_FOLDER / record["file"]))
     _check_sum(path, record["sha256"], "Install kerastl again.")
     return path

@@ -50,6 +50,7 @@ from kerastl.models.record import (
 from kerastl.models.registry import REGISTRY, match_spec
 from kerastl.models.text_backbones import (
     BUNDLED,
+    BUNDLED_DECODER,
     build_text_backbone,
     check_image_options,
     is_text_network,
@@ -237,7 +238,8 @@ def build_for_data(
     """The model that `transfer` trains: what nobody said follows from the data.
 
     Args:
-        backbone: As for `transfer`; for texts `DEFAULT_BACKBONE` means `"MiniText"`.
+        backbone: As for `transfer`; for texts `DEFAULT_BACKBONE` means `"MiniText"`,
+            for a language model `"MiniGPT"`.
         train: What it will learn from: its images' size and channels, or its texts'
             length, and what it asks.
         task: As for `transfer`.
@@ -252,6 +254,7 @@ def build_for_data(
     if isinstance(train, TextSet):
         if channels is not None:
             fail("channels", "left out for texts", channels)
+        backbone = usual_backbone(backbone, train, task)
         network = _text_network(backbone, train, **texts, **options)
         options = {k: v for k, v in options.items() if k in ("dropout", "precision")}
         asked = task_of_set(train, task)
@@ -270,13 +273,16 @@ def build_for_data(
     return build_model(backbone, asked, seed=seed, **options)
 
 
-def usual_backbone(backbone: Any, train: ImageSet | TextSet) -> Any:
+def usual_backbone(
+    backbone: Any, train: ImageSet | TextSet, task: str | Task = "auto"
+) -> Any:
     """The backbone, or for texts the bundled one where nobody said another."""
     texts = isinstance(train, TextSet)
     default = isinstance(backbone, str) and match_spec(backbone)
-    if texts and default and default.name == DEFAULT_BACKBONE:
-        return BUNDLED
-    return backbone
+    if not (texts and default and default.name == DEFAULT_BACKBONE):
+        return backbone
+    asked = task if isinstance(task, str) else task.name
+    return BUNDLED_DECODER if asked == "language" else BUNDLED
 
 
 def _bands(images: ImageSet) -> int | None:
@@ -301,11 +307,11 @@ def _text_network(
     for name, default in defaults.items():
         if options.get(name, default) != default:
             fail(name, "left out for texts", options[name])
-    backbone = usual_backbone(backbone, train)
     if not is_text_network(backbone):
         hint = (
-            f"Pass {BUNDLED!r}, which is bundled, the folder or name of a keras-hub "
-            "preset, a model of texts built by kerastl, or its .keras file."
+            f"Pass {BUNDLED!r}, which is bundled ({BUNDLED_DECODER!r} for a language "
+            "model), the folder or name of a keras-hub preset, a model of texts built "
+            "by kerastl, or its .keras file."
         )
         expected = "a network of texts, as these data are texts"
         fail("backbone", expected, str(backbone), hint)
