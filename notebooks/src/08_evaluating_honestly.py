@@ -70,8 +70,8 @@ print(len(taught), "training images,", len(first), "and", len(second), "to valid
 # - **recall**: of the rare images, how many are found;
 # - **precision**: of those that are called rare, how many are.
 #
-# *F1* joins the two: twice their product, divided by their sum. In plain Keras and
-# NumPy, with a network of any number of classes:
+# *F1* joins the two: twice their product, divided by their sum. In NumPy, for any
+# number of classes:
 #
 # ```python
 # said = model.predict(images).argmax(axis=1)
@@ -82,6 +82,10 @@ print(len(taught), "training images,", len(first), "and", len(second), "to valid
 #     f1 = 2 * recall * precision / max(recall + precision, 1e-9)
 #     print(names[c], recall, precision, f1)
 # ```
+#
+# The network gives a probability of being rare. That it must pass one half is only a
+# habit: a lower *threshold* finds more, and in the end is wrong more often. Which one
+# is right depends on what a miss and a false alarm cost you.
 #
 # **Quick question.** A test for a rare disease calls nobody ill. What is high?
 #
@@ -154,20 +158,18 @@ axes.plot(found, share, "s", color=teach.COLOURS[1], label="threshold one half")
 axes.axhline(is_rare.mean(), color="gray", linestyle="--", label="calling all rare")
 axes.set(xlim=(0, 1.02), ylim=(0, 1.05), xlabel="recall", ylabel="precision")
 axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False)
-caption = "One network, many thresholds: who finds more is wrong more often."
+caption = "One network, many thresholds: to find nearly all, call many others rare."
 alt = (
     f"Precision against recall: at one half precision {share:.2f}, recall {found:.2f}; "
 )
 teach.show(figure, caption=caption, alt=f"{alt}calling all rare {is_rare.mean():.2f}.")
 
 # %% [markdown]
-# The network gives a probability. That it must pass one half to be called rare is only
-# a habit: a lower *threshold* finds more, and is wrong more often. Which one is right
-# depends on what a miss and a false alarm cost you. We chose it on one half of the
-# images, so that it finds four in five there, and judged it on the other. The table
-# calls recall *sensitivity*, and the recall of the others *specificity*. Few images are
-# rare, so the intervals in brackets are wide. The share of pairs is the *ROC AUC*: how
-# well the probabilities sort, whatever the threshold.
+# We chose the lower threshold on one half of the images, so that it finds four in five
+# there, and judged it on the other. The table calls rare images *positive*, recall
+# *sensitivity*, and the recall and precision of the others *specificity* and *negative
+# precision*. Few images are rare, so the intervals in brackets are wide. The share of
+# pairs is the *ROC AUC*: how well the probabilities sort, whatever the threshold.
 #
 # ## Exercise 08.1: a fair score
 #
@@ -284,16 +286,16 @@ teach.check(
 # %% [markdown] tags=["quiz"]
 # ## Second: it has seen the images before
 #
-# Two people collected the images, and the collections overlap: a quarter of the
-# validation images are among the training images too, as exact copies. That is a
-# *leak*. We train a new head long enough to learn its images by heart, once with the
-# copies and once without, with three seeds. All copies come from the first half of the
-# validation images: every second one there has been seen. In the other half none has.
+# The collections of two people overlap: a quarter of the validation images are among
+# the training images too, as exact copies. That is a *leak*. We train a new head long
+# enough to learn its images by heart, once with the copies and once without, with three
+# seeds. All copies come from the first half of the validation images: every second one
+# there has been seen. In the other half none has.
 #
 # **Quick question.** You find the leak after the paper is written. What do you do?
 #
 # - [ ] Remove the copies from validation, keep the network :: Its choices were made by
-#   numbers with copies in them. But it is the least that you must do.
+#   numbers with copies in them.
 # - [x] Remove the copies from training, train and choose again :: Then every number is
 #   of images that had no part in it.
 # - [ ] Say that the true accuracy is lower :: You cannot know how much.
@@ -301,7 +303,7 @@ teach.check(
 # %%
 teach.predict(
     "08.b",
-    "By how many points do the copies raise the accuracy where they come from?",
+    "By how many points do the copies raise the accuracy in their own half?",
     guess=10,  # guess: a number, such as 5 or 20
 )
 
@@ -332,10 +334,10 @@ gained = (hits["copies"] - 1.0 * hits["no copies"]).mean(axis=0)
 teach.reveal("08.b", 100 * gained[first].mean(), form="{:.0f}")
 
 # %%
-said, halves = "Where the copies come from they raise it by {points}.", (first, second)
+said, halves = "In their own half the copies raise it by {points}.", (first, second)
 old, new = hits["no copies"], hits["copies"]
 teach.compare("08.leak", said, new[:, first], old[:, first], low=0.06, high=0.6)
-said = "On the other half they change it by {points:+}."
+said = "In the other half they change it by {points:+}."
 teach.compare("08.honest", said, new[:, second], old[:, second], low=-0.08, high=0.1)
 images = np.concatenate([learn, watch[copies], watch])  # all that we have
 joined = kerastl.ImageSet(images, np.concatenate([both, truth]), names)
@@ -351,9 +353,8 @@ shown = {
 }
 baseline = np.bincount(truth).max() / len(truth)
 there, elsewhere = (100 * gained[half].mean() for half in (first, second))
-caption = (
-    f"The copies add {there:.0f} points in their half, {elsewhere:.0f} in the other."
-)
+caption = f"The copies add {there:.0f} points in their own half. "
+caption += f"In the other ({elsewhere:+.0f}) the interval says if anything changed."
 teach.show(teach.dots(shown, baseline=baseline), caption=caption)
 
 # %% [markdown] tags=["quiz"]
@@ -373,7 +374,8 @@ teach.show(teach.dots(shown, baseline=baseline), caption=caption)
 # ```
 #
 # Four times as many images make it half as wide. Two networks that judge *the same*
-# images are compared in pairs: only images on which they differ tell anything.
+# images are compared in pairs: only images on which they differ tell anything. Below,
+# our network meets one taught by half of the training images.
 #
 # **Quick question.** The intervals of two networks overlap. What follows?
 #
@@ -427,12 +429,12 @@ teach.claim("08.paired", said, ratio, low=0.4, high=0.95)
 # The highest probability is called the *confidence*. Of all answers with confidence
 # four fifths, four in five should be right; then the network is *calibrated*. To
 # measure it, sort the answers into bins by confidence, and take how far confidence and
-# accuracy are apart in each: the mean is the *calibration error*.
+# accuracy are apart in each: the mean over all answers is the *calibration error*.
 #
-# Our head, trained until it knew its images by heart, is too sure. The remedy is one
-# number, the *temperature*: all logits are divided by it before softmax. We look for
-# the one with the lowest loss on the first half, and judge on the second.
-# `kerastl.calibrate` does this, and keeps the temperature inside the model.
+# The head that knew its images by heart is too sure. The remedy is one number, the
+# *temperature*: all logits are divided by it before softmax. We look for the one with
+# the lowest loss on the first half, and judge on the second. `kerastl.calibrate` does
+# this, and keeps the temperature inside the model.
 #
 # **Quick question.** How does a temperature of two change the accuracy?
 #
@@ -452,7 +454,7 @@ teach.claim("08.surer", said, gap, low=0.1, high=0.6)
 error = kerastl.metrics.expected_calibration_error
 less = error(truth[second], before[second]) - error(truth[second], after[second])
 said = "The calibration error falls by {points}."
-teach.claim("08.cooler", said, less, low=0.1, high=0.6)
+teach.claim("08.calibrated", said, less, low=0.1, high=0.6)
 
 # %%
 changed = (before.argmax(axis=1) != after.argmax(axis=1)).sum()
@@ -461,27 +463,28 @@ figure, panels = plt.subplots(1, 2, figsize=(9, 4.2))
 for axes, each, title in zip(panels, (before, after), ("before", "after"), strict=True):
     kerastl.plots.reliability(truth[second], each[second], bins=10, axes=axes)
     axes.set_title(title)
-caption = "Dots on the diagonal mean what they say: after cooling they are nearer."
+caption = "On the dotted line confidence equals accuracy; most dots have come nearer."
 teach.show(figure, caption=caption)
 
 # %% [markdown]
-# ## Exercise 08.2: cool it yourself
+# ## Exercise 08.2: less sure
 #
-# Write `cool(model, images, labels)`. It gets a Keras model that gives logits, and
-# images that it was not trained on. Return a new `keras.Model` whose logits are those
-# of the old one divided by the temperature that has the lowest loss on these images.
-# Try `np.geomspace(0.1, 10, 50)`. `keras.layers.Rescaling(x)` is a layer that
-# multiplies by `x`, and `keras.losses.SparseCategoricalCrossentropy(from_logits=True)`
-# gives a loss that you can call: `float(loss(labels, logits))`.
+# Write `calibrated(model, images, labels)`. It gets a Keras model that gives logits,
+# and images that it was not trained on. Return a new `keras.Model` whose logits are
+# those of the old one divided by the temperature that has the lowest loss on these
+# images. Try those of `np.geomspace(0.1, 10, 50)`. `keras.layers.Rescaling(x)` is a
+# layer that multiplies by `x`, and
+# `keras.losses.SparseCategoricalCrossentropy(from_logits=True)` gives a loss that you
+# can call: `float(loss(labels, logits))`.
 
 
 # %% tags=["stub"]
-def cool(model, images, labels):
+def calibrated(model, images, labels):
     raise NotImplementedError("your code here")
 
 
 # %% tags=["wrong"]
-def cool(model, images, labels):  # gives the number, not the model
+def calibrated(model, images, labels):  # gives the number, not the model
     logits = model.predict(images, verbose=0)
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     tried = np.geomspace(0.1, 10, 50)
@@ -489,7 +492,7 @@ def cool(model, images, labels):  # gives the number, not the model
 
 
 # %% tags=["wrong"]
-def cool(model, images, labels):  # multiplies in place of dividing
+def calibrated(model, images, labels):  # multiplies in place of dividing
     logits = model.predict(images, verbose=0)
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     tried = np.geomspace(0.1, 10, 50)
@@ -498,18 +501,18 @@ def cool(model, images, labels):  # multiplies in place of dividing
 
 
 # %% tags=["wrong"]
-def cool(model, images, labels):  # trains on these images
+def calibrated(model, images, labels):  # trains on these images
     model.fit(images, labels, epochs=5, verbose=0)
     return model
 
 
 # %% tags=["wrong"]
-def cool(model, images, labels):  # as cool as possible
+def calibrated(model, images, labels):  # as unsure as possible
     return keras.Model(model.input, keras.layers.Rescaling(0.1)(model.output))
 
 
 # %% tags=["solution"]
-def cool(model, images, labels):
+def calibrated(model, images, labels):
     logits = model.predict(images, verbose=0)
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     tried = np.geomspace(0.1, 10, 50)
@@ -524,7 +527,7 @@ def by_heart():  # weights that have learnt a few scans for long
 
 
 @functools.cache
-def cooled(answer):  # the hidden network's logits, and what became of them
+def logits_of(answer):  # the hidden network's logits, and what became of them
     model = network(10)
     model.set_weights(by_heart())
     logits = model.predict(other_scans.images, verbose=0)
@@ -535,7 +538,7 @@ def cooled(answer):  # the hidden network's logits, and what became of them
 
 
 def ratio_of(answer):  # by what the logits were multiplied; nan: not all alike
-    old, new = cooled(answer)
+    old, new = logits_of(answer)
     each = (new * old).sum(axis=1) / (old * old).sum(axis=1)
     same = np.allclose(new, each.mean() * old, rtol=1e-3, atol=1e-3)
     return each.mean() if same else np.nan
@@ -543,16 +546,16 @@ def ratio_of(answer):  # by what the logits were multiplied; nan: not all alike
 
 @functools.cache
 def best_factor():
-    logits = cooled(lambda model, *_: model)[0][:150]
+    logits = logits_of(lambda model, *_: model)[0][:150]
     return 1 / kerastl.metrics.fit_temperature(logits, other_scans.labels[:150])
 
 
 teach.check(
     "08.2",
-    cool,
+    calibrated,
     [
         (
-            lambda f: cooled(f)[1] is not None,
+            lambda f: logits_of(f)[1] is not None,
             "Return a model: the old one with a layer that rescales its output.",
         ),
         (
@@ -573,9 +576,9 @@ teach.check(
 # %% [markdown] tags=["quiz"]
 # ## Fifth: it looks at the wrong thing
 #
-# In the training images of one class there lies a *ruler*, as doctors put one beside a
-# spot on the skin that worries them. The validation images come from the same hospital,
-# with the same rulers. The network may use them: a *shortcut*.
+# In the training images of one class there lies a *ruler*, as doctors lay one beside a
+# spot on the skin. The validation images come from the same hospital, with the same
+# rulers. The network may use them: a *shortcut*.
 #
 # **Grad-CAM** shows what speaks for a class. It weighs the maps of the last layer by
 # how much each moves the class's logit. We cut at a low layer: in its maps, places are
@@ -651,9 +654,8 @@ times = np.nanmean(looks.mass) / looks.area.mean()
 teach.claim("08.map", said, times, low=3, high=16)
 words = f"Six images of {L.marked}, each beside its map; in the mean the ruler has "
 alt = f"{words}{np.nanmean(looks.mass):.0%} of the map."
-caption = (
-    "Orange speaks for the class: it is the ruler. `largest`: where it is darkest."
-)
+caption = "Orange speaks for the class. It is strongest on the ruler, not the shape. "
+caption += "The number above each map is its largest value."
 teach.show(heat.plot(count=6), caption=caption, alt=alt)
 
 # %%
@@ -798,7 +800,7 @@ teach.check(
 # ## At full scale
 #
 # With `scale="full"` the images are photographs of flowers and the weights come from
-# ImageNet. We have not run this lesson at that scale yet.
+# ImageNet. We have not run it at that scale yet.
 #
 # ## What we saw
 #
@@ -817,7 +819,7 @@ teach.check(
 # - **imbalanced**: with classes of very different size.
 # - **recall, precision**: the share of a class that is found; the share of what is
 #   called so that is.
-# - **F1**: the two in one number, low when either is low.
+# - **F1**: both in one number.
 # - **threshold**: the probability from which on a class is named.
 # - **ROC AUC**: how often an image of the class gets a higher probability than another.
 # - **leak**: information about the judged images in what was trained or chosen.
