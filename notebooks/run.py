@@ -40,6 +40,7 @@ BUDGETS = {
     "08": 90,
     "10": 120,
     "12": 110,
+    "13": 120,
 }
 CELL_BUDGET = 45
 _SHORTEST_ALT = 40
