@@ -555,10 +555,11 @@ def adversary(width, classes):  # lets no gradient through: nobody is fooled
 
 
 # %% tags=["wrong"]
-def adversary(width, classes):  # one output only
+def adversary(width, classes):  # turns above the domain's own layer, which errs
     rows = keras.Input((width,))
     shared = keras.layers.Dense(8, "relu")(rows)
-    return keras.Model(rows, keras.layers.Dense(classes)(shared))
+    domain = keras.layers.Lambda(turn)(keras.layers.Dense(1)(shared))
+    return keras.Model(rows, [keras.layers.Dense(classes)(shared), domain])
 
 
 # %% tags=["solution"]
@@ -576,16 +577,18 @@ BOTH = [LOSS, keras.losses.BinaryCrossentropy(from_logits=True)]
 
 
 @functools.cache
-def one_step(answer, weights):  # change of the shared layer, and of that loss by it
+def one_step(answer, weights):  # how far the shared layer moves; how that loss
+    # changes by its step alone, and by the steps of the layers above it alone
     keras.utils.set_random_seed(1)
     model = answer(5, 3)
     model.compile(keras.optimizers.SGD(0.1), BOTH, loss_weights=list(weights))
     before, old = model.get_weights(), model.evaluate(ROWS, GROUPS, verbose=0)
     model.fit(ROWS, GROUPS, batch_size=60, verbose=0)
-    shared = model.get_weights()[:2]
-    model.set_weights([*shared, *before[2:]])
-    moved = float(np.abs(shared[0] - before[0]).max())
-    return moved, model.evaluate(ROWS, GROUPS, verbose=0)[0] - old[0]
+    shared, heads, change = model.get_weights()[:2], model.get_weights()[2:], []
+    for mixed in ([*shared, *before[2:]], [*before[:2], *heads]):
+        model.set_weights(mixed)
+        change.append(model.evaluate(ROWS, GROUPS, verbose=0)[0] - old[0])
+    return float(np.abs(shared[0] - before[0]).max()), *change
 
 
 teach.check(
@@ -607,6 +610,11 @@ teach.check(
             lambda f: one_step(f, (0, 1))[0] > 0,
             "The domain's loss does not reach the shared layer. Turn its gradient, do "
             "not stop it.",
+        ),
+        (
+            lambda f: one_step(f, (0, 1))[2] < 0,
+            "The domain's own layer learns to err. Turn the gradient below it, not "
+            "above.",
         ),
         (
             lambda f: one_step(f, (0, 1))[1] > 0,
