@@ -98,7 +98,7 @@ def segmenter(way, seed):  # a new one, with the layers open that shall learn
 def restart(model, way, seed):  # as new: this is faster than to compile again
     model.set_weights(segmenter(way, seed).get_weights())
     for variable in model.optimizer.variables:
-        variable.assign(keras.ops.zeros_like(variable))
+        variable.assign(np.zeros(variable.shape, variable.dtype))
 
 
 # %% [markdown] tags=["quiz"]
@@ -327,10 +327,10 @@ teach.claim("13.plain", said, iou(answer, truth).mean(), low=0.2, high=0.9)
 # loss**, one minus a Dice of probabilities, looks at a class as a whole, however small:
 # `build_segmenter` has it as `objective="dice"`, and we use it from here on.
 #
-# Three ways, each with the same images, as many steps, and a rate of its own that we
-# chose on other scenes: the encoder stays *frozen*; it is *tuned* from the trained
-# weights, BatchNorm held; it begins with *random* weights, and all of it learns.
-# We score each after a quarter of the steps, and at the end.
+# Three ways, each with the same images, as many steps, and a rate of its own, chosen in
+# a short look at other scenes: the encoder stays *frozen*; it is *tuned* from the
+# trained weights, BatchNorm held; it begins with *random* weights, and all of it
+# learns. We score each after a quarter of the steps, and at the end.
 #
 # **Quick question.** What must be equal for a fair comparison?
 #
