@@ -47,6 +47,7 @@ def test_the_card_names_the_texts_and_their_licence():
 
 
 def test_the_record_says_its_shape():
+    pytest.importorskip("keras_hub")
     network = kerastl.build_backbone("minigpt")
     tokens, encoder = find_tokens(network), read_encoder(network)
     assert (tokens.backbone, tokens.weights_source) == ("GPT2Backbone", "MiniGPT")
