@@ -46,6 +46,7 @@ def ours(classes: tuple[str, ...], options: argparse.Namespace, seed: int) -> An
     """The segmenter as it is built by default."""
     given = {"weights": options.weights, "alpha": 0.25, "image_size": SIZE}
     given |= {"decoder": options.decoder, "width": options.width, "seed": seed}
+    given["objective"] = options.objective
     return build_segmenter("MobileNet", classes, **given)
 
 
@@ -174,6 +175,7 @@ def main() -> None:
     parser.add_argument("--weights", default="imagenet")
     parser.add_argument("--decoder", default="unet")
     parser.add_argument("--width", type=int, default=64)
+    parser.add_argument("--objective", default="crossentropy")
     parser.add_argument("--test-images", type=int, default=10_000)
     options = parser.parse_args()
     parts = kerastl.open_data(options.data)
