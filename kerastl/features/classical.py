@@ -7,6 +7,7 @@ import numpy as np
 
 from kerastl._checks import check_choice, check_integer, check_number, fail
 from kerastl.models.record import fold_prior, set_temperature
+from kerastl.models.text_layers import TEXT_POOLINGS
 from kerastl.tasks.task import BoundModel, bind_known
 
 KINDS = ("svm", "logistic", "forest", "knn", "ridge")
@@ -257,7 +258,8 @@ def set_head(model: keras.Model, pipeline: Any, *, pooling: str = "avg") -> None
         pipeline: As for `fold_pipeline`, fitted on features of the model's backbone,
             with the class names or their numbers 0 to C - 1 as labels. A
             `FeatureExtractor` in front of it is left out.
-        pooling: How those features were pooled, `"avg"` or `"max"`.
+        pooling: How those features were pooled: `"avg"` or `"max"` of images; of texts
+            `"mean"` (or `"avg"`, which is the same there), `"cls"` or `"last"`.
 
     Raises:
         ValueError: If head, width, classes or pooling do not fit.
@@ -274,7 +276,7 @@ def set_head(model: keras.Model, pipeline: Any, *, pooling: str = "avg") -> None
         >>> set_head(model, head)
     """
     bound = bind_known(model)
-    check_choice("pooling", pooling, ("avg", "max"))
+    check_choice("pooling", pooling, ("avg", "max", *TEXT_POOLINGS))
     steps = _steps(pipeline)
     if hasattr(steps[0], "pooling"):
         pooling = _pooling_in_front(steps.pop(0), pooling)
@@ -312,6 +314,9 @@ def _check_head(bound: BoundModel, pooling: str) -> None:
         hint = "Build it with hidden=()."
         fail("model", "a classifier with a single dense layer", hidden, hint)
     pools = [name for name in bound.head_layers if name.startswith("head_pool")]
+    if pooling == "avg" and pools == ["head_pool_mean"]:
+        # What images call an average is one over real tokens of texts.
+        return
     if pools and pools != [f"head_pool_{pooling}"]:
         expected = f"a classifier with pooling={pooling!r}, as the features"
         fail("model", expected, pools, "Build it with the same pooling.")

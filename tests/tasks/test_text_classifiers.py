@@ -312,3 +312,22 @@ def test_the_record_says_where_the_weights_come_from():
     record = read_record(plain_classifier())
     assert re.fullmatch(adapted, record.weights)
     assert record.weights == f"{record.backbone} (adapted)"
+
+
+@pytest.mark.parametrize("said", [("avg", "avg"), ("mean", "avg"), ("cls", "cls")])
+def test_a_classical_head_becomes_the_head_of_a_network_of_texts(said):
+    built, given = said
+    model = kerastl.build_classifier(
+        build_text_backbone(backbone()), NAMES, pooling=built, dropout=0.0
+    )
+    rows, labels = labelled(model)
+    pool = model.get_layer("head_dense").input
+    features = keras.Model(model.inputs, pool).predict(rows, verbose=0)
+    head = kerastl.features.classical_head("ridge").fit(features, labels)
+    kerastl.features.set_head(model, head, pooling=given)
+    np.testing.assert_allclose(
+        model.predict(rows, verbose=0), head.decision_function(features), atol=1e-4
+    )
+    other = "avg" if built == "cls" else "last"
+    with pytest.raises(ValueError, match="head_pool_"):
+        kerastl.features.set_head(model, head, pooling=other)
