@@ -266,8 +266,15 @@ def find_encoder(model: keras.Model) -> TextEncoder | None:
     return None if config is None else TextEncoder.from_config(config)
 
 
-def read_encoder(model: keras.Model, name: str = "model") -> TextEncoder:
-    """The same of a model that is given texts.
+def read_encoder(model: keras.Model, *, name: str = "model") -> TextEncoder:
+    """The text encoder of a model that is given texts, or of its backbone.
+
+    Args:
+        model: A text network of `build_backbone`, or a model on one.
+        name: What to call it in an error.
+
+    Returns:
+        What turns texts into the rows of ids that it takes.
 
     Raises:
         ValueError: If it is a model of images, or has no tokenizer with it.

@@ -38,6 +38,7 @@ __getattr__, __dir__, __all__ = lazy_names(
         "fit_anchors": "kerastl.tasks.anchors",
         "generate": "kerastl.tasks.language",
         "next_tokens": "kerastl.tasks.language",
+        "read_encoder": "kerastl.models.record",
         "register_detector": "kerastl.tasks.detectors",
         "register_task": "kerastl.tasks.task",
         "score_tags": "kerastl.tasks.tagging",

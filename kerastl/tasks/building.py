@@ -316,7 +316,9 @@ def _text_network(
         expected = "a network of texts, as these data are texts"
         fail("backbone", expected, str(backbone), hint)
     network = open_text_backbone(backbone)
-    encoder = read_encoder(network, "backbone").changed(truncate=truncate or "head")
+    encoder = read_encoder(network, name="backbone").changed(
+        truncate=truncate or "head"
+    )
     if sequence_length is None:
         encoder = encoder.fitted(train.texts, find_tokens(network).max_length)
     else:
