@@ -1,4 +1,4 @@
-"""Choose the questions of `data/questions` from a copy of Banking77.
+"""Choose the questions of `kerastl/questions` from a copy of Banking77.
 
     python data/make_questions.py BANKING77
 
@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-HERE = Path(__file__).parent / "questions"
+HERE = Path(__file__).parents[1] / "kerastl" / "questions"
 TOPICS = (
     "cancel_transfer",
     "card_arrival",

@@ -7,6 +7,7 @@ a line of JSON to the file `KERASTL_RECORD`, if one is set: the course's tests l
 import base64
 import hashlib
 import html
+import importlib
 import inspect
 import io
 import json
@@ -27,8 +28,17 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 #: A mark for each colour: no meaning by colour alone.
 MARKS = "osD^vP"
 _SCALES = ("tiny", "full")
+#: Made or read by `kerastl._lesson_data`.
+_DATA = ("photographs", "questions", "sentences")
 # Question -> its options, and the guess.
 _guesses: dict[str, tuple[tuple[str, ...], Any]] = {}
+
+
+def __getattr__(name: str) -> Any:
+    """The lessons' data: what speaks needs none of it, and imports no other module."""
+    if name not in _DATA:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module("kerastl._lesson_data"), name)
 
 
 def lesson(
@@ -253,6 +263,7 @@ def compare(
     *,
     low: float = -math.inf,
     high: float = math.inf,
+    of: str = "images",
 ) -> None:
     """Claim a difference of two accuracies, with its paired interval.
 
@@ -267,6 +278,7 @@ def compare(
         second: The same of the other one; the claim is on first minus second.
         low: Least difference expected.
         high: Greatest difference expected.
+        of: What was judged, for the sentence, such as `"questions"`.
 
     Raises:
         ValueError: If the two have different shapes or fewer than two images.
@@ -284,7 +296,7 @@ def compare(
     end = ": it holds zero, so this is not settled." if holds else ", without zero."
     _say(
         f"  95% interval {100 * least:+.1f} to {100 * most:+.1f} points, {seeds} on "
-        f"{shape[1]} images{end}"
+        f"{shape[1]} {of}{end}"
     )
     _note("interval", key, low=least, high=most)
 
@@ -432,6 +444,66 @@ def forest(
     return axes.figure
 
 
+def lines(
+    runs: Mapping[str, Any],
+    places: Sequence[float],
+    *,
+    label: str = "accuracy",
+    along: str = "",
+    baseline: float | None = None,
+    log: bool = False,
+) -> Any:
+    """Draw a line for each method over places such as sizes: a small mark a run.
+
+    Args:
+        runs: Method -> a value for each place, or `(places, runs)` of them.
+        places: Where on the horizontal axis; they stand in equal distances.
+        label: What the vertical axis shows.
+        along: What the horizontal axis shows.
+        baseline: Accuracy of a rule that looks at nothing, or None.
+        log: Whether the vertical axis is logarithmic; otherwise it is from 0 to 1.
+
+    Returns:
+        The figure; `show` knows its words.
+
+    Example:
+        >>> runs = {"head": [[0.5, 0.6], [0.7, 0.8]]}
+        >>> figure = lines(runs, [5, 20], along="labels", baseline=0.2)
+        >>> figure.axes[0].kerastl_alt_text
+        'Accuracy by labels (5, 20): head 0.55, 0.75; baseline 0.20.'
+    """
+    import numpy as np
+    from matplotlib.figure import Figure
+
+    axes = Figure(figsize=(6.4, 3.2), layout="constrained").subplots()
+    words, steps = [], range(len(places))
+    for look, (name, each) in enumerate(runs.items()):
+        values = np.asarray(each, float).reshape(len(places), -1)
+        colour, mark = COLOURS[look % len(COLOURS)], MARKS[look % len(MARKS)]
+        style = {
+            "color": colour,
+            "marker": mark,
+            "linestyle": ("-", "--", ":")[look % 3],
+        }
+        axes.plot(steps, values.mean(axis=1), label=name, **style)
+        if values.shape[1] > 1:
+            axes.plot(steps, values, mark, color=colour, alpha=0.4, markersize=4)
+        form = "{:.0f}" if values.max() >= 10 else "{:.2f}"
+        listed = ", ".join(form.format(value) for value in values.mean(axis=1))
+        words.append(f"{name} {listed}")
+    if baseline is not None:
+        axes.axhline(baseline, color="gray", linestyle="-.", label="baseline")
+        words.append(f"baseline {baseline:.2f}")
+    axes.set_xticks(steps, [f"{place:g}" for place in places])
+    axes.set(xlabel=along, ylabel=label)
+    axes.set(yscale="log") if log else axes.set(ylim=(0, 1))
+    axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False)
+    shown = ", ".join(f"{place:g}" for place in places)
+    head = f"{label[:1].upper()}{label[1:]} by {along or 'place'} ({shown})"
+    axes.kerastl_alt_text = f"{head}: {'; '.join(words)}."
+    return axes.figure
+
+
 def shared_images(*image_sets: Any) -> int:
     """How many distinct images are in more than one set, by content.
 
@@ -453,29 +525,25 @@ def shared_images(*image_sets: Any) -> int:
     return sum(count > 1 for count in Counter(contents).values())
 
 
-def photographs() -> SimpleNamespace:
-    """Read the bundled pieces of photographs, four of each.
+def shared_texts(*text_sets: Any) -> int:
+    """How many distinct texts are in more than one set.
 
-    They are CC0 or in the public domain: see `photographs/README.md` beside this file.
+    Texts that differ in capitals, spaces and signs alone are one.
+
+    Args:
+        text_sets: Sets of texts, each with `texts`; None counts for nothing.
 
     Returns:
-        `images` of shape (28, 96, 96, 3), uint8, from 0 to 255; `labels` of shape
-        (28,), which photograph each is of; and their names, `class_names`.
+        How many; 0: the sets are disjoint.
 
     Example:
-        >>> photos = photographs()
-        >>> photos.images.shape, photos.class_names[photos.labels[4]]
-        ((28, 96, 96, 3), 'cat')
+        >>> first = SimpleNamespace(texts=["My card?", "My PIN?"])
+        >>> shared_texts(first, SimpleNamespace(texts=["my  card", "Why?"]))
+        1
     """
-    import numpy as np
-    from PIL import Image
-
-    files = sorted((Path(__file__).parent / "photographs").glob("*.jpg"))
-    pieces = [np.asarray(Image.open(file).convert("RGB")) for file in files]
-    owners = [file.stem.rpartition("_")[0] for file in files]
-    names, labels = np.unique(owners, return_inverse=True)
-    images = np.stack(pieces)
-    return SimpleNamespace(images=images, labels=labels, class_names=names.tolist())
+    given = [each.texts for each in text_sets if each is not None]
+    plain = ({re.sub(r"\W", "", text).lower() for text in texts} for texts in given)
+    return sum(count > 1 for count in Counter(chain(*plain)).values())
 
 
 def show(

@@ -11,6 +11,7 @@ PACKAGE = Path(__file__).parents[1] / "kerastl"
 # A module may import from its own package and from strictly lower layers.
 LAYER = {
     "_checks": -1,
+    "_lesson_data": -1,
     "_compat": 0,
     "_files": 0,
     "_json": 0,

@@ -367,6 +367,12 @@ def test_an_interval_says_whether_it_settles_the_question(capsys):
     assert "it holds zero, so this is not settled." in capsys.readouterr().out
 
 
+def test_a_comparison_says_what_was_judged(capsys):
+    answers = np.ones((2, 9)), np.eye(2, 9)
+    teach.compare("11.few", "{points}", *answers, of="questions")
+    assert "2 seeds on 9 questions, " in capsys.readouterr().out
+
+
 def test_a_comparison_needs_answers_on_the_same_images():
     with pytest.raises(ValueError, match=r"shapes \(1, 3\) and \(1, 2\)"):
         teach.compare("03.a", "{points}", [[1, 0, 1]], [[1, 0]])
@@ -392,6 +398,30 @@ def test_a_method_may_look_the_same_in_two_figures():
     figure = teach.dots({"head": [0.2], "all": [0.9]}, looks={"head": 4, "all": 0})
     styles = [(x.get_color(), x.get_marker()) for x in figure.axes[0].lines[0:3:2]]
     assert styles == [(teach.COLOURS[4], teach.MARKS[4]), ("#0072B2", "o")]
+
+
+def test_lines_draw_the_mean_over_places_and_a_small_mark_for_each_run():
+    runs = {"head": [[0.25, 0.5], [0.7, 0.9]], "words": [0.3, 0.4]}
+    (axes,) = teach.lines(runs, [5, 35], along="labels", baseline=0.1).axes
+    drawn = {line.get_label(): list(line.get_ydata()) for line in axes.lines}
+    assert drawn["head"] == pytest.approx([0.375, 0.8])
+    assert drawn["words"] == [0.3, 0.4]
+    small = [list(line.get_ydata()) for line in axes.lines if line.get_alpha()]
+    assert small == [[0.25, 0.7], [0.5, 0.9]]
+    assert [text.get_text() for text in axes.get_xticklabels()] == ["5", "35"]
+    assert axes.get_ylim() == (0, 1)
+    words = (
+        "Accuracy by labels (5, 35): head 0.38, 0.80; words 0.30, 0.40; baseline 0.10."
+    )
+    assert axes.kerastl_alt_text == words
+
+
+def test_lines_of_large_values_may_have_a_logarithmic_axis():
+    figure = teach.lines({"speech": [43, 219]}, [0, 4], label="perplexity", log=True)
+    assert figure.axes[0].get_yscale() == "log"
+    assert (
+        figure.axes[0].kerastl_alt_text == "Perplexity by place (0, 4): speech 43, 219."
+    )
 
 
 def test_a_forest_draws_each_difference_with_the_interval_that_compare_says(capsys):
@@ -452,3 +482,42 @@ def test_photographs_are_four_of_each_and_all_on_the_card():
     card = (folder / "README.md").read_text(encoding="utf-8")
     assert re.findall(r"^\| `(\w+)` \|", card, flags=re.M) == photos.class_names
     assert sum(file.stat().st_size for file in folder.iterdir()) < 600_000
+
+
+def test_texts_that_differ_in_capitals_and_signs_alone_are_shared():
+    first = SimpleNamespace(texts=["Is it late?", "My PIN."])
+    assert teach.shared_texts(first, None) == 0
+    assert teach.shared_texts(first, SimpleNamespace(texts=["My pan."])) == 0
+    second = SimpleNamespace(texts=["is it  LATE", "my pin", "my pin!"])
+    assert teach.shared_texts(first, second) == 2
+
+
+def test_questions_are_those_of_the_table_in_two_parts():
+    bank = teach.questions()
+    for part, count in (bank.train, 50), (bank.test, 20):
+        assert part.texts.shape == part.labels.shape == (10 * count,)
+        np.testing.assert_array_equal(np.bincount(part.labels), [count] * 10)
+    assert bank.class_names[0] == "cancel transfer"
+    assert teach.shared_texts(bank.train, bank.test) == 0
+    file = Path(teach.__file__).parent / "questions" / "questions.csv"
+    place = bank.class_names.index("pin blocked")
+    text = bank.test.texts[bank.test.labels == place][0]
+    line = next(x for x in file.read_text("utf-8").splitlines() if text in x)
+    assert line.endswith("pin blocked,test")
+
+
+def test_names_in_sentences_have_no_kind_but_by_their_neighbours():
+    made = teach.sentences(400, seed=1)
+    assert made == teach.sentences(400, seed=1) != teach.sentences(400, seed=2)
+    names = {kind: set() for kind in ("person", "place", "firm")}
+    plain = set()
+    for words, tags in made:
+        for before, tag, word in zip(("O", *tags), tags, words, strict=False):
+            kind = tag[2:]
+            (names[kind] if kind else plain).add(word)
+            # A name goes on with its own kind alone.
+            assert not tag.startswith("I-") or before[2:] == kind
+    letters = {kind: set("".join(each).lower()) for kind, each in names.items()}
+    assert letters["person"] == letters["place"] == letters["firm"]
+    assert not plain & {"P", "L", "F"}
+    assert not plain & set().union(*names.values())

@@ -8,7 +8,7 @@ import pytest
 
 import kerastl
 
-FOLDER = Path(__file__).parents[2] / "data" / "questions"
+FOLDER = Path(__file__).parents[2] / "kerastl" / "questions"
 
 
 def rows():

@@ -16,7 +16,6 @@ SETTINGS = {
     "licence",
     "backbone",
     "weights",
-    "image_size",
     "download",
     "minutes",
 }
@@ -222,6 +221,8 @@ def test_the_settings_say_what_is_used(lesson):
             if isinstance(node, ast.Dict) and all(map(is_pair, node.values)):
                 names |= set(map(ast.literal_eval, node.keys))
     assert names >= SETTINGS
+    # Images have a size, texts a length.
+    assert names & {"image_size", "sequence_length"}
 
 
 @each_lesson
@@ -229,7 +230,7 @@ def test_the_parts_are_proven_disjoint(lesson):
     keys = [ast.literal_eval(call.args[0]) for call in every_claim(lesson)]
     assert f"{lesson.number}.shared" in keys
     code = "\n".join(cell.text for cell in lesson.cells if not cell.markdown)
-    assert "teach.shared_images(" in code
+    assert re.search(r"teach\.shared_(images|texts)\(", code)
 
 
 @each_lesson
