@@ -1,7 +1,9 @@
 """Every private or version-dependent Keras hook, one small function each."""
 
+import importlib
 import os
 import threading
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -108,6 +110,16 @@ def model_from_inside(inputs: Any, outputs: Any, name: str) -> keras.Model:
     finally:
         for tensor, history in zip(own, histories, strict=True):
             tensor._keras_history = history
+
+
+def import_keras_hub() -> Any:
+    """keras-hub, without the red warning that it would show in a notebook.
+
+    What it brings looks for a progress bar of notebooks, and warns where there is none.
+    """
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="IProgress not found")
+        return importlib.import_module("keras_hub")
 
 
 def keras_home() -> Path:

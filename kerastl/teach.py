@@ -491,12 +491,19 @@ def lines(
         form = "{:.0f}" if values.max() >= 10 else "{:.2f}"
         listed = ", ".join(form.format(value) for value in values.mean(axis=1))
         words.append(f"{name} {listed}")
+    if any(np.size(each) > len(places) for each in runs.values()):
+        axes.plot([], [], "o", color="gray", alpha=0.4, markersize=4, label="one seed")
     if baseline is not None:
         axes.axhline(baseline, color="gray", linestyle="-.", label="baseline")
         words.append(f"baseline {baseline:.2f}")
     axes.set_xticks(steps, [f"{place:g}" for place in places])
     axes.set(xlabel=along, ylabel=label)
-    axes.set(yscale="log") if log else axes.set(ylim=(0, 1))
+    if log:
+        axes.set_yscale("log")
+        for side in (axes.yaxis.set_major_formatter, axes.yaxis.set_minor_formatter):
+            side("{x:g}")
+    else:
+        axes.set_ylim(0, 1)
     axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False)
     shown = ", ".join(f"{place:g}" for place in places)
     head = f"{label[:1].upper()}{label[1:]} by {along or 'place'} ({shown})"

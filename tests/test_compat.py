@@ -1,5 +1,7 @@
 """Private Keras hooks: each does what its docstring says on the installed Keras."""
 
+import importlib
+import sys
 import threading
 
 import keras
@@ -14,6 +16,7 @@ from kerastl._compat import (
     drop_variable,
     graph_nodes,
     held_array,
+    import_keras_hub,
     is_decayed,
     is_functional,
     keep_averages,
@@ -208,3 +211,16 @@ def test_each_thread_fetches_weights_files_by_its_own_function(monkeypatch):
     thread.join(10)
     assert found == ["Keras", "first", "second"]
     assert file_utils.get_file is keras_own
+
+
+def test_keras_hub_comes_without_the_warning_of_a_progress_bar(tmp_path, monkeypatch):
+    lines = 'import warnings\nwarnings.warn("IProgress not found. Please update.")\n'
+    (tmp_path / "keras_hub.py").write_text(lines + "SIZE = 3\n", encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "keras_hub", raising=False)
+    assert import_keras_hub().SIZE == 3
+    monkeypatch.delitem(sys.modules, "keras_hub")
+    (tmp_path / "keras_hub.py").write_text(lines.replace("IProgress", "A GPU"))
+    importlib.invalidate_caches()
+    with pytest.raises(UserWarning, match="A GPU not found"):
+        import_keras_hub()

@@ -407,7 +407,9 @@ def test_lines_draw_the_mean_over_places_and_a_small_mark_for_each_run():
     assert drawn["head"] == pytest.approx([0.375, 0.8])
     assert drawn["words"] == [0.3, 0.4]
     small = [list(line.get_ydata()) for line in axes.lines if line.get_alpha()]
-    assert small == [[0.25, 0.7], [0.5, 0.9]]
+    assert small[:2] == [[0.25, 0.7], [0.5, 0.9]]
+    legend = [text.get_text() for text in axes.get_legend().get_texts()]
+    assert legend == ["head", "words", "one seed", "baseline"]
     assert [text.get_text() for text in axes.get_xticklabels()] == ["5", "35"]
     assert axes.get_ylim() == (0, 1)
     words = (
@@ -418,7 +420,10 @@ def test_lines_draw_the_mean_over_places_and_a_small_mark_for_each_run():
 
 def test_lines_of_large_values_may_have_a_logarithmic_axis():
     figure = teach.lines({"speech": [43, 219]}, [0, 4], label="perplexity", log=True)
-    assert figure.axes[0].get_yscale() == "log"
+    (axes,) = figure.axes
+    assert axes.get_yscale() == "log"
+    assert axes.yaxis.get_major_formatter()(60.0) == "60"
+    assert len(axes.get_legend().get_texts()) == 1
     assert (
         figure.axes[0].kerastl_alt_text == "Perplexity by place (0, 4): speech 43, 219."
     )

@@ -2,7 +2,6 @@
 
 import base64
 import hashlib
-import importlib
 import json
 import re
 import unicodedata
@@ -15,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from kerastl._checks import check_choice, check_integer, fail
+from kerastl._compat import import_keras_hub
 
 #: Which tokens of a text that is too long are kept.
 TRUNCATIONS = ("head", "tail", "middle")
@@ -632,7 +632,7 @@ class _SentencePiece:
 def _keras_hub() -> Any:
     """keras-hub, or the sentence that says how to get it."""
     try:
-        return importlib.import_module("keras_hub")
+        return import_keras_hub()
     except ImportError:
         hint = "Install it: pip install 'kerastl[hub]'"
         expected = "run by keras-hub, as SentencePiece is"

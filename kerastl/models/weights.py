@@ -1,7 +1,6 @@
 """Weights of backbones: bundled, from a file, or published."""
 
 import hashlib
-import importlib
 import json
 import re
 import warnings
@@ -17,7 +16,12 @@ import keras
 import numpy as np
 
 from kerastl._checks import fail, nearest
-from kerastl._compat import applications_fetch_with, keras_home, note_process
+from kerastl._compat import (
+    applications_fetch_with,
+    import_keras_hub,
+    keras_home,
+    note_process,
+)
 from kerastl._files import READ_ERRORS, one_line
 from kerastl.models.layers import assign_weights
 from kerastl.models.registry import BackboneSpec
@@ -107,7 +111,7 @@ def keras_hub() -> Any:
         ImportError: If it is not installed.
     """
     try:
-        return importlib.import_module("keras_hub")
+        return import_keras_hub()
     except ImportError:
         hint = "Install it: pip install 'kerastl[hub]'"
         expected = "built by keras-hub, as networks of text are"
