@@ -1,6 +1,7 @@
 """From a file of texts to a saved model, in one call and by the command line."""
 
 import contextlib
+import importlib
 import io
 import json
 
@@ -110,10 +111,14 @@ def test_a_network_of_images_is_none_for_texts(folder):
 
 
 def test_without_keras_hub_one_sentence_says_what_to_install(folder, monkeypatch):
-    def missing(name):
-        raise ImportError(name)
+    found = importlib.import_module
 
-    monkeypatch.setattr("kerastl.models.weights.importlib.import_module", missing)
+    def missing(name, package=None):
+        if name == "keras_hub":
+            raise ImportError(name)
+        return found(name, package)
+
+    monkeypatch.setattr("kerastl._compat.importlib.import_module", missing)
     status, _, err = called("train", folder / "reviews.csv")
     assert status == 1
     assert "Install it: pip install 'kerastl[hub]'" in err.splitlines()[-1]

@@ -278,6 +278,10 @@ def read_encoder(model: keras.Model, *, name: str = "model") -> TextEncoder:
 
     Raises:
         ValueError: If it is a model of images, or has no tokenizer with it.
+
+    Example:
+        >>> read_encoder(model)(["A fine film"])["token_ids"].shape  # doctest: +SKIP
+        (1, 64)
     """
     found = find_encoder(model)
     if found is None:
