@@ -530,7 +530,7 @@ above = np.mean(final == bank.test.labels) - 0.1
 teach.claim("11.test", said, above, low=0.7, high=0.9)
 
 # %% [markdown]
-# Here the head alone was enough: a low rate gained nothing, and one that is too high
+# Here the head alone was enough: a low rate gained nothing sure, and one too high
 # left a network that names one topic for all. Tags of words, below, are another matter.
 #
 # ## Exercise 11.3: where do they cross?
@@ -839,7 +839,7 @@ teach.show(teach.dots(F1, label="F1 of names"), caption="For names tuning gains 
 
 # %% [markdown]
 # *F1* (lesson 08) counts a name if its kind and both ends are right. Here tuning gains
-# much, and for topics it gained nothing. A topic is in the mean of the
+# much, and for topics nothing is settled. A topic is in the mean of the
 # words, which the network was made for; a name's kind is in its neighbours. What the
 # task needs, and the network does not give yet, is what tuning is for.
 #
@@ -873,7 +873,7 @@ teach.show(teach.dots(F1, label="F1 of names"), caption="For names tuning gains 
 #   does not stop dropout.
 # - With few labels a trained network is far ahead of counting words; with more, words
 #   catch up. Count them first.
-# - Tuning all gained nothing for topics, and much for names. A rate that is too
+# - Tuning all gained nothing sure for topics, and much for names. A rate that is too
 #   high destroys the network.
 # - BERT looks to both sides, GPT back. What learns new texts forgets old ones.
 #
@@ -916,7 +916,7 @@ teach.show(teach.dots(F1, label="F1 of names"), caption="For names tuning gains 
 #   and counting takes a moment. Without it nobody knows what the network is worth.
 # - "GPT and BERT are the same thing." Both are attention layers; what a token may see
 #   and what is asked of it differ. Look at the figure with the changed word.
-# - "Tuning all is always better than a head." For topics it gained nothing; for names
+# - "Tuning all is always better than a head." For topics nothing is settled; for names
 #   much. Ask what the task needs that the features lack.
 # - "`trainable = False` freezes everything." It keeps weights. Dropout goes on.
 # - "Padding is only zeros, it does no harm." It does in a mean without a mask.
