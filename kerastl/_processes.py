@@ -99,9 +99,12 @@ def shared_outputs(model: keras.Model, batch: Any) -> Any:
     def forward(trainable: Any, others: Any, inputs: Any) -> Any:
         return model.stateless_call(trainable, others, inputs, training=False)[0]
 
-    # Kept with the model: compiled once for all batches.
-    forward = model.__dict__.setdefault("_kerastl_forward", jax.jit(forward))
     variables = model.trainable_variables, model.non_trainable_variables
+    # Kept with the model: compiled once for all batches, and anew where other weights
+    # train, since JAX knows them by their places in the two lists alone.
+    places = tuple(tuple(map(id, each)) for each in variables)
+    kept = model.__dict__.setdefault("_kerastl_forward", {})
+    forward = kept.setdefault(places, jax.jit(forward))
     weights = [[variable.value for variable in each] for each in variables]
     made = forward(*weights, keras.tree.map_structure(given, batch))
     return keras.tree.map_structure(
