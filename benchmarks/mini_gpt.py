@@ -118,7 +118,7 @@ def rows_of(ids: np.ndarray, length: int, seed: int) -> np.ndarray:
 
 
 def train(work: Path, minutes: float) -> None:
-    """Train on all but the last fiftieth of each text's tokens, for so many minutes."""
+    """Train on all tokens but those held out, for so many minutes."""
     from kerastl.tasks.language import build_language_model, next_tokens
 
     ids = np.load(work / "ids.npy").astype("int32")

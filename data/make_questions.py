@@ -35,14 +35,12 @@ def main(source: Path) -> None:
     rows = []
     for part, count in COUNTS.items():
         with (source / f"{part}.csv").open(encoding="utf-8", newline="") as stream:
-            read = list(csv.DictReader(stream))
-        for number, topic in enumerate(TOPICS):
-            texts = [" ".join(row["text"].split()) for row in read]
-            mine = [
-                text
-                for text, row in zip(texts, read, strict=True)
-                if row["category"] == topic and len(text) <= LONGEST
+            read = [
+                (" ".join(row["text"].split()), row["category"])
+                for row in csv.DictReader(stream)
             ]
+        for number, topic in enumerate(TOPICS):
+            mine = [text for text, of in read if of == topic and len(text) <= LONGEST]
             order = np.random.default_rng([0, number]).permutation(len(mine))
             kept = 0
             for place in order:

@@ -4,7 +4,6 @@ JAX alone has them: `device_strategy("multihost")`. Every process runs the same 
 what one of them leaves out, the others wait for.
 """
 
-import hashlib
 import os
 import sys
 from typing import Any
@@ -15,16 +14,19 @@ import numpy as np
 from kerastl._checks import fail
 
 #: Where launchers say how many processes there are: Keras, SLURM, Open MPI.
-_ANNOUNCED = ("KERAS_DISTRIBUTION_NUM_PROCESSES", "SLURM_NTASKS")
-_ANNOUNCED += ("OMPI_COMM_WORLD_SIZE",)
+_ANNOUNCED = (
+    "KERAS_DISTRIBUTION_NUM_PROCESSES",
+    "SLURM_NTASKS",
+    "OMPI_COMM_WORLD_SIZE",
+)
 
 
 def join_processes() -> None:
     """Meet the other processes that the environment names, unless that was done.
 
     Raises:
-        ValueError: If Keras's backend is not JAX, or this process is alone.
-        RuntimeError: If JAX was used before, or the others do not answer.
+        ValueError: If Keras's backend is not JAX, JAX was used before, the others do
+            not answer, or this process is alone.
     """
     backend = keras.backend.backend()
     if backend != "jax":
@@ -121,34 +123,3 @@ def agreed(number: int) -> int:
     halves = np.array(divmod(number, 2**16), np.uint32)
     high, low = multihost_utils.broadcast_one_to_all(halves).tolist()
     return high * 2**16 + low
-
-
-def check_in_step(model: keras.Model, when: str) -> None:
-    """Raise unless every process has the same weights.
-
-    Args:
-        model: The same model in every process.
-        when: What the error says: `"before phase 'head'"`.
-
-    Raises:
-        RuntimeError: If they differ.
-    """
-    count = place()[1]
-    if count == 1:
-        return
-    from jax.experimental import multihost_utils
-
-    sums = hashlib.sha256()
-    for variable in model.variables:
-        sums.update(
-            np.ascontiguousarray(keras.ops.convert_to_numpy(variable)).tobytes()
-        )
-    mine = np.frombuffer(sums.digest(), np.uint8)
-    theirs = np.asarray(multihost_utils.process_allgather(mine)).reshape(count, -1)
-    differ = [str(i) for i in range(count) if (theirs[i] != theirs[0]).any()]
-    if differ:
-        raise RuntimeError(
-            f"The weights of process {', '.join(differ)} differ from those of process "
-            f"0 {when}. Give all the same seed, data and program: "
-            "keras.utils.set_random_seed before the model is built."
-        )

@@ -381,8 +381,7 @@ def dots(
     axes.set_yticks(range(len(runs)), list(runs))
     axes.set(xlim=(0, 1), ylim=(len(runs) - 0.4, -0.6), xlabel=label)
     axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False)
-    # Not `capitalize`, which would write "Iou" for IoU.
-    axes.kerastl_alt_text = f"{label[:1].upper()}{label[1:]}: {'; '.join(words)}."
+    axes.kerastl_alt_text = _alt(label, words)
     return axes.figure
 
 
@@ -440,7 +439,7 @@ def forest(
     axes.set_yticks(range(len(pairs)), list(pairs))
     axes.set(ylim=(len(pairs) - 0.4, -0.6), xlabel=label)
     axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False)
-    axes.kerastl_alt_text = f"{label[:1].upper()}{label[1:]}: {'; '.join(words)}."
+    axes.kerastl_alt_text = _alt(label, words)
     return axes.figure
 
 
@@ -506,9 +505,14 @@ def lines(
         axes.set_ylim(0, 1)
     axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False)
     shown = ", ".join(f"{place:g}" for place in places)
-    head = f"{label[:1].upper()}{label[1:]} by {along or 'place'} ({shown})"
-    axes.kerastl_alt_text = f"{head}: {'; '.join(words)}."
+    head = f"{label} by {along or 'place'} ({shown})"
+    axes.kerastl_alt_text = _alt(head, words)
     return axes.figure
+
+
+def _alt(head: str, words: Sequence[str]) -> str:
+    """The words of a figure; not `capitalize`, which would write "Iou" for IoU."""
+    return f"{head[:1].upper()}{head[1:]}: {'; '.join(words)}."
 
 
 def shared_images(*image_sets: Any) -> int:

@@ -224,9 +224,21 @@ def write(features: Features, output: str | Path, *, overwrite: bool = False) ->
         (2, 256)
     """
     output = features_file(output, overwrite)
-    arrays = {**vars(features), "class_names": np.array(features.class_names, str)}
+    arrays = file_arrays(features)
     del arrays["image_size"]
-    with whole_file(output) as draft, draft.open("wb") as file:
+    write_arrays(output, arrays)
+
+
+def file_arrays(features: Features) -> dict[str, np.ndarray]:
+    """Features as a file has them: arrays by name."""
+    names = np.array(features.class_names, str)
+    size = np.array(features.image_size, int)
+    return {**vars(features), "class_names": names, "image_size": size}
+
+
+def write_arrays(path: Path, arrays: Mapping[str, Any]) -> None:
+    """Write arrays to an .npz file, whole or not at all."""
+    with whole_file(path) as draft, draft.open("wb") as file:
         np.savez(file, **arrays)
 
 

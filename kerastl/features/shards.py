@@ -16,11 +16,18 @@ import keras
 import numpy as np
 
 from kerastl._checks import fail, warn
-from kerastl._files import READ_ERRORS, user_path, whole_file
+from kerastl._files import READ_ERRORS, user_path
 from kerastl.data.sets import ImageSet, Splits
 from kerastl.data.sources import pixels_key
 from kerastl.data.texts import TextSet
-from kerastl.features.files import Extraction, Features, prepare, row_labels
+from kerastl.features.files import (
+    Extraction,
+    Features,
+    file_arrays,
+    prepare,
+    row_labels,
+    write_arrays,
+)
 from kerastl.features.keys import cache_key, network_key
 from kerastl.features.network import whole_batch
 
@@ -147,13 +154,10 @@ def extract_shard(
     spans = _spans(job, number, of)
     made = job.compute(spans)
     folder.mkdir(parents=True, exist_ok=True)
-    arrays = {**vars(made), "class_names": np.array(made.class_names, str)}
-    counts = [(name, stop - first) for name, (first, stop) in spans.items()]
-    asked = sum(count for _, count in counts)
-    arrays |= {"key": key, "asked": asked, "image_size": np.array(made.image_size, int)}
-    arrays["total"] = sum(map(len, job.parts.values()))
-    with whole_file(file) as draft, draft.open("wb") as target:
-        np.savez(target, **arrays)
+    asked = sum(stop - first for first, stop in spans.values())
+    total = sum(map(len, job.parts.values()))
+    said = {"key": key, "asked": asked, "total": total}
+    write_arrays(file, file_arrays(made) | said)
     return Shard(file, len(made.features), computed=True)
 
 

@@ -6,9 +6,10 @@ import keras
 import numpy as np
 
 from kerastl._checks import fail
-from kerastl._processes import check_in_step, is_shared, place
+from kerastl._processes import is_shared, place
 from kerastl.data.sources import ArraySource, ImageSource, Source
 from kerastl.features.network import source_outputs
+from kerastl.models.weights import weights_digest
 from kerastl.tasks.compiling import added_losses, objective
 from kerastl.tasks.task import BoundModel
 
@@ -106,3 +107,29 @@ def check_strategy(
         hint += "or arrays."
         fail("train", "examples that have places", type(train).__name__, hint)
     check_in_step(model, "before the first phase")
+
+
+def check_in_step(model: keras.Model, when: str) -> None:
+    """Raise unless every process has the same weights.
+
+    Args:
+        model: The same model in every process.
+        when: What the error says: `"after phase 'head'"`.
+
+    Raises:
+        RuntimeError: If they differ.
+    """
+    count = place()[1]
+    if count == 1:
+        return
+    from jax.experimental import multihost_utils
+
+    mine = np.frombuffer(bytes.fromhex(weights_digest(model.variables)), np.uint8)
+    theirs = np.asarray(multihost_utils.process_allgather(mine)).reshape(count, -1)
+    differ = [str(i) for i in range(count) if (theirs[i] != theirs[0]).any()]
+    if differ:
+        raise RuntimeError(
+            f"The weights of process {', '.join(differ)} differ from those of process "
+            f"0 {when}. Give all the same seed, data and program: "
+            "keras.utils.set_random_seed before the model is built."
+        )

@@ -17,7 +17,7 @@ from kerastl._checks import (
     passed_on,
     warn,
 )
-from kerastl._processes import agreed, check_in_step, place
+from kerastl._processes import agreed, place
 from kerastl._progress import ProgressLine, as_verbosity
 from kerastl.data.augmentation import as_augmentation
 from kerastl.data.sources import (
@@ -77,6 +77,7 @@ from kerastl.training.gradient_norms import (
 from kerastl.training.phase import Phase, PhaseRecord, TrainingHistory
 from kerastl.training.replicas import (
     PaddedValidation,
+    check_in_step,
     check_strategy,
     replica_batch_size,
 )
