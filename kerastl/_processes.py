@@ -11,7 +11,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from kerastl._checks import fail
+from kerastl._checks import check_integer, fail
 
 #: Where launchers say how many processes there are: Keras, SLURM, Open MPI.
 _ANNOUNCED = (
@@ -114,8 +114,35 @@ def shared_outputs(model: keras.Model, batch: Any) -> Any:
     )
 
 
-def agreed(number: int) -> int:
-    """The number that the first process has, in all of them."""
+def gathered(text: str) -> list[str]:
+    """A text of each process, in the order of their numbers, in all of them."""
+    count = place()[1]
+    if count == 1:
+        return [text]
+    from jax.experimental import multihost_utils
+
+    mine = np.frombuffer(text.encode(), np.uint8)
+    lengths = multihost_utils.process_allgather(np.array([mine.size], np.int32))
+    lengths = np.asarray(lengths).ravel().tolist()
+    # JAX gathers arrays of one shape.
+    row = np.zeros(max(*lengths, 1), np.uint8)
+    row[: mine.size] = mine
+    rows = np.asarray(multihost_utils.process_allgather(row)).reshape(count, -1)
+    pairs = zip(rows, lengths, strict=True)
+    return [row[:length].tobytes().decode() for row, length in pairs]
+
+
+def agreed_seed(seed: int | None) -> int:
+    """A seed, checked; where nobody said one, one that the first process draws.
+
+    Raises:
+        TypeError: If it is no integer.
+        ValueError: If it is out of range.
+    """
+    if seed is not None:
+        check_integer("seed", seed, 0)
+        return seed
+    number = int(np.random.SeedSequence().generate_state(1)[0])
     if place()[1] == 1:
         return number
     from jax.experimental import multihost_utils

@@ -2,9 +2,12 @@
 
 import hashlib
 import inspect
-from collections.abc import Callable, Mapping
+import json
+import os
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import numpy as np
@@ -152,6 +155,26 @@ def pixels_key(image_set: ImageSet, size: tuple[int, int], resize: str) -> str:
     return " ".join(
         [form, str(tuple(size)), resize, decoder, *image_set.digests().tolist()]
     )
+
+
+def files_key(paths: Sequence[str]) -> str:
+    """Text that stands for files, in order, equal wherever their folder lies.
+
+    They count by their place below the folder that they share and by their size:
+    to read all of them costs what several processes are meant to save.
+    """
+    whole = [Path(path).absolute() for path in paths]
+    top = Path(os.path.commonpath([path.parent for path in whole]))
+    names = [path.relative_to(top).as_posix() for path in whole]
+    return json.dumps([names, [_size(path) for path in whole]])
+
+
+def _size(path: Path) -> int:
+    """Bytes of a file; -1 where there is none."""
+    try:
+        return path.stat().st_size
+    except OSError:
+        return -1
 
 
 @dataclass(frozen=True, eq=False)

@@ -5,7 +5,6 @@ order, and one that was killed is started again.
 """
 
 import json
-import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
@@ -18,7 +17,7 @@ import numpy as np
 from kerastl._checks import fail, warn
 from kerastl._files import READ_ERRORS, user_path
 from kerastl.data.sets import ImageSet, Splits
-from kerastl.data.sources import pixels_key
+from kerastl.data.sources import files_key, pixels_key
 from kerastl.data.texts import TextSet
 from kerastl.features.files import (
     Extraction,
@@ -264,11 +263,7 @@ def _spans(job: Extraction, number: int, of: int) -> dict[str, tuple[int, int]]:
 
 
 def _job_key(job: Extraction) -> str:
-    """What must be equal for shares to belong together.
-
-    Files count by their place below the folder that they share and by their size:
-    reading all of them would cost each process what it is meant to save.
-    """
+    """What must be equal for shares to belong together."""
     said = [network_key(job.network), job.resize, str(job.batch_size), job.on_bad]
     for name, part in job.parts.items():
         said += [name, json.dumps([list(part.class_names), row_labels(part).tolist()])]
@@ -277,16 +272,5 @@ def _job_key(job: Extraction) -> str:
         elif part.paths is None:
             said.append(pixels_key(part, job.image_size, job.resize))
         else:
-            paths = [Path(path).absolute() for path in part.paths]
-            top = Path(os.path.commonpath([path.parent for path in paths]))
-            names = [path.relative_to(top).as_posix() for path in paths]
-            said.append(json.dumps([names, [_size(path) for path in paths]]))
+            said.append(files_key(part.paths))
     return cache_key(*said)
-
-
-def _size(path: Path) -> int:
-    """Bytes of a file; -1 where there is none."""
-    try:
-        return path.stat().st_size
-    except OSError:
-        return -1

@@ -391,7 +391,7 @@ def fine_tune(
             labels.
         distillation: Share of the labels, and temperature.
         minutes: Time for all phases.
-        strategy: A `tf.distribute` strategy.
+        strategy: What `device_strategy` gave, in whose scope the model was built.
         cache: Where the frozen part's outputs are kept.
         views: Augmented versions of each image to keep.
         callbacks: Keras callbacks.

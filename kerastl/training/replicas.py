@@ -1,17 +1,30 @@
 """What several devices need: batches that each of them has a share of."""
 
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import keras
 import numpy as np
 
 from kerastl._checks import fail
-from kerastl._processes import is_shared, place
-from kerastl.data.sources import ArraySource, ImageSource, Source
-from kerastl.features.network import source_outputs
+from kerastl._files import one_line
+from kerastl._processes import gathered, is_shared, place
+from kerastl.data.sources import (
+    ArraySource,
+    ImageSource,
+    Source,
+    TextSource,
+    files_key,
+)
+from kerastl.features.keys import cache_key
+from kerastl.features.network import replica_count, source_outputs
 from kerastl.models.weights import weights_digest
 from kerastl.tasks.compiling import added_losses, objective
 from kerastl.tasks.task import BoundModel
+from kerastl.training.resume import settings_identity, targets_key
+from kerastl.training.watching import WAITING
 
 
 class PaddedValidation(keras.callbacks.Callback):
@@ -78,17 +91,37 @@ def replica_batch_size(batch_size: int, replicas: int, images: int) -> int:
 def check_strategy(
     strategy: Any,
     model: keras.Model,
+    *,
     train: Source,
+    validation: Source | None,
     minutes: float | None,
     resume_dir: Any,
+    target: Any,
+    teacher: Any,
+    identity: dict[str, Any],
 ) -> None:
-    """Raise unless the model was built under the strategy, or by all processes.
+    """Raise unless the model was built under the strategy, and by all processes alike.
+
+    Args:
+        strategy: That of `run_phases`, like all but the last that follow.
+        model: The same.
+        train: The same, as a source.
+        validation: The same.
+        minutes: The same.
+        resume_dir: The same.
+        target: The same.
+        teacher: The same.
+        identity: Arguments of `settings_identity`.
 
     Raises:
         ValueError: If it was not, or several processes train and something is asked
-            for that each would decide by itself.
+            for that each would decide by itself, or their data or settings differ.
         RuntimeError: If their weights differ.
     """
+    if strategy is None and _is_on_several_devices(model):
+        hint = "Pass the one in whose scope the model was built: without it each of "
+        hint += "them would compute every batch whole."
+        fail("strategy", "given for a model of several devices", None, hint)
     under = getattr(model, "distribute_strategy", strategy)
     known = strategy is not None and keras.backend.backend() == "tensorflow"
     if known and under is not strategy:
@@ -106,7 +139,97 @@ def check_strategy(
         hint = "Each process takes its share of what can be counted: pass an ImageSet "
         hint += "or arrays."
         fail("train", "examples that have places", type(train).__name__, hint)
+    # One process may write logs and files; what ends training early ends it in all.
+    waiting = [each for each in identity["callbacks"] if isinstance(each, WAITING)]
+    kinds = {"`target`": type(target).__name__, "`teacher`": type(teacher).__name__}
+    _check_alike(
+        _key_of("training", train)
+        | _key_of("validation", validation)
+        | settings_identity(**identity | {"callbacks": waiting})
+        | {f"kind of {name}": kind for name, kind in kinds.items()}
+    )
     check_in_step(model, "before the first phase")
+
+
+def _is_on_several_devices(model: keras.Model) -> bool:
+    """Whether the model was built in the scope of a strategy of several devices."""
+    value = model.weights[0].value if model.weights else None
+    sharding = getattr(value, "sharding", None)
+    # On JAX each of them has a copy of the weights.
+    return replica_count(model) > 1 or len(getattr(sharding, "device_set", ())) > 1
+
+
+def _key_of(part: str, source: Source | None) -> dict[str, Any]:
+    """What stands for the examples of a part, by name: files are not read for it."""
+    kinds = {ImageSource: "images", TextSource: "texts"}
+    whole = f"{part} {kinds.get(type(source), 'examples')}"
+    if source is None:
+        return {f"number of {part} images": 0}
+    paths = source.images.paths if isinstance(source, ImageSource) else None
+    what = "contents" if paths is None else "names or sizes"
+    key = source.key() if paths is None else files_key(paths)
+    return {
+        f"number of {whole}": len(source),
+        f"{what} of the {whole}, or their order": cache_key(key),
+        f"labels of the {whole}": cache_key(targets_key(source)),
+    }
+
+
+#: A longer value is not shown in a message.
+_SHOWN = 40
+
+
+def _check_alike(mine: dict[str, Any]) -> None:
+    """Raise, in every process, the first thing in which they differ.
+
+    Args:
+        mine: What must be equal, by name, as JSON has it.
+    """
+    every = [json.loads(text) for text in gathered(json.dumps(mine))]
+    for name in dict.fromkeys(name for each in every for name in each):
+        found: dict[str, list[str]] = {}
+        for number, each in enumerate(every):
+            value = each.get(name)
+            text = "none" if value is None else str(value)
+            found.setdefault(text, []).append(str(number))
+        if len(found) == 1:
+            continue
+        shown = [f"{text} in process {', '.join(who)}" for text, who in found.items()]
+        if max(map(len, found)) > _SHOWN:
+            others = [number for who in list(found.values())[1:] for number in who]
+            shown = [f"process {', '.join(others)} has others than process 0"]
+        raise ValueError(
+            "Processes that train one model must be given the same data and settings. "
+            f"They differ in the {name}: {', '.join(shown)}."
+        )
+
+
+@contextmanager
+def known_to_all(model: keras.Model) -> Iterator[None]:
+    """A step that each process takes alone: if it fails in one, it fails in all.
+
+    The others would wait for it without end.
+
+    Args:
+        model: What trains; where it is one process's own, nobody else is asked.
+
+    Raises:
+        RuntimeError: If it failed in another process; it says why.
+    """
+    if not is_shared(model):
+        yield
+        return
+    failed = None
+    try:
+        yield
+    except Exception as error:
+        failed = error
+    said = gathered("" if failed is None else one_line(failed))
+    if failed is not None:
+        raise failed
+    for number, line in enumerate(said):
+        if line:
+            raise RuntimeError(f"Process {number} has failed: {line}.")
 
 
 def check_in_step(model: keras.Model, when: str) -> None:

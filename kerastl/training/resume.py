@@ -460,10 +460,33 @@ def read_state(path: Path) -> dict[str, Any]:
 
 def run_identity(
     *,
-    bound: BoundModel,
     train: Source,
     validation: Source | None,
     target: Source | None,
+    **settings: Any,
+) -> dict[str, Any]:
+    """All that decides a run, by name, as JSON has it: equal for the same run.
+
+    Args:
+        train: As `run_phases` has it, checked.
+        validation: The same.
+        target: The same.
+        **settings: Of `settings_identity`.
+    """
+    model = settings["bound"].model
+    record = find_record(model)
+    config = json.dumps(record.to_config() if record else {}, default=str)
+    return settings_identity(**settings) | {
+        "model or its first weights": weights_digest(model.weights, config),
+        "training data": _data_key(train),
+        "validation data": _data_key(validation),
+        "target data": _data_key(target),
+    }
+
+
+def settings_identity(
+    *,
+    bound: BoundModel,
     phases: Sequence[Phase],
     loss: Any,
     metrics: Sequence[Any] | None,
@@ -478,11 +501,11 @@ def run_identity(
     cache: FeatureCache,
     views: int | None,
     callbacks: Sequence[keras.callbacks.Callback],
-    seed: int,
+    seed: int | None,
 ) -> dict[str, Any]:
-    """All that decides a run, by name, as JSON has it: equal for the same run.
+    """What decides a run beside its data and the weights that it begins with.
 
-    It is that of `run_phases`, as checked; `bound` is the model before training.
+    By name, as JSON has it; that of `run_phases`, as checked.
     """
     backend, record = keras.backend.backend(), find_record(bound.model)
     config = record.to_config() if record else {}
@@ -495,12 +518,6 @@ def run_identity(
         "backbone": config.get("backbone"),
         "image size": config.get("image_size"),
         "number of weights": len(bound.model.weights),
-        "model or its first weights": weights_digest(
-            bound.model.weights, json.dumps(config, default=str)
-        ),
-        "training data": _data_key(train),
-        "validation data": _data_key(validation),
-        "target data": _data_key(target),
         "number of phases": len(phases),
     }
     for number, phase in enumerate(phases, 1):
@@ -520,12 +537,15 @@ def _data_key(source: Source | None) -> str | None:
     """Stands for examples and what is asked of them; nobody can say of a stream."""
     if source is None or isinstance(source, StreamSource):
         return None
+    return cache_key(source.key(), targets_key(source))
+
+
+def targets_key(source: Source) -> str:
+    """Stands for what is asked of examples, in order."""
     targets = source.targets
     if isinstance(targets, DenseTargets):
-        asked = " ".join(map(str, targets.labels.digests()))
-    else:
-        asked = "" if targets is None else weights_digest([targets])
-    return cache_key(source.key(), asked)
+        return " ".join(map(str, targets.labels.digests()))
+    return "" if targets is None else weights_digest([targets])
 
 
 def _described(value: Any) -> Any:

@@ -12,19 +12,11 @@ from typing import Any
 import keras
 import numpy as np
 
-from kerastl._checks import (
-    check_integer,
-    passed_on,
-    warn,
-)
-from kerastl._processes import agreed, place
+from kerastl._checks import check_integer, passed_on, warn
+from kerastl._processes import agreed_seed, place
 from kerastl._progress import ProgressLine, as_verbosity
 from kerastl.data.augmentation import as_augmentation
-from kerastl.data.sources import (
-    ImageSource,
-    Source,
-    StreamSource,
-)
+from kerastl.data.sources import ImageSource, Source, StreamSource
 from kerastl.features.cache import (
     CachePlan,
     FeatureCache,
@@ -79,9 +71,10 @@ from kerastl.training.replicas import (
     PaddedValidation,
     check_in_step,
     check_strategy,
+    known_to_all,
     replica_batch_size,
 )
-from kerastl.training.resume import States, kept_states, run_identity
+from kerastl.training.resume import States, kept_states, run_identity, settings_identity
 from kerastl.training.watching import (
     EXPLOSION,
     BestWeights,
@@ -160,7 +153,7 @@ class Run:
         """Every phase, then the best weights."""
         given = self.settings, monitor, self.scores_epochs
         tracker = BestWeights(self.model, monitored(self.bound, *given))
-        self.start = start = snapshot(self.model)
+        self.start = snapshot(self.model)
         # Once, at the start: statistics that a phase has trained may train on.
         self.pretrained = is_pretrained(self.model)
         first = self.states.take_up(self, tracker, phases)
@@ -175,8 +168,7 @@ class Run:
                 if number + 1 < len(phases):
                     self.states.end_phase(self, tracker, number)
         except BaseException as error:
-            restore(self.model, tracker.weights or tracker.latest or start)
-            kept = f"The model has {kept_weights(tracker)}."
+            kept = self._undo(tracker, phases[-1])
             told = self.raised[0] if self.raised else None
             if is_out_of_memory(error):
                 told = MemoryError(
@@ -184,9 +176,6 @@ class Run:
                     "ones (`batch_size`), smaller images or fewer layers that train."
                 )
             (told or error).add_note(kept)
-            # Nothing of the phase that broke off may train on; the error matters more.
-            with suppress(Exception):
-                self._compile(self.model, phases[-1], phases[-1].learning_rate)
             if told is not None:
                 raise told from None
             raise
@@ -199,6 +188,17 @@ class Run:
             self.watched.end()
             self.states.end_run(self, tracker, len(phases))
         return TrainingHistory(self.history, tuple(self.records), tracker.best)
+
+    def _undo(self, tracker: BestWeights, last: Phase) -> str:
+        """Give back the model after an error; what it has then, as a sentence."""
+        if place()[1] > 1:
+            # JAX would wait for the others, which may be elsewhere, and hide the error.
+            return "The model has the weights of the step that failed."
+        restore(self.model, tracker.weights or tracker.latest or self.start)
+        # Nothing of the phase that broke off may train on; the error matters more.
+        with suppress(Exception):
+            self._compile(self.model, last, last.learning_rate)
+        return f"The model has {kept_weights(tracker)}."
 
     def _leave_out(self, phases: Sequence[Phase]) -> None:
         """Say which phases there was no time for."""
@@ -249,7 +249,7 @@ class Run:
 
     def decode(self) -> None:
         """Read the images once, all threads at work and somebody watching."""
-        with ProgressLine("decoding images") as progress:
+        with known_to_all(self.model), ProgressLine("decoding images") as progress:
             for source in (self.train, self.validation):
                 if isinstance(source, ImageSource) and source.store.keeps:
                     source.store.pixels(progress)
@@ -591,7 +591,7 @@ def run_phases(
         minutes: Time for all phases, above 0: training stops at the epoch's end after
             which another would take longer, and in the middle of one at the latest.
             The best weights so far stay, and phases left out are named. None: no limit.
-        strategy: A `tf.distribute` strategy in whose scope the model was built.
+        strategy: What `device_strategy` gave, in whose scope the model was built.
         cache: `"auto"` computes the frozen part once per phase where that gives the
             same result and is quicker, and keeps it in memory, else on disk;
             `"memory"` and `"disk"` say where; `"off"` never does. With `"disk"` no
@@ -620,7 +620,9 @@ def run_phases(
     Raises:
         ValueError: If an argument is out of range, data do not fit the model,
             `trainable` changes behind the library's back, or `resume_dir` is of another
-            run, in use, or no folder that can be written to.
+            run, in use, or no folder that can be written to; or if several processes
+            train, and what they were given differs.
+        RuntimeError: If another process has failed, or its weights differ.
         KeyboardInterrupt: If interrupted; the best weights so far are in the model.
 
     Example:
@@ -643,23 +645,23 @@ def run_phases(
     as_augmentation(augment)
     check_version_count(views, augment)
     keep, bound = cache.where != "disk", bind(model)
-    train = make_source(bound, train, "train", keep_pixels=keep)
-    if validation is not None:
-        validation = make_source(bound, validation, "validation", keep_pixels=keep)
-    for name, source in (("train", train), ("validation", validation)):
-        check_end(source, name)
-        check_first_batch(bound, source, name)
+    with known_to_all(model):
+        train = make_source(bound, train, "train", keep_pixels=keep)
+        if validation is not None:
+            validation = make_source(bound, validation, "validation", keep_pixels=keep)
+        for name, source in (("train", train), ("validation", validation)):
+            check_end(source, name)
+            check_first_batch(bound, source, name)
     check_patience(phases, validation)
     check_mixing(phases, train, class_weight, loss, metrics)
     # Keras's own word for none is None.
     callbacks = keras.tree.flatten(callbacks or ())
     check_callbacks(phases, callbacks)
-    if drawn := seed is None:
-        seed = agreed(int(np.random.SeedSequence().generate_state(1)[0]))
-    check_integer("seed", seed, 0)
-    check_strategy(strategy, model, train, minutes, resume_dir)
-    deadline = deadline_of(minutes)
     replicas = count_replicas(strategy)
+    identity = passed_on(locals(), settings_identity)
+    check_strategy(strategy, model, **passed_on(locals(), check_strategy))
+    drawn, seed = seed is None, agreed_seed(seed)
+    deadline = deadline_of(minutes)
     if replicas > 1 and not isinstance(train, StreamSource):
         batch_size = replica_batch_size(batch_size, replicas, len(train))
     given = {"batch_size": batch_size, "monitor": monitor, "replicas": replicas}
@@ -687,7 +689,7 @@ def run_phases(
         check_monitor(model, measured, monitor)
     check_phases(bound, phases, run.steps)
     check_rates(model, phases, replicas)
-    told = passed_on(locals(), run_identity)
+    told = passed_on(locals(), run_identity) | passed_on(locals(), settings_identity)
     # JAX distributes what runs in the scope; TensorFlow compiles in it.
     scope = strategy.scope() if strategy is not None else nullcontext()
     with kept_states(resume_dir, drawn, told) as states:

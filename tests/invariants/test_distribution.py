@@ -66,12 +66,14 @@ report = kerastl.evaluate(two, seventeen, batch_size=8)
 with strategy.scope():
     kerastl.save_model(two, sys.argv[1])
     loaded = kerastl.load_model(sys.argv[1])
-try:
-    kerastl.run_phases(two, (images, labels), phases=[
-        Phase("x", trainable="head", epochs=1, learning_rate=0.1)],
-        batch_size=7, strategy=strategy)
-except ValueError as error:
-    refused = str(error)
+refused = []
+for batch_size, given in ((7, strategy), (8, None)):
+    try:
+        kerastl.run_phases(two, (images, labels), phases=[
+            Phase("x", trainable="head", epochs=1, learning_rate=0.1)],
+            batch_size=batch_size, strategy=given)
+    except ValueError as error:
+        refused.append(str(error))
 print(json.dumps({
     "replicas": strategy.num_replicas_in_sync,
     "one": [w.tolist() for w in one.get_weights()],
@@ -137,4 +139,9 @@ def test_predictions_are_those_of_one_device(outcome):
 
 
 def test_a_batch_that_cannot_be_shared_is_refused(outcome):
-    assert "`batch_size` must be a multiple of the 2 devices" in outcome["refused"]
+    assert "`batch_size` must be a multiple of the 2 devices" in outcome["refused"][0]
+
+
+def test_a_model_of_two_devices_is_not_trained_without_its_strategy(outcome):
+    # On each of them it would be trained on whole batches.
+    assert "`strategy` must be given" in outcome["refused"][1]

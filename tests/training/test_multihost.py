@@ -24,6 +24,7 @@ import json, os, sys
 from contextlib import nullcontext
 import keras, numpy as np, kerastl
 from kerastl import Phase
+from PIL import Image
 
 together = "KERAS_DISTRIBUTION_PROCESS_ID" in os.environ
 rank = int(os.environ.get("KERAS_DISTRIBUTION_PROCESS_ID", 0))
@@ -48,20 +49,32 @@ def classifier():
         model.get_layer("head_dense").kernel.assign(kernel)
     return model
 
-def train(model, **options):
+def train(model, data=(images[:16], labels[:16]), epochs=2, **options):
     phases = [
         Phase("head", trainable="head", epochs=1, learning_rate=0.1, optimizer="sgd"),
-        Phase("all", trainable="all", epochs=2, learning_rate=0.1, optimizer="sgd")]
+        Phase("all", trainable="all", epochs=epochs, learning_rate=0.1,
+              optimizer="sgd")]
     options = {"seed": 0, "verbose": 0, "strategy": strategy, **options}
-    return kerastl.run_phases(
-        model, (images[:16], labels[:16]), (images, labels), phases=phases,
-        batch_size=8, augment="light", **options)
+    options = {"batch_size": 8, "augment": "light", **options}
+    return kerastl.run_phases(model, data, (images, labels), phases=phases, **options)
 
 def refused(**options):
     try:
         train(options.pop("model", model), **options)
     except (ValueError, RuntimeError) as error:
-        return str(error)
+        return " ".join([str(error), *getattr(error, "__notes__", [])])
+
+def files(where, broken=None):
+    # In another folder in each process, as on machines of their own.
+    folder = os.path.join(f"disk-{rank}", where)
+    os.makedirs(folder)
+    paths = [os.path.join(folder, f"{number}.bmp") for number in range(16)]
+    for path, pixels in zip(paths, images):
+        Image.fromarray(pixels).save(path)
+    if broken is not None and rank:
+        with open(paths[broken], "r+b") as file:
+            file.write(bytes(8))
+    return kerastl.ImageSet(paths, labels[:16], ("0", "1", "2"))
 
 def two_alike():
     # Two layers of equal shapes: what trains one after the other may be confused.
@@ -97,18 +110,46 @@ if together:
         .get_weights()]
     found["minutes"] = refused(minutes=5)
     found["resume_dir"] = refused(resume_dir="states")
+    found["strategy"] = refused(strategy=None)
+    few, other = slice(16 - rank), labels[:16] * (1 - rank)
+    found["number"] = refused(data=(images[few], labels[few]))
+    found["pixels"] = refused(data=(images[:16] + np.uint8(rank), labels[:16]))
+    found["labels"] = refused(data=(images[:16], other))
+    found["seed"] = refused(seed=rank)
+    found["no seed"] = refused(seed=rank or None)
+    found["batch_size"] = refused(batch_size=8 + 8 * rank)
+    found["epochs"] = refused(epochs=1 + rank)
+    stop = keras.callbacks.EarlyStopping(patience=5)
+    found["callbacks"] = refused(callbacks=[stop] * rank)
+    found["elsewhere"] = refused(data=files("whole"), callbacks=[
+        keras.callbacks.CSVLogger("log.csv")][rank:])
+    found["first"] = refused(data=files("first", 0))
+    found["broken"] = refused(data=files("broken", 15))
+    found["names"] = refused(data=files(f"photos/{rank}").subset(
+        np.roll(np.arange(16), 3 * rank)))
     alone = kerastl.build_classifier(network(), 3, preprocessing="tf")
     found["alone"] = refused(model=alone)
     # JAX compares what is assigned, so a difference must be made up.
     read = keras.ops.convert_to_numpy
-    keras.ops.convert_to_numpy = lambda values: read(values) + rank
+    keras.ops.convert_to_numpy = lambda values: read(values) + (
+        rank if isinstance(values, keras.Variable) else 0)
     found["differ"] = refused()
     keras.ops.convert_to_numpy = read
     try:
         kerastl.transfer((images, labels))
     except ValueError as error:
         found["transfer"] = str(error)
-print(json.dumps(found))
+    if rank:
+        # Last: the other process waits for what does not come.
+        class Failing(keras.callbacks.Callback):
+            def on_train_batch_end(self, batch, logs=None):
+                raise ValueError("only here")
+        found["failing"] = refused(callbacks=[Failing()])
+    else:
+        print(json.dumps(found), flush=True)
+        refused()
+print(json.dumps(found), flush=True)
+os._exit(0)
 """
 
 on_jax = pytest.mark.skipif(
@@ -194,6 +235,18 @@ def test_validation_knows_which_layer_has_which_weights(ran):
     [
         ("minutes", "`minutes` must be None where several processes train"),
         ("resume_dir", "`resume_dir` must be None where several processes train"),
+        ("strategy", "`strategy` must be given for a model of several devices"),
+        ("number", "number of training images: 16 in process 0, 15 in process 1."),
+        ("pixels", "contents of the training images, or their order: process 1 has"),
+        ("labels", "labels of the training images: process 1 has others"),
+        ("seed", "in the seed: 0 in process 0, 1 in process 1."),
+        ("no seed", "in the seed: none in process 0, 1 in process 1."),
+        ("batch_size", "in the batch_size: 8 in process 0, 16 in process 1."),
+        ("epochs", "epochs of phase 2, 'all': 1 in process 0, 2 in process 1."),
+        ("callbacks", "callbacks: [] in process 0, ['EarlyStopping'] in process 1."),
+        ("names", "names or sizes of the training images, or their order: process 1"),
+        ("first", "0.bmp"),
+        ("broken", "15.bmp"),
         ("alone", r"built in the scope of the processes"),
         ("differ", "process 1 differ from those of process 0 before the first phase"),
         ("transfer", "fine_tune or run_phases"),
@@ -202,6 +255,24 @@ def test_validation_knows_which_layer_has_which_weights(ran):
 def test_what_each_would_decide_by_itself_is_refused(ran, what, said):
     for found in ran[1:]:
         assert said in found[what]
+
+
+@on_jax
+def test_files_may_lie_elsewhere_in_each_process_and_one_writes_the_log(ran):
+    assert [found["elsewhere"] for found in ran[1:]] == [None, None]
+
+
+@on_jax
+def test_what_fails_in_one_process_is_told_in_all(ran):
+    for what in ("first", "broken"):
+        first, second = (found[what] for found in ran[1:])
+        assert first.startswith("Process 1 has failed: ")
+        assert "Process 1" not in second
+
+
+@on_jax
+def test_an_error_in_one_process_is_not_hidden_by_waiting_for_others(ran):
+    assert ran[2]["failing"].startswith("only here ")
 
 
 @on_jax
