@@ -69,7 +69,7 @@ teach.claim("06.shared", said, shared, low=0, high=0)
 shown = [*source[0][:6], *chalk[0][:6], *scans[0][:6]]
 figure = kerastl.plots.images(np.array(shown), columns=6)
 words = "Three rows of six: outlines on paper, the same in white on black, digits."
-caption = "Sketches (the source), the same four things in chalk, and digits."
+caption = "Chalk (middle) shows the four things of the sketches (top); digits are far."
 teach.show(figure, caption=caption, alt=words)
 
 # %% [markdown] tags=["quiz"]
@@ -345,7 +345,7 @@ teach.compare("06.digits", said, *two("digits", "all", "head"), low=0.04, high=0
 said = "Digits: all blocks against the top four {points:+}."
 teach.compare("06.depth", said, *two("digits", "all", "top 4"), low=-0.03, high=0.25)
 said = "Many digits: all blocks against the head {points:+}."
-teach.compare("06.many", said, *two("many digits", "all", "head"), low=-0.1, high=0.3)
+teach.compare("06.many", said, *two("many digits", "all", "head"), low=-0.3, high=0.3)
 
 # %%
 looks = {"head": 0, "top 4": 1, "all": 2}
@@ -500,7 +500,7 @@ for rate in RATES[1:]:
 
 # %%
 figure, words, worst = draw_maps(DEPTHS, RATES)
-caption = "Left: digits learnt. Right: sketches kept, with the old head. One seed."
+caption = "Right: all blocks at the highest rate keep fewest of the sketches. One seed."
 teach.show(figure, caption=caption, alt=words)
 teach.reveal("06.c", worst)
 said = "Top four blocks, digits, at four times the rate: {points:+}."
@@ -538,7 +538,7 @@ said = "With a new head for sketches, against the old head: {points:+}."
 teach.compare("06.features", said, fitted, left, low=-0.02, high=0.45)
 rows = {"before": [before.mean()], "old head": left.mean(1), "new head": fitted.mean(1)}
 figure = teach.dots(rows, baseline=least, label="sketches named rightly")
-caption = "The old head no longer fits the features; a new one finds much of the skill."
+caption = "A new head names more of the sketches than the old one: much is still there."
 teach.show(figure, caption=caption)
 
 # %% [markdown]
@@ -715,7 +715,7 @@ for place, key in enumerate((LINE[0], *OTHER)):
 axes.set(xlabel="sketches still named rightly", ylabel="digits named rightly")
 axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False)
 words = [f"{n} at {short(r)}: {x:.0%} and {y:.0%}" for (n, r), (x, y) in points.items()]
-caption = "Up is learning, right is keeping. Each point is a mean of three seeds."
+caption = "Mixing (dashed) costs digits little, and keeps as many sketches or more."
 teach.show(figure, caption=caption, alt=f"Kept and learnt: {'; '.join(words)}.")
 
 # %% [markdown]
@@ -824,7 +824,7 @@ teach.claim("06.test", said, above, low=0.4, high=0.75)
 #
 # - A rate for each block: 0 is freezing. Depth and rate are one choice.
 # - How many blocks should learn depends on the task and its images. With many images
-#   the whole network is worth trying; the interval says what it gained here.
+#   the whole network may gain or lose; the interval says what it did here.
 # - The more blocks learn, the lower the rate they bear.
 # - Fine-tuning forgets, at higher rates more. Much of it may be only the match of head
 #   and features.
