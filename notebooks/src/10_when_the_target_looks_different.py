@@ -133,7 +133,9 @@ teach.predict(
 pairs = [*photos["learn"][:5], *scan(learn[:5], 0)]
 words = {"labels": [0] * 5 + [1] * 5, "class_names": ["source", "as target"]}
 figure = kerastl.plots.images(pairs, columns=5, **words)
-caption = "Above: images of the source. Below: what the other machine makes of them."
+caption = (
+    "Source images, and below as the other machine makes them: grey, pale, inverted."
+)
 teach.show(figure, caption=caption)
 
 # %% tags=["plumbing"]
@@ -519,9 +521,9 @@ teach.compare("10.dann", said, RIGHT["DANN"], old, low=-0.25, high=0.15)
 #
 # Write `adversary(width, classes)`: a `keras.Model` from rows of `width` numbers to
 # *two* outputs, the logits of the classes and one logit of the domain, in this order.
-# Both come from the same `Dense(8, "relu")`; between it and the domain's `Dense(1)`,
-# which learns as usual, the gradient turns round. `turn` of the text above does that:
-# `keras.layers.Lambda(turn)` makes a layer of it.
+# Both come from the same single `Dense(8, "relu")`; between it and the domain's
+# `Dense(1)`, which learns as usual, the gradient turns round. `turn` of the text above
+# does that: `keras.layers.Lambda(turn)` makes a layer of it.
 
 
 # %% tags=["stub"]
@@ -576,6 +578,11 @@ GROUPS = [np.arange(60) % 3, (ROWS[:, 0] > 0).astype("float32")]
 BOTH = [LOSS, keras.losses.BinaryCrossentropy(from_logits=True)]
 
 
+def loudly(answer):  # its outputs for large numbers: only logits are large too
+    keras.utils.set_random_seed(1)
+    return answer(5, 3).predict(100 * ROWS, verbose=0)
+
+
 @functools.cache
 def one_step(answer, weights):  # how far the shared layer moves; how that loss
     # changes by its step alone, and by the steps of the layers above it alone
@@ -600,6 +607,15 @@ teach.check(
                 [each.shape for each in f(5, 3).outputs] == [(None, 3), (None, 1)]
             ),
             "Return a model with two outputs: the classes' logits, then the domain's.",
+        ),
+        (
+            lambda f: len(f(5, 3).weights) == 6,
+            'Three layers have weights: one `Dense(8, "relu")` under both outputs, and '
+            "one for each output.",
+        ),
+        (
+            lambda f: all(np.abs(each).max() > 1 for each in loudly(f)),
+            "These are probabilities. Give logits: no activation in the last layers.",
         ),
         (
             lambda f: one_step(f, (1, 0))[1] < 0,
@@ -652,7 +668,7 @@ said = "Augmented, against source only: {points:+}."
 teach.compare("10.augmented", said, RIGHT["augmented"], old, low=0.01, high=0.25)
 learn_head("target labels", {**apart, "learn": apart["adapt"]}, known=labels[adapt])
 shown = {way: np.mean(each, axis=1) for way, each in RIGHT.items()}
-caption = "The ladder, on the secret labels: from none of the target to its labels."
+caption = "Of the ways without target labels, augmentation that fits leads."
 teach.show(teach.dots(shown, baseline=baseline), caption=caption)
 
 # %% [markdown]
@@ -685,7 +701,7 @@ for i, row in enumerate(scores.rows):
 axes.set(xlabel="mutual information (no labels)", ylabel="accuracy (secret labels)")
 axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False)
 words = "; ".join(f"{r.name} {r.mutual_information:.2f}" for r in scores.rows)
-caption = "Each way's score without labels, and how right it is (the last seed)."
+caption = "A higher score without labels need not mean a higher accuracy (last seed)."
 teach.show(figure, caption=caption, alt=f"Mutual information by way: {words}.")
 
 # %% [markdown] tags=["quiz"]
