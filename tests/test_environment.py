@@ -33,6 +33,7 @@ def test_a_sound_machine_is_told(home):
     assert report.versions["numpy"] == np.__version__
     assert report.backend == keras.backend.backend()
     assert "tiny" in report.weights["MobileNet"]
+    assert {"MiniText", "MiniGPT"} <= set(report.weights)
     size = sum(
         path.stat().st_size for path in store.folder.rglob("*") if path.is_file()
     )

@@ -295,7 +295,8 @@ def _quiet_writer() -> Iterator[None]:
     """Keep TensorFlow from naming the draft's place, which is gone when it is read."""
     logger = logging.getLogger("tensorflow")
     level = logger.level
-    logger.setLevel(logging.WARNING)
+    # Whoever wants less of it keeps that.
+    logger.setLevel(max(logger.getEffectiveLevel(), logging.WARNING))
     try:
         yield
     finally:

@@ -32,6 +32,7 @@ from kerastl.models.registry import (
 )
 from kerastl.models.text_backbones import (
     build_text_backbone,
+    bundled_parameters,
     check_image_options,
     is_text_network,
 )
@@ -182,18 +183,20 @@ def backbone_table() -> tuple[dict[str, Any], ...]:
     """One row per backbone: size, image sizes, licence, weights that are here now.
 
     `offline` lists what needs no download: the bundled tiny weights, and ImageNet
-    weights in Keras's folder for at least one width.
+    weights in Keras's folder for at least one width. Last come the bundled networks of
+    texts, which need keras-hub.
 
     Returns:
         Rows with the keys `name`, `parameters_millions`, `minimum_size`,
-        `native_size` (pixels), `licence` (of the ImageNet weights) and `offline`.
+        `native_size` (pixels; None: it takes texts), `licence` (of the ImageNet
+        weights, or of the bundled network) and `offline`.
 
     Example:
         >>> next(r for r in backbone_table() if r["name"] == "VGG16")["native_size"]
         224
     """
     bundled = {entry.name for entry in tiny_weights()}
-    return tuple(
+    images = tuple(
         {
             "name": spec.name,
             "parameters_millions": spec.parameters,
@@ -206,6 +209,18 @@ def backbone_table() -> tuple[dict[str, Any], ...]:
         }
         for spec in REGISTRY.values()
     )
+    texts = tuple(
+        {
+            "name": name,
+            "parameters_millions": round(parameters / 1e6, 1),
+            "minimum_size": None,
+            "native_size": None,
+            "licence": "Apache-2.0",
+            "offline": "tiny",
+        }
+        for name, parameters in bundled_parameters().items()
+    )
+    return images + texts
 
 
 def _is_cached(spec: BackboneSpec) -> bool:

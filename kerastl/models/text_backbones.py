@@ -25,6 +25,7 @@ from kerastl.models.text_registry import (
 )
 from kerastl.models.tokenizing import TextEncoder
 from kerastl.models.weights import (
+    bundled_record,
     bundled_texts,
     is_model_file,
     keras_hub,
@@ -59,6 +60,11 @@ def _is_text_preset(name: Any) -> bool:
         return False
     known = _bundled(name) is not None or match_text_preset(name) is not None
     return known or name.startswith(_PLACES) or (Path(name) / "config.json").is_file()
+
+
+def bundled_parameters() -> dict[str, int]:
+    """Name of each bundled network of texts -> number of its parameters."""
+    return {n: bundled_record(record)["parameters"] for n, record in _RECORDS.items()}
 
 
 def _bundled(name: str) -> str | None:

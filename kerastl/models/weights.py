@@ -228,6 +228,11 @@ def tiny_weights() -> tuple[TinyWeights, ...]:
     return tuple(sorted(found))
 
 
+def bundled_record(record_name: str) -> dict[str, Any]:
+    """What is known of a bundled network of texts: its file, its sizes, its checks."""
+    return json.loads((_TINY_FOLDER / f"{record_name}.json").read_text("utf-8"))
+
+
 def bundled_texts(record_name: str = "texts") -> Path:
     """The file of a bundled network of texts, its checksum checked.
 
@@ -237,7 +242,7 @@ def bundled_texts(record_name: str = "texts") -> Path:
     Raises:
         ValueError: If it is damaged.
     """
-    record = json.loads((_TINY_FOLDER / f"{record_name}.json").read_text("utf-8"))
+    record = bundled_record(record_name)
     path = Path(str(_TINY_FOLDER / record["file"]))
     _check_sum(path, record["sha256"], "Install kerastl again.")
     return path

@@ -649,3 +649,19 @@ def test_the_command_measures_accuracy_where_there_are_class_folders(
         kept = json.loads(capsys.readouterr().out.splitlines()[-1])["agreement"]
         assert kept["images"] == (30 if known else 10)
         assert ("int8_accuracy" in kept) == known
+
+
+@pytest.mark.parametrize(
+    ("before", "within"),
+    [(logging.DEBUG, logging.WARNING), (logging.ERROR, logging.ERROR)],
+)
+def test_tensorflow_is_never_louder_while_it_writes(before, within):
+    logger = logging.getLogger("tensorflow")
+    own = logger.level
+    logger.setLevel(before)
+    try:
+        with formats._quiet_writer():
+            assert logger.level == within
+        assert logger.level == before
+    finally:
+        logger.setLevel(own)

@@ -190,7 +190,16 @@ def test_dropout_of_a_frozen_backbone_is_off_in_training():
 
 def test_list_backbones_and_table_name_the_same_networks():
     names = tuple(row["name"] for row in backbone_table())
-    assert names == list_backbones() == tuple(REGISTRY)
+    assert list_backbones() == tuple(REGISTRY)
+    assert names == (*REGISTRY, "MiniText", "MiniGPT")
+
+
+def test_the_table_has_the_size_of_the_bundled_networks_of_texts():
+    pytest.importorskip("keras_hub")
+    rows = {row["name"]: row for row in backbone_table()}
+    for name in ("MiniText", "MiniGPT"):
+        counted = build_backbone(name).count_params() / 1e6
+        assert rows[name]["parameters_millions"] == pytest.approx(counted, abs=0.05)
 
 
 def test_table_shows_the_bundled_weights_only_where_there_are_any(
@@ -201,6 +210,8 @@ def test_table_shows_the_bundled_weights_only_where_there_are_any(
     assert {name for name, text in offline.items() if text} == {
         "MobileNet",
         "MobileNetV2",
+        "MiniText",
+        "MiniGPT",
     }
     assert set(offline.values()) == {"tiny", ""}
 
