@@ -269,7 +269,7 @@ def features(
     shard: str | None = None,
     **options: Any,
 ) -> Reply:
-    """Write the features of images to a file, as arrays in one .npz.
+    """Write the features of images or texts to a file, as arrays in one .npz.
 
     The file holds `features` (n, d) float32, `labels` (n,) (0/1 rows where an image may
     have several; -1 where there are none, or masks or boxes), `class_names`, `paths`
@@ -277,18 +277,22 @@ def features(
     `feature_names`.
 
     Args:
-        data: A folder of class folders, a plain folder of images, or the name of a
-            dataset.
+        data: A folder of class folders, a plain folder of images, a .csv file of
+            images or texts, or the name of a dataset.
         output: An .npz file; with `shard` a folder.
         overwrite: Replace the file if it exists.
-        backbone: See `kerastl backbones`.
+        backbone: See `kerastl backbones`; for texts MiniText, or another of texts.
         shard: Only this share of the images, such as 3/10, the third of ten: for work
             that several processes or machines share. A share that is there already is
-            not computed again. `kerastl merge` puts all of them together.
+            not computed again. `kerastl merge` puts all of them together. Of a folder
+            of class folders each share reads all files first, to leave out copies.
         **options: Of `feature_network`.
     """
     from kerastl.features.files import extract, features_file, write
 
+    if shard is None:
+        features_file(output, overwrite)
+    data = _read_table(data, options, TABLE)
     if shard is not None:
         from kerastl.features.shards import extract_shard
 
@@ -298,20 +302,19 @@ def features(
         record = {"images": images, "output": file, "computed": done.computed}
         how = "written to" if done.computed else "there already:"
         return Reply(record, f"Share {shard}: {images} images, {how} {file}")
-    features_file(output, overwrite)
     made = extract(backbone, data, **options)
     write(made, output, overwrite=overwrite)
     return _written(made, output)
 
 
-def merge(data: str, *, output: str, overwrite: bool = False) -> Reply:
+def merge(folder: str, *, output: str, overwrite: bool = False) -> Reply:
     """Put the shares that `kerastl features --shard` wrote together in one .npz file.
 
     It holds, bit for bit, what one run without shares would have written. A share that
     is missing, damaged or of another job is named, and nothing is written.
 
     Args:
-        data: The folder of the shares.
+        folder: That of the shares.
         output: An .npz file.
         overwrite: Replace the file if it exists.
     """
@@ -319,7 +322,7 @@ def merge(data: str, *, output: str, overwrite: bool = False) -> Reply:
     from kerastl.features.shards import merge_shards
 
     features_file(output, overwrite)
-    made = merge_shards(data)
+    made = merge_shards(folder)
     write(made, output, overwrite=overwrite)
     return _written(made, output)
 
@@ -414,6 +417,7 @@ def _read_table(
     if not columns:
         return data
     reading = {"validation": validation, "seed": options.get("seed", 0)}
+    reading["on_bad"] = options.get("on_bad", "error")
     with ProgressLine("reading images") as progress:
         return kerastl.open_data(data, progress=progress, **columns, **reading)
 
@@ -613,7 +617,8 @@ COMMANDS: dict[str, tuple[Callable[..., Reply], tuple[str, ...]]] = {
             "features.network:open_backbone alpha weights image_size",
             "features.network:feature_network at pooling",
             "features.network:extract_features resize",
-            "features.files:extract labels on_bad",
+            "features.files:extract on_bad",
+            f"data.inputs:open_data {' '.join(TABLE)}",
         ),
     ),
     "merge": (merge, ()),

@@ -8,7 +8,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from kerastl._checks import check_choice, check_integer, warn
+from kerastl._checks import check_choice, check_integer, fail, warn
 from kerastl._files import new_file, whole_file
 from kerastl._progress import ProgressLine
 from kerastl.data.folders import left_out, walk
@@ -23,6 +23,7 @@ from kerastl.features.network import (
 )
 from kerastl.models.layers import feature_columns
 from kerastl.models.record import network_size
+from kerastl.models.text_backbones import is_text_network
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,8 +85,8 @@ def extract(
         pooling: The same.
         resize: The same.
         batch_size: The same.
-        labels: As for `open_data`: the column of a table, or `"masks"` or `"boxes"` of
-            a folder that has both.
+        labels: As for `open_data`. For other columns of a table pass what that
+            returns as `data`.
         on_bad: `"error"` names a file that cannot be read; `"skip"` leaves it out, with
             a warning.
 
@@ -195,10 +196,24 @@ def prepare(
     check_integer("batch_size", batch_size, 1)
     check_choice("on_bad", on_bad, ("error", "skip"))
     parts = _read_parts(data, labels, on_bad)
+    _check_kind(parts, backbone)
     opened = open_backbone(backbone, image_size=image_size, **opening)
     network = feature_network(opened, at=at, pooling=pooling)
     size = network_size(network, image_size)
     return Extraction(parts, network, size, resize, batch_size, on_bad)
+
+
+def _check_kind(parts: Mapping[str, Examples], backbone: Any) -> None:
+    """Raise unless texts go to a network of texts, and images to one of images."""
+    texts = any(isinstance(part, TextSet) for part in parts.values())
+    if texts == is_text_network(backbone):
+        return
+    name = getattr(backbone, "name", str(backbone))
+    if not texts:
+        fail("backbone", "a network of images, as these data are images", name)
+    hint = 'Pass backbone="MiniText", which is bundled, or the name, folder or model '
+    hint += "of another."
+    fail("backbone", "a network of texts, as these data are texts", name, hint)
 
 
 def write(features: Features, output: str | Path, *, overwrite: bool = False) -> None:

@@ -6,6 +6,8 @@ order, and one that was killed is started again.
 
 import json
 import re
+import tempfile
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -62,14 +64,15 @@ def read_shard(text: str) -> tuple[int, int]:
     match = re.fullmatch(r"(\d+)/(\d+)", str(text).strip())
     number, of = map(int, match.groups()) if match else (0, 0)
     if not 1 <= number <= of:
-        fail("shard", "a share and their number, from 1/10 to 10/10", text)
+        expected = "the number of a share and how many there are, from 1/10 to 10/10"
+        fail("shard", expected, text)
     return number, of
 
 
 def extract_shard(
     backbone: str | keras.Model,
     data: str | Path | Splits | ImageSet,
-    folder: str | Path,
+    output: str | Path,
     shard: str,
     *,
     alpha: float | None = None,
@@ -92,7 +95,7 @@ def extract_shard(
     Args:
         backbone: As for `extract`.
         data: The same.
-        folder: Where the shares are written; made if it is not there.
+        output: Folder where the shares are written; made if it is not there.
         shard: `"3/10"`: the third of ten.
         alpha: As for `extract`, like all but the last that follow; equal for all
             shares.
@@ -125,9 +128,7 @@ def extract_shard(
         ('features-2-of-2.npz', 1, True)
     """
     number, of = read_shard(shard)
-    folder = user_path("output", folder)
-    if folder.exists() and not folder.is_dir():
-        fail("output", "a folder for the shares", str(folder), "It is a file.")
+    folder = _writable(output)
     job = prepare(
         backbone,
         data,
@@ -152,12 +153,26 @@ def extract_shard(
         fail("output", "a folder of this job's shares", str(file), reason + hint)
     spans = _spans(job, number, of)
     made = job.compute(spans)
-    folder.mkdir(parents=True, exist_ok=True)
     asked = sum(stop - first for first, stop in spans.values())
     total = sum(map(len, job.parts.values()))
     said = {"key": key, "asked": asked, "total": total}
     write_arrays(file, file_arrays(made) | said)
     return Shard(file, len(made.features), computed=True)
+
+
+def _writable(output: str | Path) -> Path:
+    """The folder of the shares, made and tried: before the work, not after."""
+    folder = user_path("output", output)
+    if folder.exists() and not folder.is_dir():
+        fail("output", "a folder for the shares", str(folder), "It is a file.")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        hint = f"{error.strerror or error}."
+        fail("output", "a folder that can be written to", str(folder), hint)
+    return folder
 
 
 def merge_shards(folder: str | Path) -> Features:
@@ -182,9 +197,9 @@ def merge_shards(folder: str | Path) -> Features:
         ...     merge_shards(folder).counts()
         {'train': 2}
     """
-    folder = user_path("data", folder)
+    folder = user_path("folder", folder)
     if not folder.is_dir():
-        fail("data", "a folder of shares", str(folder), error=FileNotFoundError)
+        fail("folder", "a folder of shares", str(folder), error=FileNotFoundError)
     found = {
         tuple(map(int, match.groups())): folder / match.group()
         for match in (_FILE.fullmatch(each.name) for each in folder.iterdir())
@@ -192,35 +207,53 @@ def merge_shards(folder: str | Path) -> Features:
     }
     if not found:
         hint = "kerastl features --shard 1/10 writes features-1-of-10.npz and so on."
-        fail("data", "a folder of shares", str(folder), hint)
+        fail("folder", "a folder of shares", str(folder), hint)
     numbers = sorted({of for _, of in found})
     if len(numbers) > 1:
         hint = "Each is a job of its own: remove the files of one."
         listed = " and ".join(map(str, numbers))
-        fail("data", "shares of one number", f"{listed} shares", hint)
+        fail("folder", "shares of one number", f"{listed} shares", hint)
     of = numbers[0]
     missing = [f"{n}/{of}" for n in range(1, of + 1) if (n, of) not in found]
     if missing:
         hint = f"Run the others: --shard {', '.join(missing[:_LISTED])}"
         hint += " and so on." if len(missing) > _LISTED else "."
-        fail("data", f"all {of} shares", f"{of - len(missing)} in {folder}", hint)
-    shares = []
-    for _, file in sorted(found.items()):
+        fail("folder", f"all {of} shares", f"{of - len(missing)} in {folder}", hint)
+    shares, files = [], [file for _, file in sorted(found.items())]
+    for file in files:
         share = _read(file)
         if share is None:
             hint = "It is damaged: compute it again."
-            fail("data", "files that extract_shard wrote", str(file), hint)
-        if shares and share["key"] != shares[0]["key"]:
-            hint = "It is of other images or settings: compute it again."
-            fail("data", "shares of one job", str(file), hint)
+            fail("folder", "files that extract_shard wrote", str(file), hint)
         shares.append(share)
+    _check_one_job(dict(zip(files, shares, strict=True)))
     total, asked = int(shares[0]["total"]), sum(int(each["asked"]) for each in shares)
     if asked != total:
-        fail("data", f"shares of {total} images together", asked)
+        fail("folder", f"a folder of shares of {total} images together", asked)
     made = _joined(shares)
     if len(made.features) < total:
         warn(f"{total - len(made.features)} of {total} images were left out by shares.")
     return made
+
+
+def _check_one_job(shares: dict[Path, dict[str, Any]]) -> None:
+    """Raise, naming the shares of another job than most, unless all are of one.
+
+    Args:
+        shares: File -> what it holds.
+    """
+    keys = {file.name: str(share["key"]) for file, share in shares.items()}
+    (usual, most), *others = Counter(keys.values()).most_common()
+    if not others:
+        return
+    # Where no job has the most shares, nobody can say which is meant.
+    doubtful = most == others[0][1]
+    odd = [name for name, key in keys.items() if doubtful or key != usual]
+    listed = ", ".join(odd[:_LISTED]) + (" and so on" if len(odd) > _LISTED else "")
+    than = "each other" if doubtful else "the rest"
+    hint = f"Of other images or settings than {than}: compute those that are not "
+    hint += "meant again, by kerastl features with --shard and --overwrite."
+    fail("folder", "a folder of shares of one job", listed, hint)
 
 
 def _joined(shares: list[dict[str, Any]]) -> Features:
@@ -264,7 +297,7 @@ def _spans(job: Extraction, number: int, of: int) -> dict[str, tuple[int, int]]:
 
 def _job_key(job: Extraction) -> str:
     """What must be equal for shares to belong together."""
-    said = [network_key(job.network), job.resize, str(job.batch_size), job.on_bad]
+    said = [network_key(job.network), job.resize, str(job.batch_size)]
     for name, part in job.parts.items():
         said += [name, json.dumps([list(part.class_names), row_labels(part).tolist()])]
         if isinstance(part, TextSet):

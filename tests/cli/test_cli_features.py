@@ -183,3 +183,72 @@ def test_missing_data_fail_in_one_line(command, tmp_path):
     done = command("features", tmp_path / "absent", "-o", tmp_path / "f.npz")
     assert (done.status, done.err.count("\n")) == (1, 1)
     assert "absent" in done.err
+
+
+def test_merged_shares_are_the_file_of_one_run(command, image_folder, tmp_path):
+    whole, merged, shares = (tmp_path / n for n in ("whole.npz", "merged.npz", "in"))
+    options = (*OPTIONS, "--json")
+    assert command("features", image_folder, "-o", whole, *options).status == 0
+    for number in (2, 1, 2):
+        part = ("--shard", f"{number}/2")
+        done = command("features", image_folder, "-o", shares, *part, *options)
+        assert done.status == 0, done.err
+    assert not done.json()["computed"]
+    done = command("merge", shares, "-o", merged, "--json")
+    assert done.json()["images"] == 12
+    assert merged.read_bytes() == whole.read_bytes()
+
+
+def test_a_share_of_other_settings_is_named_with_the_way_out(
+    command, image_folder, tmp_path
+):
+    for part, more in (("1/2", ()), ("2/2", ("--pooling", "max"))):
+        given = ("-o", tmp_path, "--shard", part, *OPTIONS, *more)
+        assert command("features", image_folder, *given).status == 0
+    done = command("merge", tmp_path, "-o", tmp_path / "merged.npz")
+    assert done.status == 1
+    assert "features-1-of-2.npz, features-2-of-2.npz" in done.err
+    assert "--overwrite" in done.err
+    again = ("-o", tmp_path, "--shard", "2/2", *OPTIONS)
+    done = command("features", image_folder, *again)
+    assert (done.status, "--overwrite" in done.err) == (2, True)
+    assert command("features", image_folder, *again, "--overwrite").status == 0
+    assert command("merge", tmp_path, "-o", tmp_path / "merged.npz").status == 0
+
+
+def test_columns_of_a_table_are_named_as_for_train(made, image_folder, tmp_path):
+    files = sorted(image_folder.rglob("*.png"))
+    rows = [
+        f"{file},{file.parent.name},{number},{('train', 'test')[number % 2]}"
+        for number, file in enumerate(files)
+    ]
+    table = tmp_path / "table.csv"
+    table.write_text("\n".join(["file,colour,weight,part", *rows]))
+    _, arrays = made("--labels", "colour", "--split", "part", data=table)
+    assert sorted(arrays["class_names"]) == ["blue", "green", "red"]
+    assert arrays["split"].tolist() == ["train"] * 6 + ["test"] * 6
+    options = ("--targets", "weight", "--split", "part", "--overwrite")
+    _, arrays = made(*options, data=table)
+    assert sorted(arrays["labels"].ravel()) == list(range(12))
+
+
+def test_texts_ask_for_a_network_of_texts(command, tmp_path):
+    table = tmp_path / "reviews.csv"
+    rows = [f"a fine film {n} of all,good\na dull one {n} it was,bad" for n in range(5)]
+    table.write_text("\n".join(["review,verdict", *rows]))
+    done = command("features", table, "-o", tmp_path / "f.npz")
+    assert "Pass --backbone MiniText" in done.err
+    pytest.importorskip("keras_hub")
+    given = ("-o", tmp_path / "f.npz", "--backbone", "MiniText", "--text", "review")
+    assert command("features", table, *given, "--labels", "verdict").status == 0
+    with np.load(tmp_path / "f.npz") as arrays:
+        assert arrays["features"].shape == (10, 256)
+        assert arrays["class_names"].tolist() == ["bad", "good"]
+
+
+def test_the_help_says_each_thing_once(command):
+    said = " ".join(command("features", "--help").out.split())
+    assert "a .csv file of images or texts" in said
+    assert said.count("Column of class names, or columns of 0 and 1") == 1
+    assert said.count("masks or boxes for a folder that has both") == 1
+    assert said.count("or boxes of a folder that has both") == 0

@@ -42,7 +42,7 @@ def shares(data, folder, of, numbers=None, **options):
     numbers = numbers or range(of, 0, -1)
     options = {**OPTIONS, **options}
     return [
-        extract_shard(data=data, folder=folder, shard=f"{n}/{of}", **options)
+        extract_shard(data=data, output=folder, shard=f"{n}/{of}", **options)
         for n in numbers
     ]
 
@@ -122,8 +122,40 @@ def test_shares_of_other_data_are_not_merged(tmp_path, change):
     shares(data, tmp_path, 2, [1])
     change(data)
     shares(data, tmp_path, 2, [2])
-    with pytest.raises(ValueError, match=r"one job.*features-2-of-2"):
+    # Of two nobody can say which is meant.
+    told = r"features-1-of-2.npz, features-2-of-2.npz.*than each other.*--overwrite"
+    with pytest.raises(ValueError, match=told):
         merge_shards(tmp_path)
+
+
+def test_of_many_shares_the_one_that_differs_is_named(tmp_path):
+    data = three_parts()
+    shares(data, tmp_path, 3, [2, 3])
+    change_a_label(data)
+    shares(data, tmp_path, 3, [1])
+    with pytest.raises(ValueError, match=r"`folder`.*='features-1-of-3.npz'.*the rest"):
+        merge_shards(tmp_path)
+
+
+def test_what_happens_to_unreadable_files_is_no_other_job(tmp_path):
+    data = three_parts()
+    shares(data, tmp_path, 2, [1], on_bad="skip")
+    shares(data, tmp_path, 2, [2])
+    assert_equal(merge_shards(tmp_path), extract(data=data, **OPTIONS))
+
+
+def test_a_folder_that_cannot_be_made_is_told_before_the_work(tmp_path, monkeypatch):
+    monkeypatch.delattr("kerastl.features.shards.prepare")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ValueError, match="`output` must be a folder that can be"):
+        extract_shard(output=tmp_path / "file" / "in", data="x", shard="1/2", **OPTIONS)
+
+
+def test_texts_and_images_go_to_networks_of_their_own(tmp_path):
+    with pytest.raises(ValueError, match=r'a network of texts.*="MiniText"'):
+        extract("MobileNet", TextSet(["a fine film", "a dull one"]))
+    with pytest.raises(ValueError, match="a network of images"):
+        extract("MiniText", three_parts())
 
 
 def test_a_missing_share_is_named(tmp_path):
@@ -192,5 +224,5 @@ def test_the_batches_of_a_share_are_those_of_one_run(tmp_path):
     network = adapt_backbone(network, preprocessing="none")
     data, options = three_parts(), {"backbone": network, "batch_size": 4}
     for number in range(1, 7):
-        extract_shard(data=data, folder=tmp_path, shard=f"{number}/6", **options)
+        extract_shard(data=data, output=tmp_path, shard=f"{number}/6", **options)
     assert_equal(merge_shards(tmp_path), extract(data=data, **options))
