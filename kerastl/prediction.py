@@ -12,7 +12,8 @@ import numpy as np
 from kerastl._checks import check_choice, check_integer, fail, warn
 from kerastl._progress import Progress
 from kerastl._tables import Tabular
-from kerastl.data.augmentation import Augmentation, check_views, view_rows
+from kerastl.data.augmentation import Augmentation, check_views
+from kerastl.data.changes_numpy import view_rows
 from kerastl.data.decoding import as_pixels, decoding_errors, upright_size
 from kerastl.data.images import PixelStore, ReadableStore
 from kerastl.data.inputs import as_image_set

@@ -373,7 +373,9 @@ class Run:
         """Read, train, score, write; what was learnt is kept, whatever goes wrong."""
         # Imported before the clock starts: the first use would count as reading.
         import sklearn  # noqa: F401
-        import tensorflow as tf  # noqa: F401
+
+        if keras.backend.backend() == "tensorflow":
+            import tensorflow as tf  # noqa: F401
 
         clock = Clock()
         strategy = self.strategy and device_strategy(self.strategy)

@@ -1,17 +1,10 @@
 """Random changes of images and what they are made of, seeded by example."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from kerastl._checks import check_choice, check_integer, check_number, fail
-from kerastl.data.images import PixelStore
-
-if TYPE_CHECKING:
-    import tensorflow as tf
-
 
 #: The first six move pixels; the next three are factors of `recolour`.
 OPERATIONS = (
@@ -100,76 +93,11 @@ def colour_steps(
     return steps, strengths.astype(np.float32)
 
 
-def sharpen(images: "tf.Tensor", strengths: "tf.Tensor") -> "tf.Tensor":
-    """Images between smooth (0) and sharper than they were (above 1)."""
-    import tensorflow as tf
-
-    height, width = images.shape[1], images.shape[2]
-    inner = images[:, 1 : height - 1, 1 : width - 1]
-    near = sum(
-        images[:, y : height - 2 + y, x : width - 2 + x]
-        for y in range(3)
-        for x in range(3)
-    )
-    change = (near + 4 * inner) / 13 - inner
-    smooth = images + tf.pad(change, [[0, 0], [1, 1], [1, 1], [0, 0]])
-    factor = strengths[:, :1, None, None]
-    return tf.clip_by_value(smooth + factor * (images - smooth), 0.0, 255.0)
-
-
-def posterize(images: "tf.Tensor", strengths: "tf.Tensor") -> "tf.Tensor":
-    """Images with fewer grey levels: the lowest of each run of them."""
-    import tensorflow as tf
-
-    run = strengths[:, :1, None, None]
-    return tf.floor(tf.round(images) / run) * run
-
-
-def solarize(images: "tf.Tensor", strengths: "tf.Tensor") -> "tf.Tensor":
-    """Images whose bright pixels, from a limit on, are inverted."""
-    import tensorflow as tf
-
-    return tf.where(images < strengths[:, :1, None, None], images, 255 - images)
-
-
-def autocontrast(images: "tf.Tensor", strengths: "tf.Tensor") -> "tf.Tensor":
-    """Images whose channels each span 0-255."""
-    import tensorflow as tf
-
-    low = tf.reduce_min(images, axis=(1, 2), keepdims=True)
-    high = tf.reduce_max(images, axis=(1, 2), keepdims=True)
-    span = high - low
-    flat = span < 1
-    wide = (images - low) * (255 / tf.where(flat, 1.0, span))
-    return tf.where(flat, images, tf.minimum(wide, 255.0))
-
-
-def equalize(images: "tf.Tensor", strengths: "tf.Tensor") -> "tf.Tensor":
-    """Images whose grey levels are about equally frequent in each channel."""
-    import tensorflow as tf
-
-    shape = tf.shape(images)
-    levels = tf.transpose(tf.cast(tf.round(images), tf.int32), [0, 3, 1, 2])
-    levels = tf.reshape(levels, [shape[0] * shape[3], shape[1] * shape[2]])
-    rows = tf.shape(levels)[0]
-    bins = levels + 256 * tf.range(rows)[:, None]
-    counts = tf.math.unsorted_segment_sum(tf.ones_like(bins), bins, 256 * rows)
-    brightest = tf.reduce_max(bins, axis=1)
-    # So that the brightest level becomes 255.
-    step = (shape[1] * shape[2] - tf.gather(counts, brightest)) // 255
-    below = tf.cumsum(tf.reshape(counts, [rows, 256]), axis=1, exclusive=True)
-    table = (below + step[:, None] // 2) // tf.maximum(step, 1)[:, None]
-    table = tf.where(step[:, None] > 0, tf.minimum(table, 255), tf.range(256)[None])
-    made = tf.gather(tf.reshape(table, [-1]), bins)
-    made = tf.reshape(made, [shape[0], shape[3], shape[1], shape[2]])
-    return tf.cast(tf.transpose(made, [0, 2, 3, 1]), images.dtype)
-
-
 FILLS = ("reflect", "nearest")
 # One column each: flip, rotation, area, aspect, x, y, brightness, contrast, saturation.
 _DRAWS = 9
 # Rec. 601 luma: how bright the eye finds red, green and blue.
-_LUMA = np.array([0.299, 0.587, 0.114], np.float32)
+LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 # Pixels of float32 positions near an edge may round to beyond it.
 _EDGE = 1e-5
 
@@ -358,18 +286,6 @@ def rectangles(
     return np.where(chosen, boxes, 0).astype(np.float32)
 
 
-def erase(images: "tf.Tensor", boxes: "tf.Tensor") -> "tf.Tensor":
-    """Images with their mean colours in the rectangles of `rectangles`."""
-    import tensorflow as tf
-
-    top, left, bottom, right = (boxes[:, i, None] for i in range(4))
-    rows = tf.range(images.shape[1], dtype=tf.float32)
-    columns = tf.range(images.shape[2], dtype=tf.float32)
-    tall, wide = (rows >= top) & (rows < bottom), (columns >= left) & (columns < right)
-    inside = tall[:, :, None, None] & wide[:, None, :, None]
-    return tf.where(inside, tf.reduce_mean(images, (1, 2), keepdims=True), images)
-
-
 def transforms(
     augmentation: Augmentation, draws: np.ndarray, height: int, width: int
 ) -> np.ndarray:
@@ -414,67 +330,6 @@ def tones(augmentation: Augmentation, draws: np.ndarray) -> np.ndarray:
     """Factors `(n, 3)` of brightness, contrast and saturation; 1 changes nothing."""
     most = [augmentation.brightness, augmentation.contrast, augmentation.saturation]
     return (1 + (2 * draws[:, 6:] - 1) * np.array(most)).astype(np.float32)
-
-
-def move(
-    images: "tf.Tensor", maps: "tf.Tensor", *, size: tuple[int, int], fill: str
-) -> "tf.Tensor":
-    """Images under affine maps, bilinear, float32."""
-    import tensorflow as tf
-
-    return tf.raw_ops.ImageProjectiveTransformV3(
-        images=tf.cast(images, tf.float32),
-        transforms=maps,
-        output_shape=size,
-        fill_value=0.0,
-        interpolation="BILINEAR",
-        fill_mode=fill.upper(),
-    )
-
-
-def crop(
-    images: "tf.Tensor", boxes: "tf.Tensor", *, size: tuple[int, int]
-) -> "tf.Tensor":
-    """Upright windows of images, bilinear, float32: the fast case of `move`."""
-    import tensorflow as tf
-
-    def cut(images: "tf.Tensor", boxes: "tf.Tensor") -> "tf.Tensor":
-        rows = tf.range(tf.shape(images)[0])
-        return tf.image.crop_and_resize(images, boxes, rows, size)
-
-    if images.shape[0] is not None:
-        return cut(images, boxes)
-    # TensorFlow to 2.20 warns, whatever the log level, in a thousand characters that it
-    # cannot guess the cost of crops whose number it does not know. Of one it knows it.
-    return tf.map_fn(
-        lambda pair: cut(pair[0][None], pair[1][None])[0],
-        (images, boxes),
-        fn_output_signature=tf.TensorSpec((*size, images.shape[-1]), tf.float32),
-    )
-
-
-def recolour(images: "tf.Tensor", factors: "tf.Tensor") -> "tf.Tensor":
-    """Images with other brightness, contrast and saturation, cut to 0-255.
-
-    The three steps are one linear map of the colours plus a grey level:
-    `s c b x + (1 - s) c b grey(x) + (1 - c) b mean(grey)`.
-    """
-    import tensorflow as tf
-
-    shape = tf.shape(images)
-    colours = tf.reshape(images, [shape[0], -1, 3])
-    bright, contrast, saturation = (factors[:, i, None, None] for i in range(3))
-    mean = tf.reduce_mean(colours, axis=1, keepdims=True) @ _LUMA[None, :, None]
-    gain = bright * contrast
-    mixing = saturation * tf.eye(3) + (1 - saturation) * _LUMA[:, None] * tf.ones(
-        [1, 3]
-    )
-    colours = colours @ (gain * mixing) + (1 - contrast) * bright * mean
-    return tf.reshape(tf.clip_by_value(colours, 0.0, 255.0), shape)
-
-
-#: In the order of `colour_steps`.
-_STEPS = (recolour, sharpen, posterize, solarize, autocontrast, equalize)
 
 
 def as_maps(geometry: np.ndarray, height: int, width: int) -> np.ndarray:
@@ -529,73 +384,23 @@ def draw_changes(
     return changes
 
 
-def changes_signature(chance: Augmentation, total: int) -> dict[str, "tf.TensorSpec"]:
+def changes_signature(
+    chance: Augmentation, total: int
+) -> dict[str, tuple[tuple[int, ...], str]]:
     """Shapes and types of what `draw_changes` makes."""
-    import tensorflow as tf
-
-    changes = {}
+    changes: dict[str, tuple[tuple[int, ...], str]] = {}
     # None of no columns: `Dataset.unbatch` crashes on empty rows.
     if chance.moves:
-        columns = 4 if chance.is_window else 8
-        changes["geometry"] = tf.TensorSpec((total, columns), tf.float32)
+        changes["geometry"] = (total, 4 if chance.is_window else 8), "float32"
     if chance.recolours:
-        changes["tones"] = tf.TensorSpec((total, 3), tf.float32)
+        changes["tones"] = (total, 3), "float32"
     if chance.operations:
-        shape = (total, chance.operations)
-        changes["steps"] = tf.TensorSpec(shape, tf.int32)
-        changes["strengths"] = tf.TensorSpec((*shape, 3), tf.float32)
+        shape = total, chance.operations
+        changes["steps"] = shape, "int32"
+        changes["strengths"] = (*shape, 3), "float32"
     if chance.erasing:
-        changes["erased"] = tf.TensorSpec((total, 4), tf.float32)
+        changes["erased"] = (total, 4), "float32"
     return changes
-
-
-def change(
-    images: "tf.Tensor",
-    changes: dict[str, "tf.Tensor"],
-    chance: Augmentation,
-    size: tuple[int, int],
-) -> "tf.Tensor":
-    """A batch of images 0-255 with its rows of `draw_changes` applied, float32."""
-    import tensorflow as tf
-
-    if chance.moves and chance.is_window:
-        images = crop(images, changes["geometry"], size=size)
-    elif chance.moves:
-        images = move(images, changes["geometry"], size=size, fill=chance.fill)
-    images = tf.cast(images, tf.float32)
-    if chance.recolours:
-        images = recolour(images, changes["tones"])
-    if chance.operations:
-        images = operate(images, changes["steps"], changes["strengths"])
-    if chance.erasing:
-        images = erase(images, changes["erased"])
-    return images
-
-
-def operate(
-    images: "tf.Tensor", steps: "tf.Tensor", strengths: "tf.Tensor"
-) -> "tf.Tensor":
-    """Images after the operations drawn for each, one after the other.
-
-    Each operation sees the images that it was drawn for and no others.
-
-    Args:
-        images: Float `(b, height, width, 3)`, 0-255.
-        steps: Integers `(b, k)` below 6, as from `colour_steps`.
-        strengths: Floats `(b, k, 3)`.
-    """
-    import tensorflow as tf
-
-    rows = tf.range(tf.shape(images)[0])
-    shape = images.shape
-    for slot in range(steps.shape[1]):
-        step, strength = steps[:, slot], strengths[:, slot]
-        places = tf.dynamic_partition(rows, step, len(_STEPS))
-        parts = tf.dynamic_partition(images, step, len(_STEPS))
-        levels = tf.dynamic_partition(strength, step, len(_STEPS))
-        made = [f(*given) for f, *given in zip(_STEPS, parts, levels, strict=True)]
-        images = tf.ensure_shape(tf.dynamic_stitch(places, made), shape)
-    return images
 
 
 def check_views(views: int, augment: str | Augmentation | None, seed: int) -> None:
@@ -609,36 +414,3 @@ def check_views(views: int, augment: str | Augmentation | None, seed: int) -> No
     chance = as_augmentation(augment)
     if views > 1 and (chance is None or not chance.differs):
         fail("augment", "an augmentation, for the views to differ", augment)
-
-
-def view_rows(
-    store: PixelStore, view: int, augment: str | Augmentation | None, seed: int
-) -> Callable[[np.ndarray], np.ndarray]:
-    """What gives the pixels of one view by index.
-
-    Args:
-        store: Pixels of the images as they are.
-        view: 0: the images themselves; 1: their mirror images where the augmentation
-            flips at all; the others are drawn.
-        augment: Augmentation that the views come from.
-        seed: Non-negative integer; an image's view follows from it, the view's number
-            and the image's index.
-    """
-    if view == 0:
-        return store.rows
-    chance = as_augmentation(augment)
-    if view == 1 and chance.flip:
-        return lambda indices: store.rows(indices)[:, :, ::-1]
-    size = store.image_size
-    changes = draw_changes(chance, len(store.image_set), size, seed, view)
-
-    def rows(indices: np.ndarray) -> np.ndarray:
-        import tensorflow as tf
-
-        # On a GPU TensorFlow would take the memory from JAX.
-        with tf.device("CPU"):
-            mine = {name: tf.constant(row[indices]) for name, row in changes.items()}
-            images = tf.constant(store.rows(indices))
-            return change(images, mine, chance, size).numpy()
-
-    return rows

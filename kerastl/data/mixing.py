@@ -7,14 +7,10 @@ between the pixels, not of the pixels that were pasted.
 """
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from kerastl._checks import check_number, fail
-
-if TYPE_CHECKING:
-    import tensorflow as tf
 
 
 @dataclass(frozen=True)
@@ -95,16 +91,14 @@ class Mixing:
         rows = {"partner": partner, "share": share, "blend": blend}
         return {**rows, "box": box} if self.cutmix else rows
 
-    def signature(self, total: int) -> dict[str, "tf.TensorSpec"]:
+    def signature(self, total: int) -> dict[str, tuple[tuple[int, ...], str]]:
         """Shapes and types of what `draw` makes."""
-        import tensorflow as tf
-
         rows = {
-            "partner": tf.TensorSpec((total,), tf.int64),
-            "share": tf.TensorSpec((total,), tf.float32),
-            "blend": tf.TensorSpec((total,), tf.float32),
+            "partner": ((total,), "int64"),
+            "share": ((total,), "float32"),
+            "blend": ((total,), "float32"),
         }
-        box = {"box": tf.TensorSpec((total, 4), tf.int32)}
+        box = {"box": ((total, 4), "int32")}
         return {**rows, **box} if self.cutmix else rows
 
 
@@ -132,46 +126,3 @@ def as_mixing(mixing: Mixing | None) -> Mixing | None:
         hint = "Pass Mixing(mixup=0.2)."
         fail("mixing", "a Mixing", mixing, hint, TypeError)
     return mixing if mixing.is_on else None
-
-
-def mix_images(images: "tf.Tensor", mixture: dict[str, "tf.Tensor"]) -> "tf.Tensor":
-    """A batch mixed with its partners.
-
-    Args:
-        images: Float `(b, ...)`; with a box `(b, height, width, channels)`.
-        mixture: The rows of `Mixing.draw`.
-    """
-    import tensorflow as tf
-
-    partners = tf.gather(images, mixture["partner"])
-    ones = [1] * (images.shape.rank - 1)
-    blend = tf.reshape(mixture["blend"], [-1, *ones])
-    mixed = blend * images + (1 - blend) * partners
-    if "box" not in mixture:
-        return mixed
-    top, left, bottom, right = (
-        mixture["box"][:, i, None, None, None] for i in range(4)
-    )
-    y = tf.range(tf.shape(images)[1])[None, :, None, None]
-    x = tf.range(tf.shape(images)[2])[None, None, :, None]
-    inside = (y >= top) & (y < bottom) & (x >= left) & (x < right)
-    return tf.where(inside, partners, mixed)
-
-
-def mix_labels(
-    labels: "tf.Tensor", mixture: dict[str, "tf.Tensor"], num_classes: int
-) -> "tf.Tensor":
-    """The share of each class in a mixed batch, float32 `(b, num_classes)`.
-
-    Args:
-        labels: Class indices `(b,)`, or numbers `(b, num_classes)`.
-        mixture: The rows of `Mixing.draw`.
-        num_classes: Number of classes.
-    """
-    import tensorflow as tf
-
-    if labels.shape.rank == 1:
-        labels = tf.one_hot(labels, num_classes)
-    labels = tf.cast(labels, tf.float32)
-    share = mixture["share"][:, None]
-    return share * labels + (1 - share) * tf.gather(labels, mixture["partner"])

@@ -8,23 +8,21 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol
 
+import keras
 import numpy as np
 
 from kerastl._checks import check_integer, fail, image_size_pair
 from kerastl.data import decoding
 from kerastl.data import images as image_code
 from kerastl.data.augmentation import Augmentation, as_augmentation
-from kerastl.data.batches import Epochs, source_batches
+from kerastl.data.batches import Epochs
 from kerastl.data.dense import DenseTargets
 from kerastl.data.images import MEMORY_LIMIT, PixelStore
 from kerastl.data.mixing import Mixing, as_mixing
 from kerastl.data.sets import ImageSet
 from kerastl.data.texts import TextSet
-
-if TYPE_CHECKING:
-    import tensorflow as tf
 
 
 class StoredRows(Protocol):
@@ -137,7 +135,14 @@ class Source:
             others=others,
             share=share,
         )
-        return source_batches(epochs, drop_remainder=drop_remainder, epoch=epoch)
+        given = {"drop_remainder": drop_remainder, "epoch": epoch}
+        if keras.backend.backend() == "tensorflow":
+            from kerastl.data.batches_tensorflow import source_batches
+
+            return source_batches(epochs, **given)
+        from kerastl.data.batches_numpy import RowBatches
+
+        return RowBatches(epochs, **given)
 
 
 def pixels_key(image_set: ImageSet, size: tuple[int, int], resize: str) -> str:
@@ -443,8 +448,8 @@ def batches(
     epoch: int | Callable[[], int] = 0,
     memory_limit: int = MEMORY_LIMIT,
     pixels: PixelStore | None = None,
-) -> "tf.data.Dataset":
-    """A `tf.data.Dataset` of batches of pixels 0-255 and labels.
+) -> Any:
+    """Batches of pixels 0-255 and labels, as `Model.fit` takes them.
 
     Never rescale its images to 0-1: a network built here takes 0-255. Each
     iteration is a new epoch, with an order and an augmentation of its own; both
@@ -473,7 +478,8 @@ def batches(
         pixels: A `PixelStore` of this set, to share decoded pixels between calls.
 
     Returns:
-        Dataset of `(float32 (b, height, width, 3), labels)`: labels int32 `(b,)`,
+        A `tf.data.Dataset`, or on JAX and PyTorch a `keras.utils.PyDataset` of arrays,
+        of `(float32 (b, height, width, 3), labels)`: labels int32 `(b,)`,
         or float32 0/1 `(b, num_classes)` where an image may have several, or the
         share of each class where images are mixed, or masks uint8 `(b, height, width)`
         that moved as their images; without labels the images alone.

@@ -654,4 +654,4 @@ class _Keeping:
         data = source.dataset(self.batch_size, seed=views.seed, augment=views.augment)
         for _ in range(views.count):
             for images, *_ in data:
-                yield images.numpy()
+                yield np.asarray(images)

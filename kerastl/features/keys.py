@@ -5,6 +5,7 @@ Each is 64 hexadecimal digits, equal in every process.
 
 import functools
 import hashlib
+import importlib
 import inspect
 import json
 import sys
@@ -315,12 +316,18 @@ def views_key(augment: str | Augmentation | None, seed: int) -> str:
     chosen = as_augmentation(augment)
     if chosen is None:
         return ""
-    import tensorflow as tf
-
     # NumPy's numbers, too: they pass where numbers are checked.
     numbers = json.dumps(asdict(chosen), sort_keys=True, default=lambda x: x.item())
-    code = [inspect.getsource(module) for module in (augmentation_code, batch_code)]
-    return cache_key(numbers, str(seed), *code, tf.__version__)
+    # What changes the images: tensors on TensorFlow, arrays elsewhere.
+    kind = "tensorflow" if keras.backend.backend() == "tensorflow" else "numpy"
+    modules = [augmentation_code, batch_code]
+    modules += [
+        importlib.import_module(f"kerastl.data.{name}_{kind}")
+        for name in ("changes", "batches")
+    ]
+    code = [inspect.getsource(module) for module in modules]
+    library = importlib.import_module(kind)
+    return cache_key(numbers, str(seed), *code, library.__version__)
 
 
 def cache_key(*parts: str) -> str:

@@ -12,7 +12,7 @@ import keras
 import numpy as np
 
 from kerastl._checks import check_integer, check_number, fail, nearest, warn
-from kerastl.data.batches import PythonCalls
+from kerastl.data.batches_tensorflow import PythonCalls
 from kerastl.data.sources import Source, StreamSource
 from kerastl.features.network import check_inputs
 from kerastl.models.freezing import resolve_trainable

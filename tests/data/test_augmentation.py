@@ -8,16 +8,13 @@ import pytest
 from kerastl.data.augmentation import (
     PRESETS,
     Augmentation,
-    change,
-    crop,
     draw,
     draw_changes,
-    move,
-    recolour,
     tones,
     transforms,
     windows,
 )
+from kerastl.data.changes_tensorflow import change, crop, move, recolour
 from kerastl.features.keys import views_key
 
 MIDDLE = np.full((1, 9), 0.5)

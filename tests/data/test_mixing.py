@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from kerastl.data.mixing import Mixing, mix_images, mix_labels
+from kerastl.data.changes_tensorflow import mix_images, mix_labels
+from kerastl.data.mixing import Mixing
 from kerastl.data.sets import ImageSet
 from kerastl.data.sources import batches
 

@@ -10,14 +10,12 @@ from kerastl.data.augmentation import (
     PRESETS,
     Augmentation,
     after,
-    change,
     colour_steps,
     draw_changes,
     draw_operations,
-    move,
     moving_maps,
-    operate,
 )
+from kerastl.data.changes_tensorflow import change, move, operate
 
 # Below some 300 pixels equalizing changes nothing, for Pillow either.
 COUNT, HEIGHT, WIDTH = 3, 41, 37

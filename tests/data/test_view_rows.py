@@ -43,7 +43,7 @@ def drawn(view, augment, seed=0):
     """One augmented view of all images, as training would see it."""
     images = ImageSet(IMAGES, None, ())
     data = batches(images, image_size=16, augment=augment, seed=seed, epoch=view)
-    return np.concatenate([batch.numpy() for batch in data])
+    return np.concatenate([np.asarray(batch) for batch in data])
 
 
 @pytest.mark.parametrize("augment", ["light", "standard", "randaugment"])

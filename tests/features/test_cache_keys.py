@@ -530,11 +530,13 @@ def test_a_change_of_the_code_that_makes_views_counts(monkeypatch, name):
     assert views_key("light", 0) != before
 
 
-def test_another_tensorflow_counts_for_views(monkeypatch):
-    import tensorflow as tf
+def test_another_version_of_what_changes_images_counts_for_views(monkeypatch):
+    library = np
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as library
 
     before = views_key("light", 0)
-    monkeypatch.setattr(tf, "__version__", "99")
+    monkeypatch.setattr(library, "__version__", "99")
     assert views_key("light", 0) != before
 
 

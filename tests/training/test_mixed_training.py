@@ -64,8 +64,8 @@ def test_the_loss_of_a_mixed_batch_is_the_mean_of_both_labels():
     rows = Mixing(mixup=1.0).draw(24, 24, (16, 16), 3, 0)
     losses = []
     for labels in (LABELS, LABELS[rows["partner"]]):
-        losses.append(model.evaluate(images.numpy(), labels, verbose=0)[0])
+        losses.append(model.evaluate(np.asarray(images), labels, verbose=0)[0])
     share = rows["share"][0]
     expected = share * losses[0] + (1 - share) * losses[1]
-    found = model.evaluate(images.numpy(), shares.numpy(), verbose=0)[0]
+    found = model.evaluate(np.asarray(images), np.asarray(shares), verbose=0)[0]
     assert found == pytest.approx(expected, rel=1e-4)
