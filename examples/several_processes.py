@@ -11,6 +11,7 @@ On a cluster the address is that of the machine of process 0. Under SLURM or Ope
 nothing need be said: `srun --ntasks=2 python examples/several_processes.py`.
 """
 
+import sys
 from pathlib import Path
 
 import keras
@@ -20,21 +21,22 @@ import kerastl
 DATA = Path(__file__).parents[1] / "data" / "shapes"
 
 
-def main() -> None:
+def main(tiny: bool = False) -> None:
     """Train; the first process writes the model."""
     # First of all: the processes must meet before JAX is used.
     strategy = kerastl.device_strategy("multihost")
     keras.utils.set_random_seed(0)
     train, validation, _ = kerastl.load_images(DATA, validation=0.2, seed=0)
+    if tiny:
+        train, validation = (x.subset(range(0, len(x), 8)) for x in (train, validation))
     with strategy.scope():
-        backbone = kerastl.build_backbone("MobileNet", alpha=0.25, weights="tiny")
-        model = kerastl.build_classifier(backbone, train.class_names)
+        model = build(train.class_names, tiny)
     history = kerastl.fine_tune(
         model,
         train,
         validation,
         recipe="lp_ft",
-        epochs=(2, 1),
+        epochs=(1, 1) if tiny else (2, 1),
         batch_size=32,
         seed=0,
         strategy=strategy,
@@ -48,6 +50,16 @@ def main() -> None:
         kerastl.save_model(model, "several_processes.keras")
 
 
+def build(names: tuple[str, ...], tiny: bool) -> keras.Model:
+    """The same classifier in every process."""
+    if tiny:
+        from tiny import network
+
+        return kerastl.build_classifier(network(), names, preprocessing="tf")
+    backbone = kerastl.build_backbone("MobileNet", alpha=0.25, weights="tiny")
+    return kerastl.build_classifier(backbone, names)
+
+
 def is_first() -> bool:
     """Whether this is process 0."""
     import jax
@@ -56,4 +68,4 @@ def is_first() -> bool:
 
 
 if __name__ == "__main__":
-    main()
+    main("--tiny" in sys.argv)

@@ -8,6 +8,7 @@ import os
 import socket
 import subprocess
 import sys
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -157,8 +158,11 @@ on_jax = pytest.mark.skipif(
 )
 
 
-def start(folder, **environment):
-    """A process of the script, on one CPU device."""
+EXAMPLE = Path(__file__).parents[2] / "examples" / "several_processes.py"
+
+
+def start(folder, *program, **environment):
+    """A process of a program, else of the script, on one CPU device."""
     known = {
         name: value
         for name, value in os.environ.items()
@@ -166,7 +170,7 @@ def start(folder, **environment):
     }
     known |= {"KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu"}
     return subprocess.Popen(
-        [sys.executable, "-c", SCRIPT],
+        [sys.executable, *(program or ("-c", SCRIPT))],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -181,21 +185,24 @@ def free_port():
         return found.getsockname()[1]
 
 
-@pytest.fixture(scope="module")
-def ran(tmp_path_factory):
-    """What one process alone found, and each of two together."""
-    folder = tmp_path_factory.mktemp("processes")
+def start_two(folder, *program):
+    """Two processes that train together."""
     shared = {
         "KERAS_DISTRIBUTION_JOB_ADDRESSES": f"127.0.0.1:{free_port()}",
         "KERAS_DISTRIBUTION_NUM_PROCESSES": "2",
     }
-    started = [start(folder)]
-    started += [
-        start(folder, KERAS_DISTRIBUTION_PROCESS_ID=str(rank), **shared)
+    return [
+        start(folder, *program, KERAS_DISTRIBUTION_PROCESS_ID=str(rank), **shared)
         for rank in range(2)
     ]
+
+
+@pytest.fixture(scope="module")
+def ran(tmp_path_factory):
+    """What one process alone found, and each of two together."""
+    folder = tmp_path_factory.mktemp("processes")
     found = []
-    for process in started:
+    for process in [start(folder), *start_two(folder)]:
         written, said = process.communicate(timeout=300)
         assert process.returncode == 0, said[-3000:]
         found.append(json.loads(written.strip().splitlines()[-1]))
@@ -273,6 +280,21 @@ def test_what_fails_in_one_process_is_told_in_all(ran):
 @on_jax
 def test_an_error_in_one_process_is_not_hidden_by_waiting_for_others(ran):
     assert ran[2]["failing"].startswith("only here ")
+
+
+@on_jax
+def test_the_example_trains_in_both_and_one_writes(tmp_path):
+    processes = start_two(tmp_path, str(EXAMPLE), "--tiny")
+    written = []
+    for process in processes:
+        out, said = process.communicate(timeout=300)
+        assert process.returncode == 0, said[-3000:]
+        written.append(out.splitlines())
+    assert written[0][-1].startswith("accuracy ")
+    # JAX's own lines go to every process's output.
+    assert [line for line in written[1] if not line.startswith("[Gloo]")] == []
+    model = kerastl.load_model(tmp_path / "several_processes.keras")
+    assert len(kerastl.class_names(model)) == model.output_shape[-1]
 
 
 @on_jax
