@@ -119,6 +119,7 @@ class Tuning(Tabular):
 def tune(
     data: Splits | str | Path,
     *,
+    task: str = "auto",
     backbone: str | keras.Model = "MobileNet",
     alpha: float | None = None,
     weights: str | Path | None = "tiny",
@@ -144,8 +145,9 @@ def tune(
     Args:
         data: A folder (see `load_images`), a table of texts, a data set's name,
             `Splits`, or its parts.
+        task: As for `transfer`: `"language"` for texts without labels, say.
         backbone: Name in `list_backbones()`, or a functional `keras.Model`; texts take
-            `"MiniText"` where nothing is said.
+            `"MiniText"` where nothing is said, for a language model `"MiniGPT"`.
         alpha: As for `transfer`.
         weights: As for `transfer`.
         image_size: Pixels; None: the backbone's.
@@ -200,8 +202,9 @@ def tune(
     if splits.validation is None:
         hint = "Pass validation=0.15 to cut one off."
         fail("data", "data with a validation part", splits.train.name, hint)
-    given = {"alpha": alpha, "image_size": image_size, "weights": weights}
-    search = _Search(splits, backbone, {**given, "resize": resize}, batch_size, seed)
+    given = {"task": task, "alpha": alpha, "image_size": image_size}
+    given |= {"weights": weights, "resize": resize}
+    search = _Search(splits, backbone, given, batch_size, seed)
     drawn = np.random.default_rng(seed).permutation(len(grid))[:trials]
     left, behind = [search.trial(*grid[i]) for i in sorted(drawn)], []
     rounds = _rounds(len(left))
@@ -215,12 +218,11 @@ def tune(
             if progress is not None:
                 progress(done, total)
         left.sort(key=lambda trial: trial.order)
-    backbone = usual_backbone(backbone, splits.train)
+    backbone = usual_backbone(backbone, splits.train, task)
     named = {"backbone": backbone} if isinstance(backbone, str) else {}
-    usual = {"weights": "tiny", "resize": "stretch"}
-    options = {**given, "resize": resize}.items()
-    network = {k: v for k, v in options if v is not None and v != usual.get(k)}
-    return Tuning((*left, *behind), {**named, **network})
+    usual = {"task": "auto", "weights": "tiny", "resize": "stretch"}
+    options = {k: v for k, v in given.items() if v is not None and v != usual.get(k)}
+    return Tuning((*left, *behind), {**named, **options})
 
 
 def _rounds(trials: int) -> list[int]:

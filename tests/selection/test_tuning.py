@@ -121,3 +121,14 @@ def test_the_command_prints_the_table_and_the_line(capsys, monkeypatch):
     table, line = capsys.readouterr().out.strip().rsplit("\n", 1)
     assert "lp_ft" in table
     assert line.startswith("kerastl train pets --backbone MobileNet --recipe lp_ft")
+
+
+def test_a_language_model_is_searched_from_the_decoder(runs):
+    pytest.importorskip("keras_hub")
+    texts = kerastl.TextSet([f"number {n} of a few plain texts" for n in range(12)])
+    given = {"recipes": ["linear_probe"], "rates": [1.0], "trials": 2}
+    found = tune(texts, task="language", **given)
+    assert found.best["backbone"] == "MiniGPT"
+    assert "--task language" in found.command("poems.txt")
+    with pytest.raises(ValueError, match="task='language'"):
+        tune(texts, **given)
