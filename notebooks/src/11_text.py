@@ -856,8 +856,8 @@ teach.compare("11.names_tuned", said, *pair, low=0.05, high=0.7, of="names")
 teach.show(teach.dots(F1, label="F1 of names"), caption="For names tuning gains much.")
 
 # %% [markdown]
-# *F1* (lesson 08) counts a name if its kind and both ends are right. Here tuning gains
-# much, for topics it gained nothing sure. The likely reason: the network learnt to give
+# *F1* (lesson 08) counts a name if its kind and both ends are right. Here tuning found
+# more, for topics it gained nothing sure. The likely reason: the network learnt to give
 # good means of texts, and these tell the topic; a name's kind is told by the words
 # beside it. Tuning pays where the features lack what the task needs.
 #
@@ -891,7 +891,7 @@ teach.show(teach.dots(F1, label="F1 of names"), caption="For names tuning gains 
 #   does not stop dropout.
 # - With few labels a trained network is far ahead of counting words; with more, words
 #   come closer.
-# - Tuning all gained nothing sure for topics, and much for names. A rate that is too
+# - Tuning all gained nothing sure for topics, and found more names. A rate that is too
 #   high destroys the network.
 # - BERT looks to both sides, GPT back. What learns new texts forgets old ones.
 #
@@ -934,8 +934,8 @@ teach.show(teach.dots(F1, label="F1 of names"), caption="For names tuning gains 
 #   and counting takes a moment. Without it nobody knows what the network is worth.
 # - "GPT and BERT are the same thing." Both are attention layers; what a token may see
 #   and what is asked of it differ. Look at the figure with the changed word.
-# - "Tuning all is always better than a head." For topics it gained nothing sure, for
-#   names much. Ask what the task needs that the features lack.
+# - "Tuning all is always better than a head." For topics it gained nothing sure; of the
+#   names it found more. Ask what the task needs that the features lack.
 # - "`trainable = False` freezes everything." It keeps weights. Dropout goes on.
 # - "Padding is only zeros, it does no harm." It does in a mean without a mask.
 # - "Low perplexity means that it knows things." It predicts the wording of its texts.
