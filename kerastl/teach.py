@@ -28,17 +28,23 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 #: A mark for each colour: no meaning by colour alone.
 MARKS = "osD^vP"
 _SCALES = ("tiny", "full")
-#: Made or read by `kerastl._lesson_data`.
-_DATA = ("photographs", "questions", "sentences")
+#: The lessons' data and networks, and the modules that make or read them.
+_DATA = {
+    "build_sibling": "kerastl.models.siblings",
+    "photographs": "kerastl._lesson_data",
+    "questions": "kerastl._lesson_data",
+    "sentences": "kerastl._lesson_data",
+    "siblings": "kerastl.models.siblings",
+}
 # Question -> its options, and the guess.
 _guesses: dict[str, tuple[tuple[str, ...], Any]] = {}
 
 
 def __getattr__(name: str) -> Any:
-    """The lessons' data: what speaks needs none of it, and imports no other module."""
+    """The lessons' data and networks: what speaks imports none of it by itself."""
     if name not in _DATA:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module("kerastl._lesson_data"), name)
+    return getattr(importlib.import_module(_DATA[name]), name)
 
 
 def lesson(

@@ -91,7 +91,7 @@ def _check_sum_beside(path: Path) -> None:
     if not words or not re.fullmatch("[0-9a-f]{64}", words[0].lower()):
         fail("weights", "beside a sha256 of 64 hexadecimal digits", str(beside))
     hint = f"The sum is in {beside.name}: fetch or convert the weights again."
-    _check_sum(path, words[0].lower(), hint)
+    check_sum(path, words[0].lower(), hint)
 
 
 def _refuse(network: str, path: Path, problem: str) -> None:
@@ -206,7 +206,7 @@ def _digest(array: np.ndarray) -> str:
     return weights_digest([np.asarray(array, "float32")])
 
 
-_TINY_FOLDER = resources.files("kerastl.models") / "tiny"
+BUNDLED_FOLDER = resources.files("kerastl.models") / "tiny"
 
 
 class TinyWeights(NamedTuple):
@@ -220,7 +220,7 @@ class TinyWeights(NamedTuple):
 
 def tiny_weights() -> tuple[TinyWeights, ...]:
     """The bundled weights files, from their record."""
-    record = json.loads((_TINY_FOLDER / "record.json").read_text("utf-8"))
+    record = json.loads((BUNDLED_FOLDER / "record.json").read_text("utf-8"))
     found = []
     for stem, entry in record.items():
         name = entry["architecture"].rpartition(".")[2]
@@ -230,7 +230,7 @@ def tiny_weights() -> tuple[TinyWeights, ...]:
 
 def bundled_record(record_name: str) -> dict[str, Any]:
     """What is known of a bundled network of texts: its file, its sizes, its checks."""
-    return json.loads((_TINY_FOLDER / f"{record_name}.json").read_text("utf-8"))
+    return json.loads((BUNDLED_FOLDER / f"{record_name}.json").read_text("utf-8"))
 
 
 def bundled_texts(record_name: str = "texts") -> Path:
@@ -243,8 +243,8 @@ def bundled_texts(record_name: str = "texts") -> Path:
         ValueError: If it is damaged.
     """
     record = bundled_record(record_name)
-    path = Path(str(_TINY_FOLDER / record["file"]))
-    _check_sum(path, record["sha256"], "Install kerastl again.")
+    path = Path(str(BUNDLED_FOLDER / record["file"]))
+    check_sum(path, record["sha256"], "Install kerastl again.")
     return path
 
 
@@ -313,12 +313,12 @@ def tiny_path(spec: BackboneSpec, *, alpha: float) -> Path:
         listed = ", ".join(f"{entry.name} alpha={entry.alpha:g}" for entry in bundled)
         expected = f"'imagenet', None or a path for {spec.name} with alpha={alpha:g}"
         fail("weights", expected, "tiny", f"Tiny weights are bundled for {listed}.")
-    path = Path(str(_TINY_FOLDER / found[0].file))
-    _check_sum(path, found[0].sha256, "Install kerastl again.")
+    path = Path(str(BUNDLED_FOLDER / found[0].file))
+    check_sum(path, found[0].sha256, "Install kerastl again.")
     return path
 
 
-def _check_sum(path: Path, expected: str, way_out: str) -> None:
+def check_sum(path: Path, expected: str, way_out: str) -> None:
     """Raise unless the file's md5 or sha256 is the expected one."""
     algorithm = "sha256" if len(expected) == 64 else "md5"
     with path.open("rb") as stream:
@@ -376,7 +376,7 @@ def imagenet_files(network: str) -> Iterator[list[Path]]:
         if not path.is_file():
             _download(path, origin, file_hash)
         if file_hash:
-            _check_sum(path, file_hash, "Delete it to download it again.")
+            check_sum(path, file_hash, "Delete it to download it again.")
         found.append(path)
         return str(path)
 

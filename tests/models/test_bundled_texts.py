@@ -130,6 +130,6 @@ def test_a_damaged_file_is_noticed(tmp_path, monkeypatch):
     content = bytearray(damaged.read_bytes())
     content[100_000] ^= 1
     damaged.write_bytes(bytes(content))
-    monkeypatch.setattr(weights_module, "_TINY_FOLDER", tmp_path / "tiny")
+    monkeypatch.setattr(weights_module, "BUNDLED_FOLDER", tmp_path / "tiny")
     with pytest.raises(ValueError, match=r"undamaged file \(sha256"):
         kerastl.build_backbone("MiniText")

@@ -233,7 +233,7 @@ def test_a_damaged_bundled_file_is_noticed(tmp_path, monkeypatch):
     content = bytearray(damaged.read_bytes())
     content[1000] ^= 1
     damaged.write_bytes(bytes(content))
-    monkeypatch.setattr(weights_module, "_TINY_FOLDER", tmp_path / "tiny")
+    monkeypatch.setattr(weights_module, "BUNDLED_FOLDER", tmp_path / "tiny")
     with pytest.raises(ValueError, match=r"undamaged file \(sha256"):
         build_backbone("MobileNet", alpha=0.25, weights="tiny")
 
@@ -311,7 +311,7 @@ def test_efficientnet_scales_its_input_as_keras_does_under_imagenet(
     model = build_backbone("EfficientNetB0", image_size=32, weights=None)
     file = home / "models" / "efficientnetb0_notop.h5"
     save_legacy(model, file)
-    monkeypatch.setattr(weights_module, "_check_sum", lambda *arguments: None)
+    monkeypatch.setattr(weights_module, "check_sum", lambda *arguments: None)
     loaded = build_backbone("EfficientNetB0", image_size=32, weights="imagenet")
     front = keras.Model(loaded.input, loaded.get_layer("imagenet_scaling").output)
     images = np.random.default_rng(0).integers(0, 256, (1, 32, 32, 3)) * 1.0
@@ -337,7 +337,7 @@ def test_an_efficientnet_trained_on_other_scaling_is_refused(tmp_path):
 def test_branches_that_drop_do_not_lose_imagenet_weights(home, no_network, monkeypatch):
     plain = build_backbone("ConvNeXtTiny", image_size=32, weights=None)
     save_legacy(plain, home / "models" / "convnext_tiny_notop.h5")
-    monkeypatch.setattr(weights_module, "_check_sum", lambda *arguments: None)
+    monkeypatch.setattr(weights_module, "check_sum", lambda *arguments: None)
     loaded = build_backbone(
         "ConvNeXtTiny", image_size=32, weights="imagenet", stochastic_depth=0.1
     )
