@@ -534,7 +534,7 @@ teach.compare("11.fast", said, *pair, low=-1, high=-0.3, of="questions")
 ways = ("TF-IDF", "head", "tuned")
 runs = {way: [np.mean(RIGHT[way, n], axis=1) for n in SIZES] for way in ways}
 figure = teach.lines(runs, SIZES, along="labelled questions a topic", baseline=0.1)
-teach.show(figure, caption="Few labels: the network leads. Many: words catch up.")
+teach.show(figure, caption="Few labels: the network leads. Many: words come closer.")
 pairs = {f"head - TF-IDF, {n}": [RIGHT[m, n] for m in many] for n in SIZES}
 pairs |= {f"tuned - head, {n}": (RIGHT["tuned", n], RIGHT["head", n]) for n in SIZES}
 teach.show(teach.forest(pairs), caption="The lead shrinks; tuning gains nothing sure.")
@@ -853,7 +853,8 @@ teach.compare("11.names_head", said, *pair, low=0.1, high=0.6, of="names")
 said = "All tuned finds {points:+} more than the head."
 pair = NAMES["all tuned"], NAMES["head"]
 teach.compare("11.names_tuned", said, *pair, low=0.05, high=0.7, of="names")
-teach.show(teach.dots(F1, label="F1 of names"), caption="For names tuning gains much.")
+caption = "Of the names the list finds fewest, and all tuned most."
+teach.show(teach.dots(F1, label="F1 of names"), caption=caption)
 
 # %% [markdown]
 # *F1* (lesson 08) counts a name if its kind and both ends are right. Here tuning found
