@@ -78,7 +78,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("lessons", nargs="*", metavar="LESSON")
     parser.add_argument("--copy", choices=("solution", "student"), default="solution")
     parser.add_argument("--all-copies", action="store_true")
-    parser.add_argument("--backend", choices=("tensorflow", "jax"))
+    parser.add_argument("--backend", choices=("tensorflow", "jax", "torch"))
     parser.add_argument("--scale", choices=("tiny", "full"), default="tiny")
     parser.add_argument("--seeds", type=int, default=1, metavar="N")
     parser.add_argument("--slack", type=float, default=1.0, metavar="FACTOR")
