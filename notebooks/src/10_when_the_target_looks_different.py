@@ -642,7 +642,7 @@ teach.check(
 # %% [markdown] tags=["quiz"]
 # ## Fourth: make the source look like the target
 #
-# Read the intervals so far: what works blindly has gained nothing for sure on this
+# Read the intervals so far: what works blindly has gained little for sure on this
 # target. On other pairs it does: from drawings to sketches, standardising and then MCC
 # gained most (see the sources). But you may *know* what the other machine does. Then
 # change your *source* images in the same way while you learn: *augmentation* that fits
