@@ -17,8 +17,7 @@ import numpy as np
 from overhead import both_clocks, classifier
 
 from kerastl.data.augmentation import PRESETS, Augmentation
-from kerastl.data.batches import Epochs
-from kerastl.data.batches_numpy import RowBatches
+from kerastl.data.batches import Epochs, RowBatches
 from kerastl.data.batches_tensorflow import source_batches
 from kerastl.data.images import PixelStore
 from kerastl.data.sets import ImageSet

@@ -1,6 +1,6 @@
 """Batches of the rows of a source as a `tf.data.Dataset`, for the TensorFlow backend.
 
-`batches_numpy.py` has the same for the other backends.
+`RowBatches` in `batches.py` is the same for the other backends.
 """
 
 import weakref

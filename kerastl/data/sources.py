@@ -17,7 +17,7 @@ from kerastl._checks import check_integer, fail, image_size_pair
 from kerastl.data import decoding
 from kerastl.data import images as image_code
 from kerastl.data.augmentation import Augmentation, as_augmentation
-from kerastl.data.batches import Epochs
+from kerastl.data.batches import Epochs, RowBatches
 from kerastl.data.dense import DenseTargets
 from kerastl.data.images import MEMORY_LIMIT, PixelStore
 from kerastl.data.mixing import Mixing, as_mixing
@@ -140,8 +140,6 @@ class Source:
             from kerastl.data.batches_tensorflow import source_batches
 
             return source_batches(epochs, **given)
-        from kerastl.data.batches_numpy import RowBatches
-
         return RowBatches(epochs, **given)
 
 

@@ -320,11 +320,8 @@ def views_key(augment: str | Augmentation | None, seed: int) -> str:
     numbers = json.dumps(asdict(chosen), sort_keys=True, default=lambda x: x.item())
     # What changes the images: tensors on TensorFlow, arrays elsewhere.
     kind = "tensorflow" if keras.backend.backend() == "tensorflow" else "numpy"
-    modules = [augmentation_code, batch_code]
-    modules += [
-        importlib.import_module(f"kerastl.data.{name}_{kind}")
-        for name in ("changes", "batches")
-    ]
+    changes = importlib.import_module(f"kerastl.data.changes_{kind}")
+    modules = (augmentation_code, batch_code, changes)
     code = [inspect.getsource(module) for module in modules]
     library = importlib.import_module(kind)
     return cache_key(numbers, str(seed), *code, library.__version__)

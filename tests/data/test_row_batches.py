@@ -8,8 +8,7 @@ import pytest
 from PIL import Image
 
 from kerastl.data.augmentation import PRESETS, Augmentation
-from kerastl.data.batches import Epochs
-from kerastl.data.batches_numpy import RowBatches
+from kerastl.data.batches import Epochs, RowBatches
 from kerastl.data.batches_tensorflow import source_batches
 from kerastl.data.images import PixelStore
 from kerastl.data.masks import Masks
