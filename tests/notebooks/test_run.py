@@ -100,7 +100,7 @@ def test_a_budget_counts_where_time_is_measured(lesson):
 def test_slack_multiplies_every_budget(lesson, slack, slow):
     notes = copy.deepcopy(SOLUTION)
     notes[12]["seconds"] = 1.5 * CELL_BUDGET
-    runs = [played(notes, seconds=2.5 * 180)]
+    runs = [played(notes, seconds=2.5 * BUDGETS["09"])]
     assert len(faults(lesson, runs, slack=slack)) == slow
 
 
