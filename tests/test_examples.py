@@ -7,6 +7,8 @@ import keras
 import numpy as np
 import pytest
 
+from kerastl.features import FeatureExtractor
+
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
 
@@ -102,3 +104,14 @@ def assert_only_the_top_was_opened(model, encoder, first, second):
     scores = {w.path for w in model.weights if "class" in w.path or "cls" in w.path}
     scores = {path for path in scores if "moving_" not in path}
     assert scores and scores <= first and scores <= second
+
+
+def test_a_worker_of_ray_data_gives_each_file_its_features(monkeypatch):
+    monkeypatch.syspath_prepend(EXAMPLES)
+    photos = sorted((EXAMPLES.parent / "data" / "shapes").glob("*/*.jpg"))[:66:22]
+    rows = {"place": np.array([2, 0, 1]), "path": np.array(list(map(str, photos)))}
+    made = importlib.import_module("ray_data").Reader()(rows)
+    expected = FeatureExtractor("MobileNet").fit_transform(rows["path"])
+    np.testing.assert_array_equal(made["features"], expected)
+    np.testing.assert_array_equal(made["place"], rows["place"])
+    assert np.abs(np.diff(expected, axis=0)).max() > 0.1, "the photos look alike"
