@@ -748,11 +748,11 @@ def red_finder():  # says object where red is well above blue
 
 
 @functools.cache
-def mended(answer):
-    found = {}
+def mended(answer, thin=False):
+    found, mends = {}, {n: undo for n, undo in MENDS.items() if thin or n != "thin"}
     for seed, (slip, change) in enumerate(SLIPS.items()):
         images, given = drawn(seed)
-        found[slip] = answer(red_finder(), change(images), given, MENDS)
+        found[slip] = answer(red_finder(), change(images), given, mends)
     return found
 
 
@@ -769,12 +769,12 @@ teach.check(
             "Calling everything an object finds all of them. The union counts too.",
         ),
         (
-            lambda f: "thin" not in mended(f).values(),
-            "What is found is right, and most is missed. The union counts that too.",
-        ),
-        (
             lambda f: all(name == slip for slip, name in mended(f).items()),
             "Another mend has a higher IoU of class 1. Right pixels do not tell.",
+        ),
+        (
+            lambda f: all(name == slip for slip, name in mended(f, True).items()),
+            "What is found is right, and most is missed. The union counts that too.",
         ),
     ],
 )
