@@ -142,11 +142,5 @@ def agreed_seed(seed: int | None) -> int:
     if seed is not None:
         check_integer("seed", seed, 0)
         return seed
-    number = int(np.random.SeedSequence().generate_state(1)[0])
-    if place()[1] == 1:
-        return number
-    from jax.experimental import multihost_utils
-
-    halves = np.array(divmod(number, 2**16), np.uint32)
-    high, low = multihost_utils.broadcast_one_to_all(halves).tolist()
-    return high * 2**16 + low
+    number = np.random.SeedSequence().generate_state(1)[0]
+    return int(gathered(str(number))[0])

@@ -197,16 +197,26 @@ def start_two(folder, *program):
     ]
 
 
+def outputs(processes):
+    """What each of them wrote; one that waits without end is ended."""
+    written = []
+    try:
+        for process in processes:
+            out, said = process.communicate(timeout=300)
+            assert process.returncode == 0, said[-3000:]
+            written.append(out)
+    finally:
+        for process in processes:
+            process.kill()
+    return written
+
+
 @pytest.fixture(scope="module")
 def ran(tmp_path_factory):
     """What one process alone found, and each of two together."""
     folder = tmp_path_factory.mktemp("processes")
-    found = []
-    for process in [start(folder), *start_two(folder)]:
-        written, said = process.communicate(timeout=300)
-        assert process.returncode == 0, said[-3000:]
-        found.append(json.loads(written.strip().splitlines()[-1]))
-    return found
+    written = outputs([start(folder), *start_two(folder)])
+    return [json.loads(text.strip().splitlines()[-1]) for text in written]
 
 
 @on_jax
@@ -285,11 +295,7 @@ def test_an_error_in_one_process_is_not_hidden_by_waiting_for_others(ran):
 @on_jax
 def test_the_example_trains_in_both_and_one_writes(tmp_path):
     processes = start_two(tmp_path, str(EXAMPLE), "--tiny")
-    written = []
-    for process in processes:
-        out, said = process.communicate(timeout=300)
-        assert process.returncode == 0, said[-3000:]
-        written.append(out.splitlines())
+    written = [text.splitlines() for text in outputs(processes)]
     assert written[0][-1].startswith("accuracy ")
     # JAX's own lines go to every process's output.
     assert [line for line in written[1] if not line.startswith("[Gloo]")] == []
