@@ -4,15 +4,14 @@ All have about 100,000 weights, were trained on the same images with the same lo
 equally many steps, and end in a map of 96 features: see `tiny/README.md`.
 """
 
-import json
-from pathlib import Path
+from functools import partial
 from typing import Any
 
 import keras
 
 from kerastl._checks import check_choice, check_integer
 from kerastl.models.layers import Preprocessing, make_freezable
-from kerastl.models.weights import BUNDLED_FOLDER, check_sum, load_weights_file
+from kerastl.models.weights import bundled_file, bundled_record, load_weights_file
 
 #: Family -> its one idea.
 SIBLINGS = {
@@ -37,7 +36,7 @@ def siblings() -> dict[str, dict[str, Any]]:
         >>> siblings()["VGG"]["parameters"]
         93744
     """
-    record = json.loads((BUNDLED_FOLDER / "siblings.json").read_text("utf-8"))
+    record = bundled_record("siblings")
     return {family: {"idea": SIBLINGS[family], **record[family]} for family in SIBLINGS}
 
 
@@ -73,13 +72,18 @@ def build_sibling(
         weights=weights or "none",
         image_size=(image_size, image_size),
     )(images)
-    build = {"Inception": _scales, "MobileNet": _separable, "EfficientNet": _weighed}
-    skips = {"skips": family == "ResNet"} if family in ("VGG", "ResNet") else {}
-    maps = build.get(family, _stack)(_conv(scaled, 16, stride=2, name="stem"), **skips)
+    build = {
+        "VGG": partial(_stack, skips=False),
+        "ResNet": partial(_stack, skips=True),
+        "Inception": _scales,
+        "MobileNet": _separable,
+        "EfficientNet": _weighed,
+    }
+    maps = build[family](_conv(scaled, 16, stride=2, name="stem"))
     model = keras.Model(images, maps, name=f"small_{family.lower()}")
     if weights == "tiny":
-        path = Path(str(BUNDLED_FOLDER / f"sibling_{family.lower()}.npz"))
-        check_sum(path, siblings()[family]["sha256"], "Install kerastl again.")
+        known = siblings()[family]["sha256"]
+        path = bundled_file(f"sibling_{family.lower()}.npz", known)
         load_weights_file(model, path, network=f"the small {family}")
     for layer in model.layers:
         make_freezable(layer)

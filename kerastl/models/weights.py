@@ -220,7 +220,7 @@ class TinyWeights(NamedTuple):
 
 def tiny_weights() -> tuple[TinyWeights, ...]:
     """The bundled weights files, from their record."""
-    record = json.loads((BUNDLED_FOLDER / "record.json").read_text("utf-8"))
+    record = bundled_record("record")
     found = []
     for stem, entry in record.items():
         name = entry["architecture"].rpartition(".")[2]
@@ -229,8 +229,15 @@ def tiny_weights() -> tuple[TinyWeights, ...]:
 
 
 def bundled_record(record_name: str) -> dict[str, Any]:
-    """What is known of a bundled network of texts: its file, its sizes, its checks."""
+    """What is known of bundled networks: their files, their sizes, their checks."""
     return json.loads((BUNDLED_FOLDER / f"{record_name}.json").read_text("utf-8"))
+
+
+def bundled_file(name: str, sha256: str) -> Path:
+    """The path of a bundled file; raises if its content is another."""
+    path = Path(str(BUNDLED_FOLDER / name))
+    check_sum(path, sha256, "Install kerastl again.")
+    return path
 
 
 def bundled_texts(record_name: str = "texts") -> Path:
@@ -243,9 +250,7 @@ def bundled_texts(record_name: str = "texts") -> Path:
         ValueError: If it is damaged.
     """
     record = bundled_record(record_name)
-    path = Path(str(BUNDLED_FOLDER / record["file"]))
-    check_sum(path, record["sha256"], "Install kerastl again.")
-    return path
+    return bundled_file(record["file"], record["sha256"])
 
 
 def weights_digest(arrays: Iterable[Any], label: str = "") -> str:
@@ -313,9 +318,7 @@ def tiny_path(spec: BackboneSpec, *, alpha: float) -> Path:
         listed = ", ".join(f"{entry.name} alpha={entry.alpha:g}" for entry in bundled)
         expected = f"'imagenet', None or a path for {spec.name} with alpha={alpha:g}"
         fail("weights", expected, "tiny", f"Tiny weights are bundled for {listed}.")
-    path = Path(str(BUNDLED_FOLDER / found[0].file))
-    check_sum(path, found[0].sha256, "Install kerastl again.")
-    return path
+    return bundled_file(found[0].file, found[0].sha256)
 
 
 def check_sum(path: Path, expected: str, way_out: str) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 import kerastl
 from kerastl import teach
-from kerastl.models import siblings as module
+from kerastl.models import weights as weights_module
 from kerastl.models.siblings import FEATURES, SIBLINGS, SIDE, build_sibling, siblings
 from kerastl.models.weights import BUNDLED_FOLDER, weights_digest
 
@@ -77,7 +77,7 @@ def test_a_changed_file_is_refused(tmp_path, monkeypatch):
     content = bytearray(changed.read_bytes())
     content[1000] ^= 1
     changed.write_bytes(bytes(content))
-    monkeypatch.setattr(module, "BUNDLED_FOLDER", tmp_path / "tiny")
+    monkeypatch.setattr(weights_module, "BUNDLED_FOLDER", tmp_path / "tiny")
     with pytest.raises(ValueError, match=r"undamaged file \(sha256"):
         build_sibling("VGG")
 
